@@ -1,0 +1,34 @@
+# Language, warnings and build switches. Every option is listed here and nowhere else.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+
+option(TRIREME_BUILD_TESTS "Build the test suite" ON)
+option(TRIREME_BUILD_FUZZERS "Build the libFuzzer targets (clang only)" OFF)
+set(TRIREME_CUDA "AUTO" CACHE STRING "Build the CUDA backend: ON, OFF or AUTO (when nvcc is found)")
+set_property(CACHE TRIREME_CUDA PROPERTY STRINGS AUTO ON OFF)
+set(TRIREME_SANITIZE "" CACHE STRING "Sanitizers, as in -fsanitize=: e.g. address,undefined or thread")
+
+find_program(TRIREME_CCACHE ccache)
+if(TRIREME_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${TRIREME_CCACHE})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${TRIREME_CCACHE})
+endif()
+
+add_library(trireme_flags INTERFACE)
+target_compile_options(trireme_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers>)
+target_include_directories(trireme_flags INTERFACE ${CMAKE_SOURCE_DIR})
+if(TRIREME_SANITIZE)
+  target_compile_options(trireme_flags INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${TRIREME_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all>)
+  target_link_options(trireme_flags INTERFACE -fsanitize=${TRIREME_SANITIZE})
+endif()
