@@ -13,7 +13,7 @@ JOBS ?= $(shell nproc)
 VENV := $(BUILD)/venv
 
 .DEFAULT_GOAL := build
-.PHONY: serve test test-all demo build bench clean deps deps-test check
+.PHONY: tidy serve test test-all demo build bench clean deps deps-test check
 
 deps:
 	@tools/install_deps.sh build
@@ -52,6 +52,9 @@ check:
 
 bench: build
 	@tools/bench.sh $(BUILD)/bin/trireme
+
+tidy:
+	@tools/tidy.sh
 
 clean:
 	@rm -rf $(BUILD)

@@ -137,6 +137,8 @@ struct ClusterConfig {
 // Reads and checks a YAML file. Relative paths in it are relative to the file's folder.
 Result<ClusterConfig> load_cluster_config(const std::string& path);
 Result<ClusterConfig> parse_cluster_config(const std::string& yaml, const std::string& base_dir);
+// The same checks for a config that was changed after it was read, such as by command line options.
+Status check_cluster_config(const ClusterConfig& config);
 // The YAML text of a config: what `trireme serve` hands to its processes.
 std::string to_yaml(const ClusterConfig& config);
 

@@ -1,0 +1,125 @@
+// Child processes, run folders and the parent watch, with real processes.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "parallel/launch/child_process.h"
+#include "parallel/launch/process_guard.h"
+#include "parallel/launch/run_dir.h"
+
+namespace trireme::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+int wait_for_exit(ChildProcess& child) {
+  pollfd fd{child.pidfd(), POLLIN, 0};
+  EXPECT_EQ(poll(&fd, 1, 10'000), 1);
+  const auto status = child.poll_exit();
+  EXPECT_TRUE(status.has_value());
+  return status.value_or(-1);
+}
+
+bool alive(pid_t pid) { return kill(pid, 0) == 0; }
+
+TEST(ChildProcess, TellsExitCodeAndSignal) {
+  auto child = ChildProcess::spawn({.argv = {"sh", "-c", "exit 3"}});
+  ASSERT_TRUE(child.ok()) << child.error().message;
+  const int status = wait_for_exit(**child);
+  EXPECT_EQ(describe_exit(status), "exit code 3");
+  EXPECT_EQ(exit_code_of(status), 3);
+
+  auto killed = ChildProcess::spawn({.argv = {"sleep", "60"}});
+  ASSERT_TRUE(killed.ok());
+  (*killed)->signal(SIGKILL);
+  EXPECT_EQ(describe_exit(wait_for_exit(**killed)), "killed by SIGKILL");
+}
+
+TEST(ChildProcess, AMissingProgramIsAnError) {
+  auto child = ChildProcess::spawn({.argv = {"/no/such/program"}});
+  ASSERT_FALSE(child.ok());
+  EXPECT_EQ(child.error().code, ErrorCode::kNotFound);
+  EXPECT_NE(child.error().message.find("/no/such/program"), std::string::npos);
+}
+
+TEST(ChildProcess, CapturesStdoutAndPassesEnvironment) {
+  auto child = ChildProcess::spawn(
+      {.argv = {"sh", "-c", "echo $WORD"}, .environment = {{"WORD", "oars"}}, .capture_stdout = true});
+  ASSERT_TRUE(child.ok());
+  wait_for_exit(**child);
+  char buffer[64] = {};
+  EXPECT_EQ(read((*child)->stdout_fd(), buffer, sizeof(buffer)), 5);
+  EXPECT_STREQ(buffer, "oars\n");
+}
+
+TEST(ChildProcess, DestructorEndsTheWholeGroup) {
+  pid_t pid = -1;
+  {
+    auto child = ChildProcess::spawn({.argv = {"sh", "-c", "sleep 60 & wait"}});
+    ASSERT_TRUE(child.ok());
+    pid = (*child)->pid();
+    EXPECT_TRUE(alive(pid));
+  }
+  EXPECT_NE(kill(-pid, 0), 0);
+}
+
+TEST(ParentWatch, FiresWhenTheParentIsKilled) {
+  int fds[2];
+  ASSERT_EQ(pipe2(fds, O_CLOEXEC), 0);
+  const pid_t parent = fork();
+  if (parent == 0) {
+    if (fork() == 0) {  // the watcher: writes one byte when its parent has ended
+      ParentWatch watch([&] {
+        if (write(fds[1], "x", 1) != 1) _exit(1);
+        _exit(0);
+      });
+      if (write(fds[1], "r", 1) != 1) _exit(1);
+      pause();
+    }
+    pause();
+  }
+  char byte = 0;
+  ASSERT_EQ(read(fds[0], &byte, 1), 1);
+  EXPECT_EQ(byte, 'r');
+  kill(parent, SIGKILL);
+  waitpid(parent, nullptr, 0);
+  pollfd fd{fds[0], POLLIN, 0};
+  ASSERT_EQ(poll(&fd, 1, 5'000), 1) << "the watcher did not notice";
+  EXPECT_EQ(read(fds[0], &byte, 1), 1);
+  EXPECT_EQ(byte, 'x');
+}
+
+TEST(RunDir, IsPrivateAndGoesAway) {
+  const std::string state = fs::temp_directory_path() / ("trireme-launch-test-" + std::to_string(getpid()));
+  std::string path;
+  {
+    auto run = RunDir::create(state);
+    ASSERT_TRUE(run.ok()) << run.error().message;
+    path = (*run)->path();
+    struct stat info {};
+    ASSERT_EQ(stat(path.c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777, 0700u);
+    // A folder of a run that has ended is removed by the next one; its process id is past the kernel's maximum.
+    fs::create_directories(state + "/run/4194999");
+    auto second = RunDir::create(state);
+    EXPECT_FALSE(fs::exists(state + "/run/4194999"));
+  }
+  EXPECT_FALSE(fs::exists(path));
+  fs::remove_all(state);
+}
+
+TEST(RunDir, AnImpossibleFolderIsAnError) {
+  auto run = RunDir::create("/proc/trireme");
+  ASSERT_FALSE(run.ok());
+  EXPECT_NE(run.error().message.find("/proc/trireme"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace trireme::launch
