@@ -21,7 +21,8 @@ constexpr int64_t kHourNs = 3600 * kSecondNs;
 constexpr int64_t kMillion = 1'000'000;
 constexpr int32_t kMaxTokens = 4 << 20;  // of one prompt: what one message to a replica may hold
 
-// One function per section names its keys, in the file's order, with their ranges. V is a MapReader or a MapWriter.
+// One function per section names its keys, in the file's order, with their ranges. V is a MapReader
+// or a MapWriter.
 
 template <typename V>
 void visit(V& v, ModelConfig& c) {
@@ -41,6 +42,7 @@ void visit(V& v, ReplicaConfig& c) {
   v.choice("backend", &c.backend, {"auto", "cpu", "cuda"});
   v.choice("collective", &c.collective, {"auto", "inproc", "mpi", "nccl"});
   v.integer("threads_per_rank", &c.threads_per_rank, 0, 4096);
+  v.integer("metrics_port", &c.metrics_port, 0, 65'535);
   v.number("memory_gib", &c.memory_gib, 0, 1e6);
   v.number("memory_utilisation", &c.memory_utilisation, 0.01, 1);
   v.texts("hosts", &c.hosts, 4096);
@@ -80,7 +82,7 @@ void visit(V& v, LimitConfig& c) {
   v.integer("n", &c.n, 1, 1024);
   v.integer("n_times_max_tokens", &c.n_times_max_tokens, 1, int64_t{1} << 40);
   v.integer("stop_count", &c.stop_count, 0, 1024);
-  v.size("stop_bytes", &c.stop_bytes, 1, 1 << 20);
+  v.size("stop_bytes", &c.stop_bytes, 1, 65'535);
   v.integer("logit_bias_entries", &c.logit_bias_entries, 0, 1 << 16);
   v.integer("top_logprobs", &c.top_logprobs, 0, 256);
   v.integer("streams_per_key", &c.streams_per_key, 1, kMillion);
@@ -226,26 +228,32 @@ Status check_keys(std::vector<KeyConfig>& keys) {
   return {};
 }
 
-Status check_ports(const RouterConfig& c) {
+Status check_ports(const RouterConfig& router, const ReplicaConfig& replicas) {
   struct Range {
     const char* name;
     int first;
+    int count;
   };
-  const Range ranges[] = {{"port", c.port}, {"admin_port", c.admin_port}, {"wire_port", c.wire_port}};
+  const Range ranges[] = {{"router.port", router.port, router.count},
+                          {"router.admin_port", router.admin_port, router.count},
+                          {"router.wire_port", router.wire_port, router.count},
+                          {"replicas.metrics_port", replicas.metrics_port, replicas.count}};
   for (const Range& range : ranges) {
-    if (range.first + c.count - 1 > 65'535) {
+    if (range.first + range.count - 1 > 65'535) {
       return invalid_argument(
-          fmt::format("`router.{}` is {}, but {} routers need as many ports and the last is 65535",
-                      range.name, range.first, c.count));
+          fmt::format("`{}` is {}, but {} processes need as many ports and the last is 65535",
+                      range.name, range.first, range.count));
     }
   }
   for (size_t i = 0; i < std::size(ranges); ++i) {
     for (size_t j = i + 1; j < std::size(ranges); ++j) {
-      if (ranges[i].first == 0 || ranges[j].first == 0) continue;  // any free port
-      if (std::abs(ranges[i].first - ranges[j].first) < c.count) {
-        return invalid_argument(fmt::format(
-            "`router.{}` {} and `router.{}` {} collide: each of {} routers takes one port more",
-            ranges[i].name, ranges[i].first, ranges[j].name, ranges[j].first, c.count));
+      const Range& a = ranges[i];
+      const Range& b = ranges[j];
+      if (a.first == 0 || b.first == 0) continue;  // any free port
+      if (a.first < b.first + b.count && b.first < a.first + a.count) {
+        return invalid_argument(
+            fmt::format("`{}` {} and `{}` {} collide: they take {} and {} ports from there", a.name,
+                        a.first, b.name, b.first, a.count, b.count));
       }
     }
   }
@@ -256,7 +264,6 @@ Status check_router(const RouterConfig& c, bool has_keys) {
   if (c.host.empty() || c.wire_host.empty()) {
     return invalid_argument("`router.host` and `router.wire_host` must name an address");
   }
-  TRY(check_ports(c));
   if (c.tls_certificate.empty() != c.tls_key.empty()) {
     return invalid_argument(
         "`router.tls_certificate` and `router.tls_key` must be given both or not at all");
@@ -287,6 +294,7 @@ Status check_together(ClusterConfig& c) {
   }
   TRY(check_replicas(c.replicas));
   TRY(check_scheduler(c.scheduler));
+  TRY(check_ports(c.router, c.replicas));
   TRY(check_keys(c.keys));
   return check_router(c.router, !c.keys.empty());
 }

@@ -35,6 +35,7 @@ struct ReplicaConfig {
   int threads_per_rank = 0;           // cpu backend; 0: the cores divided among the ranks of this machine
   double memory_gib = 0;              // per rank; 0: what the machine has, divided among the ranks of this machine
   double memory_utilisation = 0.8;
+  int metrics_port = 9100;            // replica i serves /metrics on 127.0.0.1:metrics_port + i; 0: any free port
   std::vector<std::string> hosts;     // mpirun --host; empty: this machine
   std::vector<std::string> mpirun_args;
 };

@@ -1,10 +1,11 @@
 // YAML from outside: bounded before it is built, then read key by key without mercy for typos.
 //
-// parse() refuses, with a sentence that names the line: more bytes, depth or nodes than the limits, aliases, tags, duplicate
-// keys, several documents, invalid UTF-8 and control characters. Aliases are refused altogether, so that no document is
-// larger than its text. MapReader takes typed values with ranges out of a mapping and refuses keys that nobody asked for.
-// MapWriter has the same methods and writes what MapReader reads: one visitor describes a section for both ways.
-// Nothing here throws; yaml-cpp stays behind yaml.cc. Not thread-safe; no state outlives a call.
+// parse() refuses, with a sentence that names the line: more bytes, depth or nodes than the limits,
+// aliases, tags, duplicate keys, several documents, invalid UTF-8 and control characters. Aliases
+// are refused altogether, so that no document is larger than its text. MapReader takes typed values
+// with ranges out of a mapping and refuses keys that nobody asked for. MapWriter has the same
+// methods and writes what MapReader reads: one visitor describes a section for both ways. Nothing
+// here throws; yaml-cpp stays behind yaml.cc. Not thread-safe; no state outlives a call.
 #pragma once
 
 #include <cstddef>
@@ -43,7 +44,8 @@ struct Node::Entry {
   Node value;
 };
 
-// The one document of `text`; an empty text is a null node. invalid_argument or resource_exhausted: "line 3: ...".
+// The one document of `text`; an empty text is a null node. invalid_argument or resource_exhausted:
+// "line 3: ...".
 Result<Node> parse(std::string_view text, const Limits& limits = {});
 
 // "500ms", "1.5s", "2m", "1h", "250us", "7ns", or a number of seconds: nanoseconds, exactly.
@@ -54,12 +56,13 @@ Result<int64_t> parse_size_bytes(std::string_view text);
 // The words of `known` that a mistyped `word` most likely meant, or empty when none is near.
 std::string nearest_word(std::string_view word, const std::vector<std::string>& known);
 
-// Reads one mapping. A key that is not there leaves its value as it is. The first error is kept, the rest is skipped;
-// finish() returns it, or names an unknown key. A null node ("limits:" with nothing behind it) is an empty mapping.
+// Reads one mapping. A key that is not there leaves its value as it is. The first error is kept,
+// the rest is skipped; finish() returns it, or names an unknown key. A null node ("limits:" with
+// nothing behind it) is an empty mapping.
 class MapReader {
  public:
-  // `path` names the mapping in messages: "replicas", "keys[2]"; empty: the top level. Without lines, messages name keys
-  // only: for texts that no person wrote.
+  // `path` names the mapping in messages: "replicas", "keys[2]"; empty: the top level. Without
+  // lines, messages name keys only: for texts that no person wrote.
   MapReader(const Node& node, std::string path, bool with_lines = true);
 
   void integer(const char* key, int32_t* value, int64_t min, int64_t max);
