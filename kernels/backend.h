@@ -1,0 +1,94 @@
+// Backend: one device's implementation of the op vocabulary (ops.h), its memory and its packed weights.
+//
+// A backend belongs to one rank and is driven by one thread; the CPU backend spreads each op over its own thread pool.
+// On the CPU an op has finished when the call returns. On a device it is enqueued on `stream`, and `synchronize` waits.
+// Absence is an error: make_cuda_backend says so when the build or the machine has no CUDA.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "kernels/ops.h"
+#include "kernels/tensor.h"
+
+namespace trireme::kernels {
+
+// Arithmetic of linear ops: bf16 products summed in f32, or f32 throughout (the golden-exact path).
+enum class ComputeDType : uint8_t { kBF16, kF32 };
+
+std::string_view to_string(ComputeDType dtype);
+
+// Device memory with an owner. Aligned to at least 64 bytes (256 on CUDA).
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual void* data() const = 0;
+  virtual size_t bytes() const = 0;
+};
+
+// A weight matrix [out, in] in the layout that its backend's linear op wants. Opaque and immutable.
+class PackedWeight {
+ public:
+  virtual ~PackedWeight() = default;
+  virtual int64_t out_features() const = 0;
+  virtual int64_t in_features() const = 0;
+  virtual size_t bytes() const = 0;  // device memory held
+};
+
+// Where an op is enqueued. The CPU backend ignores it.
+struct Stream {
+  void* handle = nullptr;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual std::string_view name() const = 0;         // "reference", "cpu", "cuda"
+  virtual std::string description() const = 0;       // e.g. "cpu avx512-bf16, 2 threads"
+  virtual ComputeDType compute_dtype() const = 0;
+
+  // resource_exhausted with the numbers when the memory is not there. Contents are zero.
+  virtual Result<std::unique_ptr<Buffer>> allocate(size_t bytes) = 0;
+  // Bytes that can still be allocated.
+  virtual Result<size_t> free_memory_bytes() const = 0;
+  virtual void copy_to_host(void* host, const void* device, size_t bytes, Stream stream) = 0;
+  virtual void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) = 0;
+  virtual void synchronize(Stream stream) = 0;
+
+  // Packs a host matrix [out, in] of f32|f16|bf16 (rows may be strided) for `linear`. The host memory may go afterwards.
+  virtual Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight) = 0;
+
+  virtual void embedding(const EmbeddingArgs& args, Stream stream) = 0;
+  virtual void rms_norm(const RmsNormArgs& args, Stream stream) = 0;
+  virtual void add_rms_norm(const AddRmsNormArgs& args, Stream stream) = 0;
+  virtual void add(const AddArgs& args, Stream stream) = 0;
+  virtual void linear(const LinearArgs& args, Stream stream) = 0;
+  virtual void silu_mul(const SiluMulArgs& args, Stream stream) = 0;
+  virtual void rope(const RopeArgs& args, Stream stream) = 0;
+  virtual void kv_append(const KvAppendArgs& args, Stream stream) = 0;
+  virtual void paged_attention(const PagedAttentionArgs& args, Stream stream) = 0;
+  virtual void gather_rows(const GatherRowsArgs& args, Stream stream) = 0;
+  virtual void row_max_log_sum_exp(const RowMaxLogSumExpArgs& args, Stream stream) = 0;
+};
+
+// Plain loops in f32 on one thread: the oracle. Also usable as a (slow) backend.
+std::unique_ptr<Backend> make_reference_backend(ComputeDType compute_dtype);
+
+struct CpuOptions {
+  ComputeDType compute_dtype = ComputeDType::kBF16;
+  int n_threads = 0;           // 0: one per core that this process may run on
+  std::string max_isa = "";    // "", "portable", "avx2", "avx512": the highest to use; for tests
+};
+
+// The instruction set is chosen at run time. invalid_argument on an unknown or absent max_isa.
+Result<std::unique_ptr<Backend>> make_cpu_backend(const CpuOptions& options);
+
+// failed_precondition with the reason when this build or machine has no CUDA.
+Result<std::unique_ptr<Backend>> make_cuda_backend(int device, ComputeDType compute_dtype);
+
+}  // namespace trireme::kernels

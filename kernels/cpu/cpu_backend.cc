@@ -1,0 +1,189 @@
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "kernels/cpu/isa_kernels.h"
+#include "kernels/cpu/isa_select.h"
+#include "kernels/cpu/linear.h"
+#include "kernels/cpu/packed_weight.h"
+#include "kernels/cpu/paged_attention.h"
+#include "kernels/cpu/rope_table.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/host_backend.h"
+#include "kernels/shape_match.h"
+
+namespace trireme::kernels {
+namespace {
+
+using cpu::IsaKernels;
+
+constexpr int kMaxThreads = 1024;
+// Elements of an op from which on a second thread pays for being woken.
+constexpr int64_t kElementsWorthThreads = 32768;
+
+char* row_of(const TensorView& view, int64_t i) {
+  return static_cast<char*>(view.data) +
+         i * view.row_stride * static_cast<int64_t>(size_of(view.dtype));
+}
+
+class CpuBackend final : public HostBackend {
+ public:
+  CpuBackend(const IsaKernels& isa, ComputeDType compute_dtype, int n_threads)
+      : isa_(isa),
+        compute_dtype_(compute_dtype),
+        pool_(n_threads),
+        linear_(isa_, compute_dtype, &pool_),
+        attention_(isa_, &pool_) {}
+
+  std::string_view name() const override { return "cpu"; }
+  std::string description() const override {
+    return "cpu " + std::string(isa_.name) + ", " + std::to_string(pool_.n_threads()) +
+           (pool_.n_threads() == 1 ? " thread, " : " threads, ") +
+           std::string(to_string(compute_dtype_));
+  }
+  ComputeDType compute_dtype() const override { return compute_dtype_; }
+
+  Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight) override {
+    return cpu::pack_weight(host_weight, compute_dtype_, isa_, &pool_);
+  }
+
+  void embedding(const EmbeddingArgs& args, Stream) override {
+    check_shapes(args);
+    const int64_t hidden = args.out.dim(1);
+    const int32_t* ids = args.ids.as<int32_t>();
+    each_row(args.out.dim(0), hidden, [&](int64_t i) {
+      const int64_t row = int64_t{ids[i]} - args.first_id;
+      if (row >= 0 && row < args.table.dim(0)) {
+        isa_.to_f32(row_of(args.table, row), args.table.dtype, hidden, args.out.row<float>(i));
+      } else {
+        std::fill_n(args.out.row<float>(i), hidden, 0.0f);
+      }
+    });
+  }
+
+  void rms_norm(const RmsNormArgs& args, Stream) override {
+    check_shapes(args);
+    each_row(args.x.dim(0), args.x.dim(1), [&](int64_t i) {
+      isa_.rms_norm(args.x.row<float>(i), nullptr, args.weight.as<float>(), args.eps, args.x.dim(1),
+                    args.out.dtype, row_of(args.out, i));
+    });
+  }
+
+  void add_rms_norm(const AddRmsNormArgs& args, Stream) override {
+    check_shapes(args);
+    each_row(args.residual.dim(0), args.residual.dim(1), [&](int64_t i) {
+      isa_.rms_norm(args.residual.row<float>(i), args.delta.row<float>(i), args.weight.as<float>(),
+                    args.eps, args.residual.dim(1), args.out.dtype, row_of(args.out, i));
+    });
+  }
+
+  void add(const AddArgs& args, Stream) override {
+    check_shapes(args);
+    each_row(args.x.dim(0), args.x.dim(1), [&](int64_t i) {
+      isa_.add(args.x.row<float>(i), args.x.dim(1), args.y.row<float>(i));
+    });
+  }
+
+  void linear(const LinearArgs& args, Stream) override {
+    check_shapes(args);
+    linear_.run(args);
+  }
+
+  void silu_mul(const SiluMulArgs& args, Stream) override {
+    check_shapes(args);
+    const int64_t width = args.out.dim(1);
+    each_row(args.out.dim(0), 4 * width, [&](int64_t i) {
+      const float* gate = args.gate_up.row<float>(i);
+      isa_.silu_mul(gate, gate + width, width, args.out.dtype, row_of(args.out, i));
+    });
+  }
+
+  void rope(const RopeArgs& args, Stream) override {
+    check_shapes(args);
+    rope_table_.prepare(args, &pool_);
+    const int64_t head_dim = args.q.dim(2);
+    const int64_t half = args.inv_freq.dim(0);
+    each_row(args.q.dim(0), (args.q.dim(1) + args.k.dim(1)) * head_dim, [&](int64_t t) {
+      const float* cos = rope_table_.cos(t);
+      const float* sin = rope_table_.sin(t);
+      isa_.rope(args.q.row<float>(t), args.q.dim(1), head_dim, half, cos, sin);
+      isa_.rope(args.k.row<float>(t), args.k.dim(1), head_dim, half, cos, sin);
+    });
+  }
+
+  void kv_append(const KvAppendArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    const int64_t head_dim = args.k.dim(2);
+    const int64_t block_size = args.k_cache.dim(2);
+    const DType dtype = args.k_cache.dtype;
+    const auto size = static_cast<int64_t>(size_of(dtype));
+    each_row(args.k.dim(0), 2 * args.k.row_numel(), [&](int64_t t) {
+      const int64_t slot = args.slots.as<int64_t>()[t];
+      for (int64_t h = 0; h < args.k.dim(1); ++h) {
+        const int64_t offset = (h * block_size + slot % block_size) * head_dim * size;
+        isa_.from_f32(args.k.row<float>(t) + h * head_dim, head_dim, dtype,
+                      row_of(args.k_cache, slot / block_size) + offset);
+        isa_.from_f32(args.v.row<float>(t) + h * head_dim, head_dim, dtype,
+                      row_of(args.v_cache, slot / block_size) + offset);
+      }
+    });
+  }
+
+  void paged_attention(const PagedAttentionArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    attention_.run(args);
+  }
+
+  void gather_rows(const GatherRowsArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    const auto bytes = static_cast<size_t>(args.x.dim(1)) * sizeof(float);
+    for (int64_t i = 0; i < args.rows.dim(0); ++i) {
+      std::memcpy(args.out.row<float>(i), args.x.row<float>(args.rows.as<int32_t>()[i]), bytes);
+    }
+  }
+
+  void row_max_log_sum_exp(const RowMaxLogSumExpArgs& args, Stream) override {
+    check_shapes(args);
+    each_row(args.x.dim(0), 2 * args.x.dim(1), [&](int64_t i) {
+      isa_.max_sum_exp(args.x.row<float>(i), args.x.dim(1), args.max.as<float>() + i,
+                       args.sum_exp.as<float>() + i);
+    });
+  }
+
+ private:
+  // Rows are independent: whole rows go to threads, and small ops stay on the calling one.
+  template <typename Function>
+  void each_row(int64_t n_rows, int64_t elements_per_row, Function&& function) {
+    pool_.split(n_rows, n_rows * elements_per_row >= kElementsWorthThreads,
+                [&](int64_t begin, int64_t end, int /*thread*/) {
+                  for (int64_t i = begin; i < end; ++i) function(i);
+                });
+  }
+
+  const IsaKernels isa_;
+  const ComputeDType compute_dtype_;
+  cpu::ThreadPool pool_;
+  cpu::Linear linear_;
+  cpu::PagedAttention attention_;
+  cpu::RopeTable rope_table_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> make_cpu_backend(const CpuOptions& options) {
+  if (options.n_threads < 0 || options.n_threads > kMaxThreads) {
+    return invalid_argument("the cpu backend runs on 1 to " + std::to_string(kMaxThreads) +
+                            " threads, not " + std::to_string(options.n_threads));
+  }
+  ASSIGN_OR_RETURN(const IsaKernels isa, cpu::select_kernels(options.max_isa));
+  const int n_threads =
+      options.n_threads > 0 ? options.n_threads : std::min(cpu::available_cores(), kMaxThreads);
+  return std::unique_ptr<Backend>(
+      std::make_unique<CpuBackend>(isa, options.compute_dtype, n_threads));
+}
+
+}  // namespace trireme::kernels

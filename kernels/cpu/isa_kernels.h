@@ -1,0 +1,117 @@
+// IsaKernels: the inner loops of the CPU backend, once per instruction set.
+//
+// Each instruction set has one .cc file, compiled with its own flags, that fills one of these
+// tables; nothing else in the backend depends on the instruction set. Those files use no inline
+// function of other headers: the linker could otherwise keep a copy that was compiled for a newer
+// machine than it runs on.
+//
+// Every function computes one row (or several independent ones) on the calling thread. A row's
+// instructions and their order depend on its own length alone, which is what makes the backend
+// batch-invariant.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/dtype.h"
+
+namespace trireme::kernels::cpu {
+
+// Output features per panel of a packed weight, and keys per tile of attention.
+inline constexpr int kPanelWidth = 64;
+
+// sums[r][o] = (accumulate ? sums[r][o] : 0) + sum_u x[r][u] * panel[u][o], for one panel of
+// kPanelWidth outputs, u in ascending order. What a unit is, the function says: one f32, or a pair
+// of neighbouring inputs.
+struct PanelGemm {
+  const void* x = nullptr;      // n_rows rows of n_units units
+  int64_t x_stride = 0;         // elements of x between rows
+  int64_t n_rows = 0;           //
+  const void* panel = nullptr;  // [n_units][kPanelWidth], 4 bytes each
+  int64_t n_units = 0;
+  int64_t unit_words = kPanelWidth;  // 4-byte words between units; packed weights have no gaps
+  float* sums = nullptr;
+  int64_t sums_stride = 0;
+  bool accumulate = false;
+};
+
+// Attention of consecutive query tokens of one sequence for the query heads of one key head.
+struct AttentionItem {
+  const float* q = nullptr;  // first token, first head of the group
+  int64_t q_stride = 0;      // f32s between tokens
+  int64_t n_tokens = 0;
+  int64_t group = 0;  // query heads; they stand next to each other
+  int64_t head_dim = 0;
+  int64_t first_position = 0;  // of the first token
+  float scale = 1;
+
+  DType cache_dtype = DType::kF32;
+  const void* k_cache = nullptr;  // at this key head, in block 0
+  const void* v_cache = nullptr;
+  int64_t block_stride = 0;  // elements between blocks
+  int64_t block_size = 0;    // keys, a multiple of 16
+  const int32_t* blocks = nullptr;
+
+  DType out_dtype = DType::kF32;
+  void* out = nullptr;     // like q
+  int64_t out_stride = 0;  // elements between tokens
+  float* scratch = nullptr;
+};
+
+// f32s of scratch that an item with n_rows = n_tokens * group needs.
+constexpr int64_t attention_scratch_size(int64_t n_rows, int64_t head_dim) {
+  const int64_t padded = (head_dim + kPanelWidth - 1) / kPanelWidth * kPanelWidth;
+  // Queries, scores, outputs, maxima and sums of every row; keys as rows and transposed; values.
+  return n_rows * (2 * padded + kPanelWidth + 2) + 3 * kPanelWidth * padded;
+}
+
+struct IsaKernels {
+  const char* name = "";
+
+  // Units are one f32 each.
+  void (*gemm_f32)(const PanelGemm&) = nullptr;
+  // Units are pairs of bf16 weights, expanded exactly; x holds two f32 per unit.
+  void (*gemm_bf16_as_f32)(const PanelGemm&) = nullptr;
+  // Units are pairs of bf16 weights and of bf16 inputs, multiplied by one instruction. Null where
+  // there is none.
+  void (*gemm_bf16)(const PanelGemm&) = nullptr;
+
+  // panel[u][r] = rows[r][u] for n_rows <= kPanelWidth rows of 4-byte units; missing rows are
+  // zeros.
+  void (*transpose_to_panel)(const uint32_t* rows, int64_t row_stride, int64_t n_rows,
+                             int64_t n_units, uint32_t* panel) = nullptr;
+
+  void (*to_f32)(const void* from, DType from_dtype, int64_t n, float* to) = nullptr;
+  void (*from_f32)(const float* from, int64_t n, DType to_dtype, void* to) = nullptr;
+  // to = from + bias, bias may be null.
+  void (*add_bias)(const float* from, const float* bias, int64_t n, DType to_dtype,
+                   void* to) = nullptr;
+  void (*add)(const float* x, int64_t n, float* y) = nullptr;
+  // x += delta where delta is not null, then out = rms_norm(x).
+  void (*rms_norm)(float* x, const float* delta, const float* weight, float eps, int64_t n,
+                   DType out_dtype, void* out) = nullptr;
+  void (*silu_mul)(const float* gate, const float* up, int64_t n, DType out_dtype,
+                   void* out) = nullptr;
+  // Rotates the channel pairs (i, i + half) of n_heads heads.
+  void (*rope)(float* heads, int64_t n_heads, int64_t head_dim, int64_t half, const float* cos,
+               const float* sin) = nullptr;
+  void (*max_sum_exp)(const float* x, int64_t n, float* max, float* sum_exp) = nullptr;
+  void (*attention)(const AttentionItem&) = nullptr;
+
+  // What the machine can do at most, for benchmarks: n rounds of independent multiply-adds, and a
+  // read of memory. Each returns a value that depends on all of its work.
+  float (*spin_f32)(int64_t n_rounds) = nullptr;
+  int64_t spin_f32_flops = 0;  // per round
+  float (*spin_bf16)(int64_t n_rounds) = nullptr;
+  int64_t spin_bf16_flops = 0;
+  uint64_t (*read_memory)(const void* memory, size_t bytes) = nullptr;  // bytes: a multiple of 512
+};
+
+IsaKernels portable_kernels();
+// These two are linked on x86-64 only, and run only where the processor has what their names say.
+IsaKernels avx2_kernels();    // AVX2, FMA, F16C
+IsaKernels avx512_kernels();  // AVX-512 F, BW, VL, DQ
+// Adds the bf16 dot product of AVX512_BF16 to a table.
+void add_avx512_bf16(IsaKernels* kernels);
+
+}  // namespace trireme::kernels::cpu

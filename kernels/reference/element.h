@@ -1,0 +1,40 @@
+// One element of a tensor as f32, whatever its dtype.
+#pragma once
+
+#include "base/check.h"
+#include "kernels/tensor.h"
+
+namespace trireme::kernels::reference {
+
+// Element j of row i, counted within the row.
+inline float load(const TensorView& view, int64_t i, int64_t j) {
+  switch (view.dtype) {
+    case DType::kF32:
+      return view.row<float>(i)[j];
+    case DType::kF16:
+      return to_f32(view.row<f16>(i)[j]);
+    case DType::kBF16:
+      return to_f32(view.row<bf16>(i)[j]);
+    default:
+      CHECK(false) << "not a floating point dtype: " << view.dtype;
+      return 0;
+  }
+}
+
+inline void store(const TensorView& view, int64_t i, int64_t j, float value) {
+  switch (view.dtype) {
+    case DType::kF32:
+      view.row<float>(i)[j] = value;
+      return;
+    case DType::kF16:
+      view.row<f16>(i)[j] = to_f16(value);
+      return;
+    case DType::kBF16:
+      view.row<bf16>(i)[j] = to_bf16(value);
+      return;
+    default:
+      CHECK(false) << "not a floating point dtype: " << view.dtype;
+  }
+}
+
+}  // namespace trireme::kernels::reference

@@ -1,0 +1,80 @@
+#include "kernels/host_backend.h"
+#include "kernels/reference/reference_ops.h"
+#include "kernels/shape_match.h"
+
+namespace trireme::kernels {
+namespace {
+
+class ReferenceBackend final : public HostBackend {
+ public:
+  explicit ReferenceBackend(ComputeDType compute_dtype) : compute_dtype_(compute_dtype) {}
+
+  std::string_view name() const override { return "reference"; }
+  std::string description() const override {
+    return "reference, plain loops, 1 thread, " + std::string(to_string(compute_dtype_));
+  }
+  ComputeDType compute_dtype() const override { return compute_dtype_; }
+
+  Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight) override {
+    return reference::pack_weight(host_weight, compute_dtype_);
+  }
+
+  void embedding(const EmbeddingArgs& args, Stream) override {
+    check_shapes(args);
+    reference::embedding(args);
+  }
+  void rms_norm(const RmsNormArgs& args, Stream) override {
+    check_shapes(args);
+    reference::rms_norm(args);
+  }
+  void add_rms_norm(const AddRmsNormArgs& args, Stream) override {
+    check_shapes(args);
+    reference::add_rms_norm(args);
+  }
+  void add(const AddArgs& args, Stream) override {
+    check_shapes(args);
+    reference::add(args);
+  }
+  void linear(const LinearArgs& args, Stream) override {
+    check_shapes(args);
+    reference::linear(args);
+  }
+  void silu_mul(const SiluMulArgs& args, Stream) override {
+    check_shapes(args);
+    reference::silu_mul(args);
+  }
+  void rope(const RopeArgs& args, Stream) override {
+    check_shapes(args);
+    reference::rope(args);
+  }
+  void kv_append(const KvAppendArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    reference::kv_append(args);
+  }
+  void paged_attention(const PagedAttentionArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    reference::paged_attention(args);
+  }
+  void gather_rows(const GatherRowsArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    reference::gather_rows(args);
+  }
+  void row_max_log_sum_exp(const RowMaxLogSumExpArgs& args, Stream) override {
+    check_shapes(args);
+    reference::row_max_log_sum_exp(args);
+  }
+
+ private:
+  ComputeDType compute_dtype_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_reference_backend(ComputeDType compute_dtype) {
+  return std::make_unique<ReferenceBackend>(compute_dtype);
+}
+
+}  // namespace trireme::kernels

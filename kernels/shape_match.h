@@ -1,0 +1,27 @@
+// Shape checks at the door, shared by every backend: a wrong shape is a bug of ours and stops the
+// process with both operands printed. `check_shapes` reads no tensor memory; `check_contents` reads
+// index tensors and so is for backends on host memory only.
+#pragma once
+
+#include "kernels/ops.h"
+
+namespace trireme::kernels {
+
+void check_shapes(const EmbeddingArgs& args);
+void check_shapes(const RmsNormArgs& args);
+void check_shapes(const AddRmsNormArgs& args);
+void check_shapes(const AddArgs& args);
+void check_shapes(const LinearArgs& args);
+void check_shapes(const SiluMulArgs& args);
+void check_shapes(const RopeArgs& args);
+void check_shapes(const KvAppendArgs& args);
+void check_shapes(const PagedAttentionArgs& args);
+void check_shapes(const GatherRowsArgs& args);
+void check_shapes(const RowMaxLogSumExpArgs& args);
+
+// Indices inside their tensors: slots in the cache, block ids, query ranges, rows.
+void check_contents(const KvAppendArgs& args);
+void check_contents(const PagedAttentionArgs& args);
+void check_contents(const GatherRowsArgs& args);
+
+}  // namespace trireme::kernels
