@@ -1,0 +1,160 @@
+// `trireme inspect`: what a model's config.json says, and the fewest devices that can serve it.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "cli/commands.h"
+#include "parallel/plan/cost_model.h"
+#include "parallel/plan/format.h"
+#include "parallel/plan/model_spec.h"
+
+namespace trireme::cli {
+namespace {
+
+using plan::DeviceKind;
+using plan::format_bytes;
+using plan::format_grouped;
+using plan::ModelSpec;
+using plan::ParallelPlan;
+
+constexpr int kUsualContext = 8192;
+constexpr int kMaxTp = 8;
+constexpr int kMaxDevices = 64;
+
+std::string describe_rope(const plan::RopeSpec& rope) {
+  switch (rope.scaling) {
+    case plan::RopeScalingKind::kLinear:
+      return fmt::format("theta {:g}, linear x {:g}", rope.theta, rope.factor);
+    case plan::RopeScalingKind::kLlama3:
+      return fmt::format("theta {:g}, llama3 x {:g} of {} tokens", rope.theta, rope.factor,
+                         format_grouped(rope.original_context));
+    case plan::RopeScalingKind::kNone:
+      break;
+  }
+  return fmt::format("theta {:g}", rope.theta);
+}
+
+// The fewest devices of a kind that hold the weights and one sequence.
+struct Fit {
+  DeviceKind device;
+  std::optional<ParallelPlan> plan;
+};
+
+std::vector<Fit> find_fits(const ModelSpec& spec, int32_t context) {
+  plan::Workload workload;
+  workload.context_tokens = context;
+  workload.weight_dtype = spec.weight_dtype;
+  std::vector<Fit> fits;
+  for (const DeviceKind& device : plan::device_kinds()) {
+    plan::Topology topology;
+    topology.device = device;
+    const plan::MemoryInputs inputs = plan::memory_inputs(topology, workload);
+    fits.push_back(
+        {device, plan::smallest_plan_that_fits(
+                     spec, inputs, plan::sequence_blocks(inputs, workload), kMaxTp, kMaxDevices)});
+  }
+  return fits;
+}
+
+void print_text(const ModelSpec& spec, int32_t context, const std::vector<Fit>& fits) {
+  const auto row = [](std::string_view name, const std::string& value) {
+    fmt::print("{:<14} {}\n", name, value);
+  };
+  const int64_t kv = spec.kv_bytes_per_token(DType::kBF16);
+  row("architecture", spec.architecture);
+  row("parameters", format_grouped(spec.n_parameters()));
+  row("weights",
+      fmt::format("{} bytes ({}) in {}", format_grouped(spec.weight_bytes(spec.weight_dtype)),
+                  format_bytes(spec.weight_bytes(spec.weight_dtype)),
+                  to_string(spec.weight_dtype)));
+  row("layers", std::to_string(spec.n_layers));
+  row("hidden", fmt::format("{}, MLP {}", spec.hidden, spec.intermediate));
+  row("heads", fmt::format("{} query, {} key-value, {} channels each", spec.n_heads,
+                           spec.n_kv_heads, spec.head_dim));
+  row("vocabulary", fmt::format("{}{}", format_grouped(spec.vocab),
+                                spec.tied_embeddings ? ", head tied to the embedding" : ""));
+  row("context", format_grouped(spec.context) + " tokens");
+  row("rope", describe_rope(spec.rope));
+  row("KV cache", fmt::format("{} bytes per token in bf16, {} for {} tokens", format_grouped(kv),
+                              format_bytes(kv * context), format_grouped(context)));
+  row("end of text",
+      spec.eos_ids.empty() ? "not said" : fmt::format("{}", fmt::join(spec.eos_ids, ", ")));
+  fmt::print("\nfewest devices for the weights and one sequence of {} tokens (tp at most {}):\n",
+             format_grouped(context), kMaxTp);
+  for (const Fit& fit : fits) {
+    const std::string need =
+        fit.plan ? fmt::format("{:>3} as {}", fit.plan->tp * fit.plan->pp, fit.plan->to_string())
+                 : fmt::format("more than {}", kMaxDevices);
+    fmt::print("  {:<8} {}\n", fit.device.name, need);
+  }
+}
+
+void print_json(const ModelSpec& spec, int32_t context, const std::vector<Fit>& fits) {
+  Json j;
+  j["architecture"] = spec.architecture;
+  j["family"] = spec.family;
+  j["parameters"] = spec.n_parameters();
+  j["weight_dtype"] = to_string(spec.weight_dtype);
+  j["weight_bytes"] = spec.weight_bytes(spec.weight_dtype);
+  j["layers"] = spec.n_layers;
+  j["hidden"] = spec.hidden;
+  j["intermediate"] = spec.intermediate;
+  j["heads"] = spec.n_heads;
+  j["kv_heads"] = spec.n_kv_heads;
+  j["head_dim"] = spec.head_dim;
+  j["vocabulary"] = spec.vocab;
+  j["context_tokens"] = spec.context;
+  j["rope"] = describe_rope(spec.rope);
+  j["tied_embeddings"] = spec.tied_embeddings;
+  j["kv_bytes_per_token"] = spec.kv_bytes_per_token(DType::kBF16);
+  j["eos_token_ids"] = spec.eos_ids;
+  j["bos_token_id"] = spec.bos_id ? Json(*spec.bos_id) : Json(nullptr);
+  j["fewest_devices"] = Json::object();
+  for (const Fit& fit : fits) {
+    Json need(nullptr);
+    if (fit.plan) {
+      need = {{"devices", fit.plan->tp * fit.plan->pp}, {"tp", fit.plan->tp}, {"pp", fit.plan->pp}};
+    }
+    j["fewest_devices"][std::string(fit.device.name)] = need;
+  }
+  j["fewest_devices_context_tokens"] = context;
+  fmt::print("{}\n", j.dump(2));
+}
+
+}  // namespace
+
+int run_inspect(int argc, char** argv) {
+  std::string model;
+  bool json = false;
+  CLI::App app("What a model folder holds and what it takes to serve it.", "trireme inspect");
+  app.footer("Example: trireme inspect configs/models/trireme-demo");
+  app.add_option("model", model, "a model folder or its config.json")->required();
+  app.add_flag("--json", json, "one JSON object");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    fmt::print(stderr, "error: {}; see {} --help\n", error.what(), app.get_name());
+    return 2;
+  }
+  const Result<ModelSpec> spec = plan::load_model_spec(model);
+  if (!spec.ok()) {
+    fmt::print(stderr, "error: {}\n", spec.error().message);
+    return 1;
+  }
+  const int32_t context = std::min(spec->context, kUsualContext);
+  const std::vector<Fit> fits = find_fits(*spec, context);
+  if (json) {
+    print_json(*spec, context, fits);
+  } else {
+    print_text(*spec, context, fits);
+  }
+  return 0;
+}
+
+}  // namespace trireme::cli

@@ -1,0 +1,54 @@
+// Group: an ordered set of ranks that act together, and the collectives over it.
+//
+// One interface over inproc (threads of one process, for tests and the embedded form), mpi (CPU clusters) and nccl
+// (GPUs). A group belongs to one thread of its rank. Every rank of a group calls the same operations in the same order.
+//
+// all_reduce adds in rank order, element by element, whatever the size: a sum does not depend on the batch, and is the
+// same bits on every rank. No call waits for ever: past `deadline_ns`, or once any rank aborted the group, it returns an
+// error that names rank, step and op, and the group is unusable from then on.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "kernels/backend.h"
+#include "kernels/tensor.h"
+
+namespace trireme::comm {
+
+// What an operation is part of: for its deadline and for its error's words.
+struct OpContext {
+  StepId step;
+  std::string_view op;      // e.g. "layer 3 attention all_reduce"; outlives the call
+  int64_t deadline_ns = 0;  // on the group's clock (Clock::now_ns); 0: 30 s from the call
+  kernels::Stream stream;
+};
+
+class Group {
+ public:
+  virtual ~Group() = default;
+
+  virtual int rank() const = 0;  // 0 <= rank < size
+  virtual int size() const = 0;
+
+  // x = sum over ranks of x. f32 or bf16 (summed in f32), contiguous. A group of one returns at once.
+  virtual Status all_reduce_sum(const TensorView& x, const OpContext& context) = 0;
+  // out = concatenation over ranks of x along dimension 0: out.shape[0] = size * x.shape[0]. Any dtype.
+  virtual Status all_gather(const TensorView& x, const TensorView& out, const OpContext& context) = 0;
+  // out = this rank's 1/size slice along dimension 0 of the sum over ranks of x. f32 or bf16.
+  virtual Status reduce_scatter_sum(const TensorView& x, const TensorView& out,
+                                    const OpContext& context) = 0;
+  // x = the root's x.
+  virtual Status broadcast(const TensorView& x, int root, const OpContext& context) = 0;
+  // Matching send and recv between two ranks of the group; send may return before the peer has received.
+  virtual Status send(const TensorView& x, int peer, const OpContext& context) = 0;
+  virtual Status recv(const TensorView& x, int peer, const OpContext& context) = 0;
+  virtual Status barrier(const OpContext& context) = 0;
+
+  // Makes every pending and later operation of every rank of the group fail soon. Callable from any thread.
+  virtual void abort(std::string_view reason) = 0;
+};
+
+}  // namespace trireme::comm

@@ -1,0 +1,127 @@
+#include "parallel/plan/memory_budget.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "parallel/plan/format.h"
+
+namespace trireme::plan {
+namespace {
+
+int64_t usable_bytes(const MemoryInputs& inputs) {
+  return static_cast<int64_t>(static_cast<double>(inputs.memory_bytes) * inputs.utilisation);
+}
+
+// Elements of one layer's slices: the sum over ParallelPlan::tensor_slices, without naming each
+// tensor.
+int64_t layer_elements(const ModelSpec& spec, const RankPlan& rank) {
+  const int64_t hidden = spec.hidden;
+  const int64_t q = rank.heads.size() * spec.head_dim;
+  const int64_t kv = rank.kv_heads.size() * spec.head_dim;
+  const int64_t mlp = rank.intermediate.size();
+  int64_t n = hidden * (2 * q + 2 * kv + 3 * mlp) + 2 * hidden;
+  if (spec.attention_bias) n += q + 2 * kv + hidden;
+  if (spec.mlp_bias) n += 2 * mlp + hidden;
+  return n;
+}
+
+// Elements that the rank holds: its slices, the vocabulary's rows with their padding. A rank that
+// is first and last stage of a tied model still holds the matrix twice: as rows to look up, and
+// packed as the head.
+int64_t held_elements(const ModelSpec& spec, const RankPlan& rank) {
+  const int64_t matrix = rank.vocab_padded * spec.hidden;
+  int64_t n = rank.layers.size() * layer_elements(spec, rank);
+  if (rank.first_stage) n += matrix;
+  if (rank.last_stage) n += matrix + spec.hidden;
+  return n;
+}
+
+// An upper bound: every buffer of a layer at once and in f32, and the logits.
+int64_t activation_bytes(const ModelSpec& spec, const RankPlan& rank, const MemoryInputs& inputs) {
+  const int64_t attention = 2 * rank.heads.size() + 2 * rank.kv_heads.size();
+  const int64_t per_token =
+      4 * int64_t{spec.hidden} + attention * spec.head_dim + 3 * rank.intermediate.size();
+  const int64_t logits = rank.last_stage ? inputs.max_logits_rows * rank.vocab_padded : 0;
+  return 4 * (inputs.max_step_tokens * per_token + logits);
+}
+
+// The rank that needs the most for `min_blocks`, and how much.
+struct Need {
+  int worker_rank = 0;
+  RankMemory memory;
+  int64_t bytes = 0;
+};
+Need largest_need(const ModelSpec& spec, const ParallelPlan& plan, const MemoryInputs& inputs,
+                  int64_t min_blocks) {
+  Need largest;
+  for (const RankPlan& rank : plan.ranks) {
+    const RankMemory memory = rank_memory(spec, plan, rank.worker_rank, inputs);
+    const int64_t bytes =
+        memory.weight_bytes + memory.activation_bytes + min_blocks * memory.kv_bytes_per_block;
+    if (bytes > largest.bytes) largest = {rank.worker_rank, memory, bytes};
+  }
+  return largest;
+}
+
+}  // namespace
+
+RankMemory rank_memory(const ModelSpec& spec, const ParallelPlan& plan, int worker_rank,
+                       const MemoryInputs& inputs) {
+  CHECK_LT(static_cast<size_t>(worker_rank), plan.ranks.size());
+  const RankPlan& rank = plan.ranks[static_cast<size_t>(worker_rank)];
+  RankMemory memory;
+  memory.weight_bytes =
+      held_elements(spec, rank) * static_cast<int64_t>(size_of(inputs.weight_dtype));
+  memory.activation_bytes = activation_bytes(spec, rank, inputs);
+  memory.kv_bytes_per_block = 2 * rank.layers.size() * rank.kv_heads.size() * spec.head_dim *
+                              inputs.block_size * static_cast<int64_t>(size_of(inputs.kv_dtype));
+  const int64_t left = usable_bytes(inputs) - memory.weight_bytes - memory.activation_bytes;
+  memory.n_kv_blocks = std::max<int64_t>(0, left / memory.kv_bytes_per_block);
+  return memory;
+}
+
+std::optional<ParallelPlan> smallest_plan_that_fits(const ModelSpec& spec,
+                                                    const MemoryInputs& inputs, int64_t min_blocks,
+                                                    int max_tp, int max_ranks) {
+  for (int n = 1; n <= max_ranks; ++n) {
+    // Wide tp first: it cuts every step's time, where pp only cuts memory.
+    for (int tp = std::min(n, max_tp); tp >= 1; --tp) {
+      if (n % tp != 0) continue;
+      const Result<ParallelPlan> plan = make_parallel_plan(spec, {.tp = tp, .pp = n / tp});
+      if (plan.ok() &&
+          largest_need(spec, *plan, inputs, min_blocks).bytes <= usable_bytes(inputs)) {
+        return *plan;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+Result<int64_t> plan_kv_blocks(const ModelSpec& spec, const ParallelPlan& plan,
+                               const MemoryInputs& inputs, int64_t min_blocks) {
+  const Need need = largest_need(spec, plan, inputs, min_blocks);
+  if (need.bytes > usable_bytes(inputs)) {
+    const std::optional<ParallelPlan> fit =
+        smallest_plan_that_fits(spec, inputs, min_blocks, /*max_tp=*/8, /*max_ranks=*/256);
+    const std::string advice =
+        fit ? fmt::format("{} on as many such devices would fit", fit->to_string())
+            : std::string("no plan of up to 256 such devices would fit");
+    return resource_exhausted(fmt::format(
+        "rank {} of {} needs {} (weights {}, activations {}, KV cache {}), but may use {} ({:.0f} "
+        "% of {}); {}.",
+        need.worker_rank, plan.to_string(), format_bytes(need.bytes),
+        format_bytes(need.memory.weight_bytes), format_bytes(need.memory.activation_bytes),
+        format_bytes(min_blocks * need.memory.kv_bytes_per_block),
+        format_bytes(usable_bytes(inputs)), inputs.utilisation * 100,
+        format_bytes(inputs.memory_bytes), advice));
+  }
+  int64_t n_blocks = INT64_MAX;
+  for (const RankPlan& rank : plan.ranks) {
+    n_blocks = std::min(n_blocks, rank_memory(spec, plan, rank.worker_rank, inputs).n_kv_blocks);
+  }
+  return n_blocks;
+}
+
+}  // namespace trireme::plan

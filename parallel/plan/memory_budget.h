@@ -1,0 +1,45 @@
+// MemoryBudget: bytes of a rank under a plan, and how many KV blocks fit beside the weights. Pure
+// arithmetic.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "parallel/plan/parallel_plan.h"
+
+namespace trireme::plan {
+
+struct MemoryInputs {
+  DType weight_dtype = DType::kBF16;  // as held in memory
+  DType kv_dtype = DType::kBF16;
+  int32_t block_size = 16;         // tokens per KV block
+  int32_t max_step_tokens = 2048;  // the activation buffers' height
+  int32_t max_logits_rows = 256;
+  int64_t memory_bytes = 0;  // what the rank may use in all
+  double utilisation = 0.9;  // the share of it that we plan with
+};
+
+struct RankMemory {
+  int64_t weight_bytes = 0;
+  int64_t activation_bytes = 0;
+  int64_t kv_bytes_per_block = 0;  // K and V of this rank's layers and kv heads for one block
+  int64_t n_kv_blocks = 0;         // what fits; the replica uses the minimum over its ranks
+};
+
+RankMemory rank_memory(const ModelSpec& spec, const ParallelPlan& plan, int worker_rank,
+                       const MemoryInputs& inputs);
+
+// The replica's block count: the minimum over ranks. resource_exhausted, with the numbers and what
+// would fit, when some rank cannot hold its weights and at least `min_blocks`.
+Result<int64_t> plan_kv_blocks(const ModelSpec& spec, const ParallelPlan& plan,
+                               const MemoryInputs& inputs, int64_t min_blocks);
+
+// The plan with the fewest ranks (at most `max_ranks`; tp at most `max_tp`, the widest first) of
+// which every rank holds its weights, its activations and `min_blocks`. nullopt when there is none.
+std::optional<ParallelPlan> smallest_plan_that_fits(const ModelSpec& spec,
+                                                    const MemoryInputs& inputs, int64_t min_blocks,
+                                                    int max_tp, int max_ranks);
+
+}  // namespace trireme::plan

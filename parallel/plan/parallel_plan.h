@@ -1,0 +1,70 @@
+// ParallelPlan: which layers and which slice of every weight each worker rank holds. Pure arithmetic.
+//
+// Tensor parallel: q heads and MLP columns are cut evenly over tp ranks (column-parallel), o and down projections by their
+// input (row-parallel); KV heads are cut, or replicated in groups where tp > n_kv_heads; the vocabulary is cut in equal
+// padded slices. Pipeline parallel: contiguous layers per stage, chosen so that the costliest stage is as cheap as can be
+// (the first stage holds the embedding, the last the final norm and the head).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "parallel/plan/model_spec.h"
+
+namespace trireme::plan {
+
+// A half-open range [begin, end).
+struct Range {
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t size() const { return end - begin; }
+  friend bool operator==(const Range&, const Range&) = default;
+};
+
+struct ParallelOptions {
+  int tp = 1;
+  int pp = 1;
+  std::vector<int> stage_layers;  // layers per stage; empty: chosen by cost
+};
+
+// What one rank holds; every range is in units of the unsharded model.
+struct RankPlan {
+  int worker_rank = 0;  // stage * tp + tp_rank
+  int tp_rank = 0;
+  int stage = 0;
+  bool first_stage = false;
+  bool last_stage = false;
+  Range layers;
+  Range heads;         // query heads
+  Range kv_heads;      // may be shared with neighbours where tp > n_kv_heads
+  Range intermediate;  // MLP columns; sizes may differ by rank only where the width does not divide
+  Range vocab;         // rows of embedding and head, clipped to the vocabulary: may be short or empty on the last ranks
+  int64_t vocab_padded = 0;  // rows per rank with padding, the same on every rank
+};
+
+// A weight file's tensor as one rank holds it: rows [row] x columns [column] of the stored matrix.
+// 1-D tensors use `rows` alone.
+struct TensorSlice {
+  std::string name;             // e.g. "model.layers.3.self_attn.q_proj.weight"
+  std::vector<int64_t> shape;   // the stored shape that the file must have
+  Range rows;
+  Range columns;                // of dimension 1; whole for 1-D tensors {0, 1}
+};
+
+struct ParallelPlan {
+  int tp = 1;
+  int pp = 1;
+  std::vector<RankPlan> ranks;  // [tp * pp], by worker_rank
+
+  // The slices of the checkpoint's tensors that `worker_rank` reads, in load order.
+  std::vector<TensorSlice> tensor_slices(const ModelSpec& spec, int worker_rank) const;
+  // "tp 2 x pp 2 (layers 4 + 4)".
+  std::string to_string() const;
+};
+
+// invalid_argument says which shape forbids the cut and which tp or pp would fit.
+Result<ParallelPlan> make_parallel_plan(const ModelSpec& spec, const ParallelOptions& options);
+
+}  // namespace trireme::plan

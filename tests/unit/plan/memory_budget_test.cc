@@ -1,0 +1,122 @@
+#include "parallel/plan/memory_budget.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "parallel/plan/format.h"
+#include "tests/unit/plan/specs.h"
+
+namespace trireme::plan {
+namespace {
+
+using testing::golden_spec;
+using ::testing::HasSubstr;
+using testing::small_spec;
+
+constexpr int64_t kGb = 1'000'000'000;
+
+TEST(MemoryBudget, WeightsAndBlocksOfARankAddUp) {
+  const ModelSpec spec = golden_spec("llama-3.1-8b");
+  const Result<ParallelPlan> whole = make_parallel_plan(spec, {});
+  const RankMemory memory = rank_memory(spec, *whole, 0, {.memory_bytes = 80 * kGb});
+  EXPECT_EQ(memory.weight_bytes, spec.weight_bytes(DType::kBF16));
+  EXPECT_EQ(memory.kv_bytes_per_block, 16 * spec.kv_bytes_per_token(DType::kBF16));
+  EXPECT_EQ(memory.n_kv_blocks,
+            (72 * kGb - memory.weight_bytes - memory.activation_bytes) / memory.kv_bytes_per_block);
+  // Without replication the ranks' KV blocks add up to the whole block.
+  const Result<ParallelPlan> cut = make_parallel_plan(spec, {.tp = 4, .pp = 2});
+  int64_t kv = 0;
+  for (int rank = 0; rank < 8; ++rank) {
+    kv += rank_memory(spec, *cut, rank, {.memory_bytes = kGb}).kv_bytes_per_block;
+  }
+  EXPECT_EQ(kv, memory.kv_bytes_per_block);
+}
+
+TEST(MemoryBudget, WeightsAreThoseOfTheSlices) {
+  ModelSpec spec = small_spec();
+  spec.vocab = 32;
+  for (int bits = 0; bits < 4; ++bits) {
+    spec.attention_bias = (bits & 1) != 0;
+    spec.mlp_bias = (bits & 2) != 0;
+    const Result<ParallelPlan> plan = make_parallel_plan(spec, {.tp = 4, .pp = 3});
+    for (const RankPlan& rank : plan->ranks) {
+      int64_t n = 0;
+      for (const TensorSlice& slice : plan->tensor_slices(spec, rank.worker_rank)) {
+        n += slice.rows.size() * slice.columns.size();
+      }
+      EXPECT_EQ(rank_memory(spec, *plan, rank.worker_rank, {}).weight_bytes, 2 * n);
+    }
+  }
+}
+
+TEST(MemoryBudget, ReplicatedKvHeadsAndPaddingAreHeld) {
+  ModelSpec spec = small_spec();  // 33 entries of 16; 2 kv heads
+  spec.n_heads = 8;
+  const Result<ParallelPlan> plan = make_parallel_plan(spec, {.tp = 8});
+  int64_t kv = 0;
+  for (int rank = 0; rank < 8; ++rank) {
+    kv += rank_memory(spec, *plan, rank, {}).kv_bytes_per_block;
+  }
+  EXPECT_EQ(kv, 4 * 16 * spec.kv_bytes_per_token(DType::kBF16));
+  // The last rank's vocabulary is all padding and takes the same room as another's; its layer
+  // slices are narrower by what 20 columns leave over in 8 parts.
+  const RankMemory first = rank_memory(spec, *plan, 0, {});
+  const RankMemory last = rank_memory(spec, *plan, 7, {});
+  EXPECT_EQ(first.weight_bytes - last.weight_bytes, 2 * spec.n_layers * 3 * spec.hidden);
+}
+
+TEST(MemoryBudget, ATiedHeadIsHeldBesideItsTable) {
+  ModelSpec spec = small_spec();
+  const Result<ParallelPlan> plan = make_parallel_plan(spec, {});
+  const int64_t untied = rank_memory(spec, *plan, 0, {}).weight_bytes;
+  spec.tied_embeddings = true;
+  EXPECT_EQ(rank_memory(spec, *plan, 0, {}).weight_bytes, untied);
+}
+
+TEST(MemoryBudget, TheReplicaHasWhatItsPoorestRankHas) {
+  const ModelSpec spec = golden_spec("llama-3.1-8b");
+  const Result<ParallelPlan> plan = make_parallel_plan(spec, {.pp = 2, .stage_layers = {20, 12}});
+  const MemoryInputs inputs{.memory_bytes = 40 * kGb};
+  const Result<int64_t> blocks = plan_kv_blocks(spec, *plan, inputs, 16);
+  ASSERT_TRUE(blocks.ok());
+  EXPECT_EQ(*blocks, rank_memory(spec, *plan, 0, inputs).n_kv_blocks);
+  EXPECT_LT(*blocks, rank_memory(spec, *plan, 1, inputs).n_kv_blocks);
+}
+
+TEST(MemoryBudget, TooLittleMemorySaysTheNumbersAndWhatWouldFit) {
+  const ModelSpec spec = golden_spec("llama-3.1-70b");
+  const Result<ParallelPlan> plan = make_parallel_plan(spec, {});
+  const Result<int64_t> blocks = plan_kv_blocks(spec, *plan, {.memory_bytes = 80 * kGb}, 16);
+  ASSERT_FALSE(blocks.ok());
+  EXPECT_EQ(blocks.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_THAT(blocks.error().message, HasSubstr("weights 141.1"));
+  EXPECT_THAT(blocks.error().message, HasSubstr("72.0 GB"));
+  EXPECT_THAT(blocks.error().message, HasSubstr("tp 2 x pp 1"));
+  const Result<int64_t> tiny = plan_kv_blocks(spec, *plan, {.memory_bytes = 1000}, 16);
+  EXPECT_THAT(tiny.error().message, HasSubstr("no plan"));
+}
+
+TEST(MemoryBudget, TheSmallestPlanPrefersWideTpAndReallyFits) {
+  const ModelSpec spec = golden_spec("llama-3.1-405b");
+  const MemoryInputs inputs{.memory_bytes = 141 * kGb};
+  const std::optional<ParallelPlan> plan = smallest_plan_that_fits(spec, inputs, 64, 8, 64);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->tp * plan->pp, 7);
+  EXPECT_TRUE(plan_kv_blocks(spec, *plan, inputs, 64).ok());
+  EXPECT_FALSE(smallest_plan_that_fits(spec, inputs, 64, 8, 6).has_value());
+}
+
+TEST(Format, BytesAndGroups) {
+  EXPECT_EQ(format_bytes(12), "12 B");
+  EXPECT_EQ(format_bytes(410'752), "410.8 kB");
+  EXPECT_EQ(format_bytes(811'706'777'600), "811.7 GB");
+  EXPECT_EQ(format_bytes(999'990), "1.00 MB");
+  EXPECT_EQ(format_bytes(4'230'000'000), "4.23 GB");
+  EXPECT_EQ(format_grouped(405'853'388'800), "405,853,388,800");
+  EXPECT_EQ(format_grouped(999), "999");
+  EXPECT_EQ(format_grouped(-1000), "-1,000");
+  EXPECT_EQ(format_grouped(-100), "-100");
+}
+
+}  // namespace
+}  // namespace trireme::plan
