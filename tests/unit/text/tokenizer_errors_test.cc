@@ -1,0 +1,168 @@
+// Tokenizer files that are broken in every way we could think of: an error that says what, never a crash.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "tests/unit/text/tokenizer_goldens.h"
+#include "text/tokenizer.h"
+
+namespace trireme::text {
+namespace {
+
+using Json = nlohmann::json;
+
+Json small() {
+  return Json::parse(R"({
+    "added_tokens": [{"id": 6, "content": "<s>", "special": true}],
+    "normalizer": null, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false},
+    "post_processor": null, "decoder": {"type": "ByteLevel"},
+    "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2, "ab": 3, "abc": 4, "bc": 5},
+              "merges": ["a b", "ab c"]}})");
+}
+
+std::string error_of(const Json& json) {
+  const auto tokenizer = Tokenizer::from_json(json.dump());
+  return tokenizer.ok() ? "" : tokenizer.error().message;
+}
+
+TEST(TokenizerErrors, TheSmallFileIsFine) {
+  const auto tokenizer = Tokenizer::from_json(small().dump());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+  EXPECT_EQ(tokenizer->encode("abc<s>bc")->ids, (std::vector<int32_t>{4, 6, 1, 2}));
+  EXPECT_EQ(tokenizer->vocab_size(), 7);
+}
+
+struct Broken {
+  const char* pointer;
+  Json value;
+  const char* says;
+};
+
+TEST(TokenizerErrors, EveryWrongFieldIsNamed) {
+  const Broken cases[] = {
+      {"/model", nullptr, "model"},
+      {"/model", 3, "model"},
+      {"/model/vocab", nullptr, "vocab"},
+      {"/model/vocab", Json::object(), "vocab"},
+      {"/model/vocab/a", "zero", "\"a\""},
+      {"/model/vocab/a", -1, "\"a\""},
+      {"/model/vocab/a", 1.5, "\"a\""},
+      {"/model/vocab/a", 4000000000u, "\"a\""},
+      {"/model/vocab/a", 1e300, "\"a\""},
+      {"/model/vocab/a", 9223372036854775808u, "\"a\""},
+      {"/model/merges", nullptr, "merges"},
+      {"/model/merges/0", "a", "merge 0"},
+      {"/model/merges/0", "a b c", "merge 0"},
+      {"/model/merges/0", 7, "merge 0"},
+      {"/model/merges/0", {"a"}, "merge 0"},
+      {"/model/merges/0", {"a", 1}, "merge 0"},
+      {"/model/merges/0", "a x", "not in the vocabulary"},
+      {"/model/merges/0", "b a", "not in the vocabulary"},
+      {"/model/unk_token", "<none>", "unknown token"},
+      {"/model/byte_fallback", "yes", "byte_fallback"},
+      {"/model/type", "Unigram", "Unigram"},
+      {"/model/type", "WordPiece", "WordPiece"},
+      {"/model/type", 1, "type"},
+      {"/model/end_of_word_suffix", "</w>", "end_of_word_suffix"},
+      {"/added_tokens", 1, "added_tokens"},
+      {"/added_tokens/0/id", -1, "id"},
+      {"/added_tokens/0/id", 1 << 30, "id"},
+      {"/added_tokens/0/id", "6", "id"},
+      {"/added_tokens/0/content", nullptr, "content"},
+      {"/added_tokens/0/special", 1, "special"},
+      {"/pre_tokenizer", "ByteLevel", "pre_tokenizer"},
+      {"/pre_tokenizer/type", "Nonsense", "Nonsense"},
+      {"/pre_tokenizer", {{"type", "Sequence"}}, "pretokenizers"},
+      {"/pre_tokenizer", {{"type", "Split"}}, "pattern"},
+      {"/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "("}}}, {"behavior", "Isolated"}}, "pattern"},
+      {"/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", ""}}}, {"behavior", "Isolated"}}, "empty"},
+      {"/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "a"}}}, {"behavior", "Odd"}}, "Odd"},
+      {"/normalizer", {{"type", "Replace"}, {"pattern", {{"String", ""}}}, {"content", "x"}}, "empty"},
+      {"/normalizer", {{"type", "Precompiled"}}, "Precompiled"},
+      {"/decoder", {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 1}}, "Strip"},
+      {"/post_processor", {{"type", "TemplateProcessing"}}, "single"},
+      {"/post_processor",
+       {{"type", "TemplateProcessing"}, {"single", {{{"SpecialToken", {{"id", "x"}}}}}}, {"special_tokens", Json::object()}},
+       "\"x\""},
+  };
+  for (const Broken& broken : cases) {
+    Json json = small();
+    json[Json::json_pointer(broken.pointer)] = broken.value;
+    const std::string error = error_of(json);
+    EXPECT_NE(error.find(broken.says), std::string::npos) << broken.pointer << " " << broken.value << ": " << error;
+  }
+}
+
+TEST(TokenizerErrors, DuplicateMergesAndIdsAreHarmless) {
+  Json json = small();
+  json["model"]["merges"] = {"a b", "a b", "b c", "ab c", "a b"};
+  json["model"]["vocab"]["bc"] = 3;  // two spellings of one id
+  json["added_tokens"].push_back(json["added_tokens"][0]);
+  const auto tokenizer = Tokenizer::from_json(json.dump());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+  EXPECT_FALSE(tokenizer->encode("abcabc<s>")->ids.empty());
+}
+
+TEST(TokenizerErrors, DeepAndTruncatedJson) {
+  EXPECT_NE(error_of(Json()), "");
+  for (const char* text : {"", "{", "[]", "nul", "{\"model\":", "\xFF", "{\"model\": 1e999}"}) {
+    EXPECT_FALSE(Tokenizer::from_json(text).ok()) << text;
+  }
+  const std::string deep = std::string(100000, '[') + std::string(100000, ']');
+  EXPECT_FALSE(Tokenizer::from_json(deep).ok());
+  Json nested = {{"type", "ByteLevel"}};
+  for (int i = 0; i < 20; ++i) nested = {{"type", "Sequence"}, {"pretokenizers", {nested}}};
+  Json json = small();
+  json["pre_tokenizer"] = nested;
+  EXPECT_NE(error_of(json).find("deep"), std::string::npos);
+}
+
+// Cut at many places and with random bytes changed, a file is refused or loads; nothing else may happen.
+TEST(TokenizerErrors, MutatedFilesNeverCrash) {
+  const std::string good = small().dump();
+  std::mt19937 random(1);
+  for (size_t cut = 0; cut < good.size(); cut += 3) EXPECT_FALSE(Tokenizer::from_json(good.substr(0, cut)).ok());
+  for (int round = 0; round < 2000; ++round) {
+    std::string bad = good;
+    for (int i = 0; i < 3; ++i) bad[random() % bad.size()] = static_cast<char>(random() % 128);
+    const auto tokenizer = Tokenizer::from_json(bad);
+    EXPECT_TRUE(!tokenizer.ok() || tokenizer->encode("abc <s> cab").ok());
+  }
+}
+
+TEST(TokenizerErrors, MutatedSentencePieceFilesNeverCrash) {
+  const std::string good =
+      read_all(std::string(TRIREME_SOURCE_DIR) + "/tests/golden/tokenizers/mistral/tokenizer.model");
+  ASSERT_TRUE(Tokenizer::from_sentencepiece(good).ok());
+  EXPECT_FALSE(Tokenizer::from_sentencepiece("").ok());
+  EXPECT_FALSE(Tokenizer::from_sentencepiece(std::string(20, '\xFF')).ok());
+  std::mt19937 random(2);
+  for (int round = 0; round < 60; ++round) {
+    std::string bad = good.substr(0, random() % good.size());
+    for (int i = 0; i < 4 && !bad.empty(); ++i) bad[random() % bad.size()] = static_cast<char>(random());
+    const auto tokenizer = Tokenizer::from_sentencepiece(bad);
+    EXPECT_TRUE(!tokenizer.ok() || tokenizer->encode("hello world").ok());
+  }
+}
+
+TEST(TokenizerErrors, APatternThatBacktracksForEverIsAnError) {
+  Json json = small();
+  json["pre_tokenizer"] = {{"type", "Split"},
+                           {"pattern", {{"Regex", "(a|aa)+(a|aa)+(a|aa)+$b"}}},
+                           {"behavior", "Isolated"}};
+  const auto tokenizer = Tokenizer::from_json(json.dump());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+  const auto encoding = tokenizer->encode(std::string(5000, 'a'));
+  ASSERT_FALSE(encoding.ok());
+  EXPECT_EQ(encoding.error().code, ErrorCode::kResourceExhausted);
+}
+
+TEST(TokenizerErrors, AFolderWithoutFiles) {
+  const auto tokenizer = Tokenizer::load("/nonexistent/folder");
+  ASSERT_FALSE(tokenizer.ok());
+  EXPECT_EQ(tokenizer.error().code, ErrorCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace trireme::text

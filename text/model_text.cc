@@ -1,0 +1,214 @@
+#include "text/model_text.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+
+#include "text/json_read.h"
+#include "text/read_file.h"
+#include "text/tokenize/model.h"
+
+namespace trireme::text {
+
+struct ModelText::Parts {
+  std::optional<Tokenizer> tokenizer;
+  std::optional<ChatTemplate> chat_template;
+  std::optional<Error> template_error;
+  std::string bos;
+  std::string eos;
+  std::string pad;
+  std::string unk;
+  std::vector<int32_t> eos_ids;
+};
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxConfigBytes = 64 << 20;
+constexpr int64_t kMaxEosIds = 1024;
+
+bool file_exists(const fs::path& path) {
+  std::error_code error;
+  return fs::exists(path, error);
+}
+
+// The JSON object in a file; null when there is no file.
+Result<Json> read_json(const fs::path& path) {
+  if (!file_exists(path)) return Json();
+  const std::string name = path.filename().string();
+  ASSIGN_OR_RETURN(const std::string bytes, read_file(path, kMaxConfigBytes));
+  ASSIGN_OR_RETURN(Json json, parse_json(bytes, name));
+  if (!json.is_object()) return invalid_argument(name + " is not an object");
+  return json;
+}
+
+// A special token is a string, or an object with its "content".
+std::string token_text(const Json& config, const char* key) {
+  const Json& token = get(config, key);
+  const Json& text = token.is_object() ? get(token, "content") : token;
+  return text.is_string() ? text.get<std::string>() : std::string();
+}
+
+// "chat_template" is a string, or a list of named ones of which "default" counts.
+Result<std::string> template_source(const Json& config) {
+  const Json& entry = get(config, "chat_template");
+  if (entry.is_null()) return std::string();
+  if (entry.is_string()) return entry.get<std::string>();
+  if (!entry.is_array()) return invalid_argument("tokenizer_config.json: \"chat_template\" is neither text nor list");
+  std::string source;
+  for (const Json& named : entry) {
+    ASSIGN_OR_RETURN(const std::string name, get_string(named, "name"));
+    ASSIGN_OR_RETURN(const std::string text, get_string(named, "template"));
+    if (name == "default" || source.empty()) source = text;
+  }
+  return source;
+}
+
+// "eos_token_id" is an id or a list of ids.
+Status read_eos_ids(const Json& config, const char* file, std::vector<int32_t>* out) {
+  const Json& entry = get(config, "eos_token_id");
+  if (entry.is_null()) return {};
+  const Json list = entry.is_array() ? entry : Json::array({entry});
+  if (static_cast<int64_t>(list.size()) > kMaxEosIds) return invalid_argument(fmt::format("{}: too many eos ids", file));
+  for (const Json& id : list) {
+    if (!id.is_number_integer() || id.get<int64_t>() < -1 || id.get<int64_t>() >= kMaxVocab) {
+      return invalid_argument(fmt::format("{}: \"eos_token_id\" is not an id or a list of ids", file));
+    }
+    if (id.get<int64_t>() >= 0) out->push_back(id.get<int32_t>());
+  }
+  return {};
+}
+
+Result<Tokenizer> load_configured_tokenizer(const std::string& folder, const Json& config) {
+  if (file_exists(fs::path(folder) / "tokenizer.json")) return Tokenizer::load(folder);
+  // A SentencePiece file alone does not say whether a BOS is wanted; the config does, with Llama's default.
+  ASSIGN_OR_RETURN(const std::string bytes,
+                   read_file(fs::path(folder) / "tokenizer.model", Tokenizer::kMaxFileBytes));
+  SentencePieceOptions options;
+  ASSIGN_OR_RETURN(options.add_bos, get_bool(config, "add_bos_token", true));
+  ASSIGN_OR_RETURN(options.add_eos, get_bool(config, "add_eos_token", false));
+  return Tokenizer::from_sentencepiece(bytes, options);
+}
+
+Result<Value> parse_part(const std::string& json, const char* what, Kind kind) {
+  if (json.empty()) return Value::none();
+  auto value = value_from_json(json, /*from_request=*/true);
+  if (!value.ok()) return invalid_argument(fmt::format("\"{}\": {}", what, value.error().message));
+  if (!value->is(kind) && !value->is_none()) {
+    return invalid_argument(fmt::format("\"{}\" is not {}", what, kind == Kind::kList ? "a list" : "an object"));
+  }
+  return value;
+}
+
+}  // namespace
+
+Result<ModelText> ModelText::load(const std::string& folder) {
+  const fs::path path(folder);
+  auto parts = std::make_shared<Parts>();
+  ASSIGN_OR_RETURN(const Json config, read_json(path / "tokenizer_config.json"));
+  parts->bos = token_text(config, "bos_token");
+  parts->eos = token_text(config, "eos_token");
+  parts->pad = token_text(config, "pad_token");
+  parts->unk = token_text(config, "unk_token");
+  if (file_exists(path / "tokenizer.json") || file_exists(path / "tokenizer.model")) {
+    ASSIGN_OR_RETURN(parts->tokenizer, load_configured_tokenizer(folder, config));
+  }
+  std::string source;
+  if (file_exists(path / "chat_template.jinja")) {
+    ASSIGN_OR_RETURN(source, read_file(path / "chat_template.jinja", ChatTemplate::kMaxSourceBytes));
+  } else {
+    ASSIGN_OR_RETURN(source, template_source(config));
+  }
+  if (!source.empty()) {
+    auto parsed = ChatTemplate::parse(source);
+    if (parsed.ok()) {
+      parts->chat_template = std::move(parsed).value();
+    } else {
+      parts->template_error = parsed.error();
+    }
+  }
+  for (const char* file : {"generation_config.json", "config.json"}) {
+    if (!parts->eos_ids.empty()) break;
+    ASSIGN_OR_RETURN(const Json json, read_json(path / file));
+    TRY(read_eos_ids(json, file, &parts->eos_ids));
+  }
+  if (parts->eos_ids.empty() && parts->tokenizer && !parts->eos.empty()) {
+    const int32_t id = parts->tokenizer->token_to_id(parts->eos);
+    if (id >= 0) parts->eos_ids.push_back(id);
+  }
+  std::sort(parts->eos_ids.begin(), parts->eos_ids.end());
+  parts->eos_ids.erase(std::unique(parts->eos_ids.begin(), parts->eos_ids.end()), parts->eos_ids.end());
+  return ModelText(std::move(parts));
+}
+
+Result<Tokenizer> ModelText::load_tokenizer(const std::string& folder) {
+  const fs::path path(folder);
+  if (!file_exists(path / "tokenizer.json") && !file_exists(path / "tokenizer.model")) {
+    return not_found("the folder has neither tokenizer.json nor tokenizer.model");
+  }
+  ASSIGN_OR_RETURN(const Json config, read_json(path / "tokenizer_config.json"));
+  return load_configured_tokenizer(folder, config);
+}
+
+Result<ChatTemplate> ModelText::chat_template() const {
+  if (has_chat_template()) return *parts_->chat_template;
+  if (parts_->template_error) return *parts_->template_error;
+  return failed_precondition("the model has no chat template");
+}
+
+std::vector<std::pair<std::string, Value>> ModelText::template_variables() const {
+  std::vector<std::pair<std::string, Value>> variables;
+  const std::pair<const char*, const std::string&> tokens[] = {{"bos_token", parts_->bos},
+                                                               {"eos_token", parts_->eos},
+                                                               {"pad_token", parts_->pad},
+                                                               {"unk_token", parts_->unk}};
+  for (const auto& [name, token] : tokens) {
+    if (!token.empty()) variables.emplace_back(name, Value::string(token));
+  }
+  return variables;
+}
+
+bool ModelText::has_tokenizer() const { return parts_->tokenizer.has_value(); }
+bool ModelText::has_chat_template() const { return parts_->chat_template.has_value(); }
+const std::string& ModelText::bos_token() const { return parts_->bos; }
+const std::string& ModelText::eos_token() const { return parts_->eos; }
+const std::string& ModelText::pad_token() const { return parts_->pad; }
+const std::vector<int32_t>& ModelText::eos_ids() const { return parts_->eos_ids; }
+
+const Tokenizer& ModelText::tokenizer() const {
+  CHECK(has_tokenizer()) << "the model folder has no tokenizer";
+  return *parts_->tokenizer;
+}
+
+Result<Rendered> ModelText::render_chat(const ChatRequest& request, const RenderLimits& limits) const {
+  ASSIGN_OR_RETURN(const ChatTemplate chat, chat_template());
+  RenderRequest render;
+  ASSIGN_OR_RETURN(render.messages, parse_part(request.messages_json, "messages", Kind::kList));
+  ASSIGN_OR_RETURN(render.tools, parse_part(request.tools_json, "tools", Kind::kList));
+  ASSIGN_OR_RETURN(render.documents, parse_part(request.documents_json, "documents", Kind::kList));
+  ASSIGN_OR_RETURN(const Value kwargs, parse_part(request.kwargs_json, "chat_template_kwargs", Kind::kDict));
+  render.add_generation_prompt = request.add_generation_prompt;
+  render.continue_final_message = request.continue_final_message;
+  render.now_seconds = request.now_seconds;
+  render.variables = template_variables();
+  if (kwargs.is_dict()) {
+    for (const auto& [name, value] : kwargs.as_dict().entries) {
+      // What the render itself supplies is not the request's to replace.
+      for (const char* own : {"messages", "tools", "documents", "add_generation_prompt"}) {
+        if (name.str() == own) return invalid_argument(fmt::format("chat_template_kwargs may not set \"{}\"", own));
+      }
+      render.variables.emplace_back(name.str(), value);
+    }
+  }
+  return chat.render(render, limits);
+}
+
+Result<std::vector<int32_t>> ModelText::encode_chat(const ChatRequest& request, const RenderLimits& limits) const {
+  if (!has_tokenizer()) return failed_precondition("the model has no tokenizer");
+  ASSIGN_OR_RETURN(const Rendered rendered, render_chat(request, limits));
+  ASSIGN_OR_RETURN(Encoding encoding, tokenizer().encode_spans(rendered.text, rendered.content_spans));
+  return std::move(encoding.ids);
+}
+
+}  // namespace trireme::text
