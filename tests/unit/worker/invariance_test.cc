@@ -1,0 +1,142 @@
+// A request's tokens and logits do not depend on its company, the cut of its prompt, a preemption
+// or a cached prefix.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "tests/unit/worker/golden.h"
+#include "tests/unit/worker/test_replica.h"
+
+namespace trireme::worker {
+namespace {
+
+using kernels::ComputeDType;
+
+struct Setting {
+  const char* name;
+  int tp;
+  int pp;
+  ComputeDType compute;
+};
+
+const Setting kSettings[] = {
+    {"tp1_f32", 1, 1, ComputeDType::kF32},
+    {"tp1_bf16", 1, 1, ComputeDType::kBF16},
+    {"tp2_pp2_bf16", 2, 2, ComputeDType::kBF16},
+    {"tp4_f32", 4, 1, ComputeDType::kF32},
+};
+
+class Invariance : public testing::TestWithParam<Setting> {
+ protected:
+  Invariance()
+      : replica_({.model_dir = golden_dir("llama3"),
+                  .tp = GetParam().tp,
+                  .pp = GetParam().pp,
+                  .compute = GetParam().compute,
+                  .max_step_tokens = 256,
+                  .n_blocks = 1024}) {}
+
+  TestReplica replica_;
+};
+
+// Greedy, seeded sampling, filters and penalties among 32 requests of different lengths.
+std::vector<TestSequence> requests() {
+  std::vector<TestSequence> sequences;
+  for (uint64_t i = 0; i < 32; ++i) {
+    TestSequence sequence;
+    sequence.prompt = make_prompt(static_cast<int>(1 + i * 5 % 90), i, 512);
+    sequence.n_new = 8;
+    step::SamplingParams& sampling = sequence.sampling;
+    sampling.seed = i;
+    sampling.temperature = i % 3 == 0 ? 0.0f : 0.9f;
+    if (i % 4 == 1) sampling.top_p = 0.8f;
+    if (i % 4 == 2) sampling.top_k = 20;
+    if (i % 5 == 2) sampling.frequency_penalty = 0.7f;
+    if (i % 7 == 2) sampling.repetition_penalty = 1.3f;
+    sequences.push_back(sequence);
+  }
+  return sequences;
+}
+
+// Bit for bit.
+void expect_same(const Generated& a, const Generated& b, size_t skip_rows_of_b = 0) {
+  EXPECT_EQ(a.tokens, b.tokens);
+  ASSERT_EQ(a.logits.size(), b.logits.size() - skip_rows_of_b);
+  for (size_t i = 0; i < a.logits.size(); ++i) {
+    const auto& row = b.logits[i + skip_rows_of_b];
+    ASSERT_EQ(a.logits[i].size(), row.size());
+    EXPECT_EQ(std::memcmp(a.logits[i].data(), row.data(), row.size() * sizeof(float)), 0)
+        << "row " << i;
+  }
+}
+
+TEST_P(Invariance, AloneOrInABatchOf32) {
+  const auto sequences = requests();
+  const auto together = generate(replica_, sequences);
+  for (const size_t i : {0u, 1u, 2u, 7u, 17u, 30u, 31u}) {
+    SCOPED_TRACE("request " + std::to_string(i));
+    expect_same(generate(replica_, {sequences[i]})[0], together[i]);
+  }
+}
+
+TEST_P(Invariance, ChunksOf1And7And64) {
+  std::vector<TestSequence> sequences;
+  for (const uint64_t i : {9u, 17u, 14u}) {
+    TestSequence sequence = requests()[i];
+    sequence.prompt = make_prompt(130, i, 512);
+    sequence.prompt_logprobs = true;
+    sequences.push_back(sequence);
+  }
+  for (const TestSequence& sequence : sequences) {
+    const Generated whole = generate(replica_, {sequence})[0];
+    EXPECT_EQ(whole.prompt_logprobs.size(), sequence.prompt.size() - 1);
+    for (const int chunk : {1, 7, 64}) {
+      SCOPED_TRACE("chunk " + std::to_string(chunk));
+      expect_same(generate(replica_, {sequence}, chunk)[0], whole);
+    }
+  }
+}
+
+TEST_P(Invariance, PreemptedAndRecomputed) {
+  for (const uint64_t i : {3u, 17u, 22u, 16u}) {
+    const TestSequence sequence = requests()[i];
+    const Generated whole = generate(replica_, {sequence})[0];
+    constexpr int kBefore = 3;
+    TestSequence again = sequence;
+    again.n_prompt = static_cast<int32_t>(sequence.prompt.size());
+    again.prompt.insert(again.prompt.end(), whole.tokens.begin(), whole.tokens.begin() + kBefore);
+    again.n_new = sequence.n_new - kBefore;
+    const Generated rest = generate(replica_, {again}, 7)[0];
+    EXPECT_EQ(rest.tokens,
+              std::vector<int32_t>(whole.tokens.begin() + kBefore, whole.tokens.end()));
+    expect_same({.tokens = rest.tokens, .logits = rest.logits},
+                {.tokens = rest.tokens, .logits = whole.logits}, kBefore);
+  }
+}
+
+TEST_P(Invariance, ACachedPrefixIsAsGoodAsAComputedOne) {
+  const std::vector<int32_t> prompt = make_prompt(40, 5, 512);
+  const auto plan_of = [&](uint64_t id, int32_t first, std::vector<BlockId> blocks) {
+    step::StepPlan plan;
+    plan.starts.push_back({SequenceId(id), prompt, 40, greedy_sampling()});
+    plan.spans.push_back({.id = SequenceId(id),
+                          .first_position = first,
+                          .n_tokens = 40 - first,
+                          .new_blocks = std::move(blocks),
+                          .sample = true});
+    return plan;
+  };
+  replica_.run(plan_of(100, 0, {BlockId(9), BlockId(4), BlockId(700)}));
+  const auto computed = replica_.logits();
+  // The second sequence shares the two full blocks and computes the rest into a block of its own.
+  replica_.run(plan_of(101, 32, {BlockId(9), BlockId(4), BlockId(3)}));
+  EXPECT_EQ(replica_.logits(), computed);
+}
+
+INSTANTIATE_TEST_SUITE_P(Settings, Invariance, testing::ValuesIn(kSettings),
+                         [](const testing::TestParamInfo<Setting>& test) {
+                           return std::string(test.param.name);
+                         });
+
+}  // namespace
+}  // namespace trireme::worker

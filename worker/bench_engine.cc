@@ -1,0 +1,397 @@
+#include "worker/bench_engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "kernels/cpu/machine_limits.h"
+#include "parallel/comm/inproc/inproc_world.h"
+#include "parallel/step/step_link.h"
+#include "worker/stub_group.h"
+#include "worker/worker_loop.h"
+
+namespace trireme::worker {
+namespace {
+
+using kernels::cpu::LimitMeter;
+using kernels::cpu::MachineLimits;
+
+constexpr int64_t kStepDeadlineNs = 600'000'000'000;
+constexpr int32_t kBlockSize = 16;
+constexpr size_t kLimitBytes = size_t{512} << 20;  // read for the limit: larger than the caches
+constexpr double kLimitSeconds = 0.15;
+constexpr int32_t kAnyToken = 5;  // which token it is changes nothing about the time
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// What a step must do at least: read every weight once, multiply every row with every matrix.
+struct Work {
+  double layer_parameters = 0;  // in matrices that every row meets
+  double head_parameters = 0;   // in the head, met by the rows that are sampled
+  double bytes_per_parameter = 2;
+
+  double bytes() const { return (layer_parameters + head_parameters) * bytes_per_parameter; }
+  double flops(double n_rows, double n_sampled) const {
+    return 2 * (layer_parameters * n_rows + head_parameters * n_sampled);
+  }
+};
+
+Work work_of(const plan::ModelSpec& spec, const plan::ParallelPlan& plan, int only_rank,
+             kernels::ComputeDType compute) {
+  Work work;
+  work.bytes_per_parameter = compute == kernels::ComputeDType::kBF16 ? 2 : 4;
+  const std::string head = spec.tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+  for (const plan::RankPlan& rank : plan.ranks) {
+    if (only_rank >= 0 && rank.worker_rank != only_rank) continue;
+    for (const plan::TensorSlice& slice : plan.tensor_slices(spec, rank.worker_rank)) {
+      const auto n = static_cast<double>(slice.rows.size() * slice.columns.size());
+      if (slice.name == head) {
+        if (rank.last_stage) work.head_parameters += n;
+      } else if (slice.shape.size() == 2 && slice.name != "model.embed_tokens.weight") {
+        work.layer_parameters += n;
+      }
+    }
+  }
+  return work;
+}
+
+// The ranks as threads, and one step at a time through them.
+class BenchReplica {
+ public:
+  static Result<std::unique_ptr<BenchReplica>> start(const EngineBenchOptions& options,
+                                                     const plan::ParallelPlan& plan,
+                                                     int n_threads) {
+    std::unique_ptr<BenchReplica> replica(new BenchReplica(options, plan, n_threads));
+    TRY(replica->start_ranks());
+    return replica;
+  }
+
+  ~BenchReplica() {
+    const Status sent = links_.coordinator->send(step::Shutdown{"the benchmark ends"});
+    (void)sent;  // ranks that failed are gone already
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  const std::string& device() const { return device_; }
+  const step::StageTiming& timing() const { return timing_; }
+
+  // Seconds from the plan's sending until every rank is done with it.
+  Result<double> run(step::StepPlan plan) {
+    plan.header = {.epoch = 1, .step = StepId(++n_steps_), .shape_hash = step::shape_hash(plan)};
+    plan.deadline_ns = kStepDeadlineNs;
+    const int64_t start_ns = clock_.now_ns();
+    TRY(links_.coordinator->send(plan));
+    for (size_t n_done = 0; n_done < threads_.size();) {
+      ASSIGN_OR_RETURN(const step::RankEvent event, next_event());
+      if (const auto* timings = std::get_if<step::StepTimings>(&event)) {
+        ++n_done;
+        if (n_done == 1 || timings->timing.worker_rank == 0) timing_ = timings->timing;
+      }
+    }
+    return static_cast<double>(clock_.now_ns() - start_ns) * 1e-9;
+  }
+
+ private:
+  BenchReplica(const EngineBenchOptions& options, const plan::ParallelPlan& plan, int n_threads)
+      : options_(options), plan_(plan), n_threads_(n_threads) {}
+
+  int max_batch() const {
+    return *std::max_element(options_.batches.begin(), options_.batches.end());
+  }
+
+  std::vector<comm::Mesh> make_meshes() const {
+    if (!options_.rank_shard.has_value()) {
+      return comm::make_inproc_meshes(options_.tp, options_.pp, clock_);
+    }
+    const RankShard shard = *options_.rank_shard;
+    std::vector<comm::Mesh> meshes(1);
+    meshes[0].worker_rank = shard.rank;
+    meshes[0].tp = std::make_unique<StubGroup>(shard.rank, shard.tp);
+    meshes[0].pp = std::make_unique<StubGroup>(0, 1);
+    meshes[0].world = std::make_unique<StubGroup>(shard.rank, shard.tp);
+    return meshes;
+  }
+
+  Status start_ranks() {
+    std::vector<comm::Mesh> meshes = make_meshes();
+    links_ = step::make_inproc_links(static_cast<int>(meshes.size()));
+    for (size_t i = 0; i < meshes.size(); ++i) {
+      threads_.emplace_back([this, i, mesh = std::move(meshes[i])]() mutable {
+        run_rank(*links_.ranks[i], std::move(mesh));
+      });
+    }
+    int64_t n_possible = INT64_MAX;
+    for (size_t n_ready = 0; n_ready < threads_.size();) {
+      ASSIGN_OR_RETURN(const step::RankEvent event, next_event());
+      if (const auto* ready = std::get_if<step::RankReady>(&event)) {
+        ++n_ready;
+        n_possible = std::min(n_possible, ready->n_kv_blocks);
+        device_ = ready->device;
+      }
+    }
+    const auto blocks_of = [](int64_t n) { return (n + kBlockSize - 1) / kBlockSize; };
+    const int64_t n_blocks =
+        std::max(blocks_of(options_.prompt_tokens),
+                 max_batch() * blocks_of(options_.context_tokens + options_.output_tokens + 1));
+    if (n_blocks > n_possible) {
+      return resource_exhausted(fmt::format(
+          "the benchmark needs {} KV blocks; there is memory for {}", n_blocks, n_possible));
+    }
+    return links_.coordinator->send(step::SetKvBlocks{n_blocks});
+  }
+
+  void run_rank(step::RankLink& link, comm::Mesh mesh) {
+    const int worker_rank = mesh.worker_rank;
+    WorkerOptions worker;
+    worker.model_dir = options_.model_dir;
+    worker.spec = options_.spec;
+    worker.plan = plan_;
+    worker.worker_rank = worker_rank;
+    worker.block_size = kBlockSize;
+    worker.max_step_tokens =
+        std::max({options_.prompt_tokens, max_batch(), options_.context_tokens});
+    worker.max_logits_rows = max_batch();
+    worker.random_weights = options_.random_weights;
+    auto backend = kernels::make_cpu_backend(
+        {.compute_dtype = options_.compute_dtype, .n_threads = n_threads_});
+    if (!backend.ok()) {
+      report_failure(link, worker_rank, StepId(0), "starting", backend.error());
+      return;
+    }
+    auto created = Worker::create(worker, std::move(mesh), std::move(*backend), clock_);
+    if (!created.ok()) {
+      report_failure(link, worker_rank, StepId(0), "loading", created.error());
+      return;
+    }
+    const Status status = run_worker_loop(link, **created);
+    (void)status;  // the driver has heard of it as a RankFailure
+  }
+
+  Result<step::RankEvent> next_event() {
+    auto event = links_.coordinator->receive(kStepDeadlineNs);
+    if (!event.has_value()) return deadline_exceeded("no rank of the benchmark answers");
+    if (const auto* failure = std::get_if<step::RankFailure>(&*event)) {
+      return internal_error(failure->message);
+    }
+    return std::move(*event);
+  }
+
+  const EngineBenchOptions& options_;
+  const plan::ParallelPlan& plan_;
+  int n_threads_;
+  SystemClock clock_;
+  step::InprocLinks links_;
+  std::vector<std::thread> threads_;
+  std::string device_;
+  step::StageTiming timing_;
+  uint64_t n_steps_ = 0;
+};
+
+class EngineBench {
+ public:
+  EngineBench(const EngineBenchOptions& options, const plan::ParallelPlan& plan,
+              BenchReplica& replica, LimitMeter& meter)
+      : options_(options), plan_(plan), replica_(replica), meter_(meter) {
+    const int only_rank = options.rank_shard.has_value() ? options.rank_shard->rank : -1;
+    work_ = work_of(options.spec, plan, only_rank, options.compute_dtype);
+  }
+
+  Result<std::vector<EngineBenchLine>> run() {
+    TRY(prefill());
+    for (const int batch : options_.batches) TRY(decode(batch));
+    return std::move(lines_);
+  }
+
+ private:
+  // One round: the limit, then the best of some steps.
+  struct Round {
+    double seconds = 0;
+    double floor_seconds = 0;
+    bool bound_by_memory = false;
+    double collective_share = 0;
+  };
+
+  step::StepPlan prompt_plan(SequenceId id, int n_tokens, int32_t first_block) const {
+    step::StepPlan plan;
+    step::SamplingParams greedy;
+    greedy.temperature = 0;
+    plan.starts.push_back(
+        {id, std::vector<int32_t>(static_cast<size_t>(n_tokens), kAnyToken), n_tokens, greedy});
+    step::SequenceSpan span{.id = id, .n_tokens = n_tokens, .sample = true};
+    for (int32_t block = 0; block * kBlockSize < n_tokens; ++block) {
+      span.new_blocks.push_back(BlockId(first_block + block));
+    }
+    plan.spans.push_back(std::move(span));
+    return plan;
+  }
+
+  Status prefill() {
+    std::vector<Round> rounds;
+    step::StepPlan plan;
+    for (int i = -1; i < options_.n_rounds; ++i) {  // the first warms up
+      const MachineLimits limits = meter_.measure(kLimitSeconds);
+      step::StepPlan next = prompt_plan(SequenceId(++n_sequences_), options_.prompt_tokens, 0);
+      if (n_sequences_ > 1) next.releases.push_back(SequenceId(n_sequences_ - 1));
+      ASSIGN_OR_RETURN(const double seconds, replica_.run(std::move(next)));
+      if (i >= 0) rounds.push_back(round_of(seconds, limits, options_.prompt_tokens, 1));
+    }
+    report("prefill", fmt::format("{} tokens", options_.prompt_tokens), options_.prompt_tokens,
+           rounds);
+    return {};
+  }
+
+  Status decode(int batch) {
+    const int32_t blocks_each =
+        (options_.context_tokens + options_.output_tokens + kBlockSize) / kBlockSize;
+    std::vector<SequenceId> ids;
+    for (int i = 0; i < batch; ++i) {
+      step::StepPlan plan =
+          prompt_plan(SequenceId(++n_sequences_), options_.context_tokens, i * blocks_each);
+      ids.push_back(SequenceId(n_sequences_));
+      if (i == 0) plan.releases = std::move(to_release_);
+      ASSIGN_OR_RETURN(const double seconds, replica_.run(std::move(plan)));
+      (void)seconds;
+    }
+    to_release_ = ids;
+    std::vector<Round> rounds;
+    const int steps_per_round = std::max(1, options_.output_tokens / options_.n_rounds);
+    int position = options_.context_tokens;
+    const int end = options_.context_tokens + options_.output_tokens;
+    while (position < end) {
+      const MachineLimits limits = meter_.measure(kLimitSeconds);
+      double best = 1e30;
+      for (int i = 0; i < steps_per_round && position < end; ++i, ++position) {
+        ASSIGN_OR_RETURN(const double seconds,
+                         replica_.run(decode_plan(ids, position, blocks_each)));
+        best = std::min(best, seconds);
+      }
+      rounds.push_back(round_of(best, limits, batch, batch));
+    }
+    report("decode", fmt::format("{} streams from context {}", batch, options_.context_tokens),
+           batch, rounds);
+    return {};
+  }
+
+  step::StepPlan decode_plan(const std::vector<SequenceId>& ids, int position,
+                             int32_t blocks_each) const {
+    step::StepPlan plan;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      step::SequenceSpan span{.id = ids[i],
+                              .first_position = position,
+                              .n_tokens = 1,
+                              .token = kAnyToken,
+                              .sample = true};
+      if (position % kBlockSize == 0) {
+        span.new_blocks.push_back(
+            BlockId(static_cast<int32_t>(i) * blocks_each + position / kBlockSize));
+      }
+      plan.spans.push_back(std::move(span));
+    }
+    return plan;
+  }
+
+  Round round_of(double seconds, const MachineLimits& limits, double n_rows,
+                 double n_sampled) const {
+    const double rate = options_.compute_dtype == kernels::ComputeDType::kBF16
+                            ? limits.bf16_compute_flops()
+                            : limits.f32_flops;
+    const double memory = work_.bytes() / limits.read_bytes_per_second;
+    const double compute = work_.flops(n_rows, n_sampled) / rate;
+    const step::StageTiming& timing = replica_.timing();
+    const auto total_ns = static_cast<double>(timing.compute_ns + timing.collective_ns +
+                                              timing.wait_upstream_ns + timing.wait_downstream_ns);
+    return {.seconds = seconds,
+            .floor_seconds = std::max(memory, compute),
+            .bound_by_memory = memory >= compute,
+            .collective_share =
+                total_ns > 0 ? static_cast<double>(timing.collective_ns) / total_ns : 0};
+  }
+
+  void report(const char* what, const std::string& batch, double n_tokens,
+              const std::vector<Round>& rounds) {
+    std::vector<double> seconds, floors, ratios, shares;
+    for (const Round& round : rounds) {
+      seconds.push_back(round.seconds);
+      floors.push_back(round.floor_seconds);
+      ratios.push_back(round.floor_seconds / round.seconds);
+      shares.push_back(round.collective_share);
+    }
+    const plan::ModelSpec& spec = options_.spec;
+    EngineBenchLine line;
+    line.what = what;
+    line.shape = fmt::format("{} layers of {}, vocabulary {}, {}, {}", spec.n_layers, spec.hidden,
+                             spec.vocab, plan_.to_string(), batch);
+    line.tokens_per_second = n_tokens / median(seconds);
+    line.limit_tokens_per_second = n_tokens / median(floors);
+    line.percent_of_limit = 100 * median(ratios);
+    line.bound = rounds.back().bound_by_memory ? "memory" : "compute";
+    line.collective_share = median(shares);
+    line.device = replica_.device();
+    if (options_.rank_shard.has_value()) {
+      line.note = fmt::format("rank {} of tp {} alone; collectives are stubbed and take no time",
+                              options_.rank_shard->rank, options_.rank_shard->tp);
+    }
+    if (options_.on_line) options_.on_line(line);
+    lines_.push_back(std::move(line));
+  }
+
+  const EngineBenchOptions& options_;
+  const plan::ParallelPlan& plan_;
+  BenchReplica& replica_;
+  LimitMeter& meter_;
+  Work work_;
+  uint64_t n_sequences_ = 0;
+  std::vector<SequenceId> to_release_;
+  std::vector<EngineBenchLine> lines_;
+};
+
+Status check_options(const EngineBenchOptions& options) {
+  const auto in_range = [](int value, int low, int high) { return value >= low && value <= high; };
+  if (options.batches.empty() ||
+      !std::all_of(options.batches.begin(), options.batches.end(),
+                   [&](int batch) { return in_range(batch, 1, 4096); })) {
+    return invalid_argument("batch sizes must be from 1 to 4096");
+  }
+  if (!in_range(options.output_tokens, 1, 1 << 16) ||
+      !in_range(options.context_tokens, 1, 1 << 16) || !in_range(options.n_rounds, 1, 1000)) {
+    return invalid_argument("output tokens and context tokens must be from 1 to 65536");
+  }
+  if (!in_range(options.prompt_tokens, 1, options.spec.context) ||
+      options.context_tokens + options.output_tokens > options.spec.context) {
+    return invalid_argument(fmt::format(
+        "{} prompt tokens, or {} output tokens behind {}, do not fit the model's context of {}",
+        options.prompt_tokens, options.output_tokens, options.context_tokens,
+        options.spec.context));
+  }
+  if (options.spec.vocab <= kAnyToken) return invalid_argument("the vocabulary is too small");
+  if (options.rank_shard.has_value() &&
+      !in_range(options.rank_shard->rank, 0, options.rank_shard->tp - 1)) {
+    return invalid_argument(fmt::format("rank {} is not one of tp {}", options.rank_shard->rank,
+                                        options.rank_shard->tp));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<EngineBenchLine>> run_engine_bench(const EngineBenchOptions& options) {
+  TRY(check_options(options));
+  const bool is_shard = options.rank_shard.has_value();
+  ASSIGN_OR_RETURN(
+      const plan::ParallelPlan plan,
+      plan::make_parallel_plan(options.spec, {.tp = is_shard ? options.rank_shard->tp : options.tp,
+                                              .pp = is_shard ? 1 : options.pp}));
+  const int n_ranks = is_shard ? 1 : options.tp * options.pp;
+  const int n_cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int n_threads = options.n_threads > 0 ? options.n_threads : std::max(1, n_cores / n_ranks);
+  ASSIGN_OR_RETURN(const auto meter,
+                   LimitMeter::create(std::min(n_cores, n_threads * n_ranks), kLimitBytes));
+  ASSIGN_OR_RETURN(const auto replica, BenchReplica::start(options, plan, n_threads));
+  return EngineBench(options, plan, *replica, *meter).run();
+}
+
+}  // namespace trireme::worker

@@ -1,0 +1,37 @@
+#include "worker/kv/kv_cache.h"
+
+#include <fmt/format.h>
+
+namespace trireme::worker {
+
+Result<KvCache> KvCache::allocate(kernels::Backend& backend, const KvShape& shape,
+                                  int64_t n_blocks) {
+  // Ids are 32-bit, and slot numbers are block_id * block_size.
+  if (n_blocks < 1 || n_blocks > INT32_MAX) {
+    return invalid_argument(
+        fmt::format("{} KV blocks were asked for; 1 to {} are possible", n_blocks, INT32_MAX));
+  }
+  int64_t bytes = 0;
+  if (__builtin_mul_overflow(n_blocks, shape.bytes_per_block(), &bytes)) {
+    return resource_exhausted(fmt::format("{} KV blocks of {} bytes do not fit any memory",
+                                          n_blocks, shape.bytes_per_block()));
+  }
+  KvCache cache;
+  cache.n_blocks_ = n_blocks;
+  for (int64_t layer = 0; layer < shape.n_layers; ++layer) {
+    Storage storage;
+    for (DeviceTensor* tensor : {&storage.k, &storage.v}) {
+      auto allocated = allocate_tensor(
+          backend, shape.dtype, {n_blocks, shape.n_kv_heads, shape.block_size, shape.head_dim});
+      if (!allocated.ok()) {
+        return resource_exhausted(fmt::format("{} KV blocks of {} bytes do not fit: {}", n_blocks,
+                                              shape.bytes_per_block(), allocated.error().message));
+      }
+      *tensor = std::move(*allocated);
+    }
+    cache.layers_.push_back(std::move(storage));
+  }
+  return cache;
+}
+
+}  // namespace trireme::worker

@@ -1,0 +1,56 @@
+// KvCache: the bytes of the paged KV cache on one rank: its layers, its kv heads, the replica's
+// block ids.
+//
+// Which block belongs to whom is the coordinator's business; here a block id is an index. Used by
+// the rank's thread.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "worker/weights/shard_loader.h"
+
+namespace trireme::worker {
+
+struct KvShape {
+  int64_t n_layers = 0;
+  int64_t n_kv_heads = 0;  // of this rank
+  int64_t head_dim = 0;
+  int64_t block_size = 0;  // tokens
+  DType dtype = DType::kBF16;
+
+  // K and V of one block over this rank's layers.
+  int64_t bytes_per_block() const {
+    return 2 * n_layers * n_kv_heads * head_dim * block_size * static_cast<int64_t>(size_of(dtype));
+  }
+};
+
+struct LayerKv {
+  TensorView k;  // [n_blocks, n_kv_heads, block_size, head_dim]
+  TensorView v;  // same
+};
+
+class KvCache {
+ public:
+  // resource_exhausted with the numbers when the blocks do not fit.
+  static Result<KvCache> allocate(kernels::Backend& backend, const KvShape& shape,
+                                  int64_t n_blocks);
+
+  int64_t n_blocks() const { return n_blocks_; }
+  // `layer` counts this rank's layers from 0.
+  LayerKv layer(int64_t layer) const {
+    CHECK_LT(static_cast<size_t>(layer), layers_.size());
+    return {layers_[static_cast<size_t>(layer)].k.view, layers_[static_cast<size_t>(layer)].v.view};
+  }
+
+ private:
+  struct Storage {
+    DeviceTensor k;
+    DeviceTensor v;
+  };
+  int64_t n_blocks_ = 0;
+  std::vector<Storage> layers_;
+};
+
+}  // namespace trireme::worker

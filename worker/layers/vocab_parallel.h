@@ -1,0 +1,45 @@
+// The two layers that touch the vocabulary, cut over the tensor-parallel group in equal slices
+// padded with zero rows.
+//
+// Immutable after loading; used by the rank's thread.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "kernels/backend.h"
+#include "parallel/comm/group.h"
+#include "parallel/plan/parallel_plan.h"
+#include "worker/layers/step_context.h"
+#include "worker/weights/shard_loader.h"
+
+namespace trireme::worker {
+
+class VocabParallelEmbedding {
+ public:
+  static Result<VocabParallelEmbedding> load(ShardLoader& weights, const std::string& name,
+                                             const plan::RankPlan& rank, comm::Group& tp);
+
+  // ids [n_tokens] i32 -> out [n_tokens, hidden] f32, the same on every rank of the group.
+  Status forward(const TensorView& ids, const TensorView& out, StepContext& context) const;
+
+ private:
+  DeviceTensor table_;  // [vocab_padded, hidden]
+  int32_t first_id_ = 0;
+  comm::Group* tp_ = nullptr;
+};
+
+class VocabParallelHead {
+ public:
+  static Result<VocabParallelHead> load(ShardLoader& weights, const std::string& name,
+                                        const plan::RankPlan& rank);
+
+  // x [n_rows, hidden] -> logits [n_rows, vocab_padded] f32 of this rank's slice. Columns at or
+  // beyond the slice's true size belong to padding rows; the sampler never looks at them.
+  void forward(const TensorView& x, const TensorView& logits, StepContext& context) const;
+
+ private:
+  std::unique_ptr<kernels::PackedWeight> weight_;
+};
+
+}  // namespace trireme::worker

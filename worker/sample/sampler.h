@@ -1,0 +1,112 @@
+// Sampler: from each rank's slice of the logits to one token per row, the same on every rank of the
+// tp group.
+//
+// The vocabulary stays sharded: a rank sends the winner of its slice, or its best candidates where
+// top_k, top_p or min_p are in force, in one small gather for all rows; only a row whose candidates
+// do not reach its threshold is gathered whole, so that the result is always exact. A draw is the
+// argmax of logit / temperature + Gumbel noise keyed by (seed, position, token id): it depends on
+// its row alone, not on batch, chunking or the number of ranks. Log-probabilities are the raw
+// log-softmax, before penalties and temperature. Used by the rank's thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "parallel/comm/group.h"
+#include "parallel/plan/parallel_plan.h"
+#include "parallel/step/step_plan.h"
+#include "worker/host_exchange.h"
+#include "worker/layers/step_context.h"
+#include "worker/sample/logit_rules.h"
+#include "worker/sample/token_scan.h"
+#include "worker/weights/shard_loader.h"
+
+namespace trireme::worker {
+
+// What one logits row is for.
+struct RowRequest {
+  const step::SamplingParams* params = nullptr;
+  const TokenCounts* counts = nullptr;
+  int32_t n_outputs = 0;    // tokens behind the prompt so far
+  int64_t position = 0;     // of the token that this row predicts
+  int32_t token = -1;       // the known token (prompt log-probabilities), or -1: sample one
+  int32_t n_logprobs = -1;  // -1: none wanted; k: the token's and the k best
+};
+
+struct RowOutcome {
+  int32_t token = -1;
+  step::PositionLogprobs logprobs;  // filled when n_logprobs >= 0
+};
+
+class Sampler {
+ public:
+  // Backend and group outlive the sampler.
+  static Result<std::unique_ptr<Sampler>> create(kernels::Backend& backend, comm::Group& tp,
+                                                 const plan::RankPlan& rank, int32_t vocab,
+                                                 int64_t max_rows);
+
+  // logits [n_rows, vocab_padded] f32 on the device. internal_error when a row has no finite logit.
+  Status run(const TensorView& logits, std::span<const RowRequest> requests,
+             std::vector<RowOutcome>& outcomes, StepContext& context);
+
+ private:
+  // One rank's word on one row; candidates and raw_top follow it in the record.
+  struct Summary {
+    double score = 0;    // of the slice's winner: logit (greedy) or noisy score
+    double mass = 0;     // sum of exp((x - max) / temperature), after the rules
+    int32_t token = -1;  // the slice's winner, -1 when all is masked
+    float max = 0;       // after the rules
+    float raw_max = 0;   // before them
+    float raw_sum_exp = 0;
+  };
+
+  Sampler(kernels::Backend& backend, comm::Group& tp)
+      : backend_(&backend), exchange_(backend, tp) {}
+
+  size_t n_candidates(const RowRequest& request) const;
+  size_t n_raw_top(const RowRequest& request) const;
+  std::span<float> raw_row(const TensorView& logits, size_t row, StepContext& context);
+  std::span<float> ruled_row(const TensorView& logits, size_t row, const RowRequest& request,
+                             StepContext& context);
+  void measure_raw_rows(const TensorView& logits, StepContext& context);
+  void append_summary(const TensorView& logits, size_t row, const RowRequest& request,
+                      StepContext& context);
+  Status decide_row(const TensorView& logits, size_t row, const RowRequest& request, size_t offset,
+                    size_t record_bytes, RowOutcome& outcome, StepContext& context);
+  Result<int32_t> decide_filtered(const TensorView& logits, size_t row, const RowRequest& request,
+                                  size_t offset, size_t record_bytes, double mass,
+                                  StepContext& context);
+  Result<int32_t> decide_from_whole_row(const TensorView& logits, size_t row,
+                                        const RowRequest& request, double mass,
+                                        StepContext& context);
+  void merge_raw_top(const RowRequest& request, size_t offset, size_t record_bytes,
+                     RowOutcome& outcome) const;
+  Status fill_actual_logprobs(const TensorView& logits, std::span<const RowRequest> requests,
+                              std::vector<RowOutcome>& outcomes, StepContext& context);
+
+  kernels::Backend* backend_;
+  HostExchange exchange_;
+  int32_t vocab_ = 0;         // of the model
+  int32_t first_id_ = 0;      // of this rank's slice
+  int32_t n_ids_ = 0;         // true rows of this rank's slice
+  int64_t vocab_padded_ = 0;  // columns per rank
+  DeviceTensor row_max_;      // [max_rows] f32
+  DeviceTensor row_sum_exp_;  // [max_rows] f32
+  std::vector<float> host_max_;
+  std::vector<float> host_sum_exp_;
+  std::vector<double>
+      log_normalizer_;      // per row: max + log(sum exp), for rows with log-probabilities
+  std::vector<float> row_;  // one row on the host
+  std::vector<float> allowed_values_;
+  std::vector<Candidate> candidates_;
+  std::vector<std::byte> mine_;
+  std::vector<std::byte> all_;
+  std::vector<std::byte> whole_mine_;
+  std::vector<std::byte> whole_;
+};
+
+}  // namespace trireme::worker

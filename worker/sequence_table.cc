@@ -1,0 +1,250 @@
+#include "worker/sequence_table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace trireme::worker {
+namespace {
+
+template <typename... Args>
+Error wrong(SequenceId id, fmt::format_string<Args...> format, Args&&... args) {
+  return invalid_argument(fmt::format("the plan's sequence {} {}", id.value(),
+                                      fmt::format(format, std::forward<Args>(args)...)));
+}
+
+}  // namespace
+
+void HostBatch::clear() {
+  ids.clear();
+  positions.clear();
+  slots.clear();
+  query_start.clear();
+  context_len.clear();
+  block_table.clear();
+  max_blocks = 0;
+  logits_rows.clear();
+}
+
+const Sequence* SequenceTable::find(SequenceId id) const {
+  const auto at = sequences_.find(id);
+  return at == sequences_.end() ? nullptr : &at->second;
+}
+
+Status SequenceTable::apply(const step::StepPlan& plan, HostBatch& batch) {
+  batch.clear();
+  in_step_.clear();
+  ++n_plans_;
+  for (const SequenceId id : plan.releases) {
+    if (sequences_.erase(id) == 0) return wrong(id, "is released, but is not known");
+  }
+  for (const step::SequenceStart& entering : plan.starts) TRY(start(entering));
+  batch.query_start.push_back(0);
+  for (const step::SequenceSpan& span : plan.spans) TRY(append_span(span, batch));
+
+  // The widest table decides the row length; kernels never read behind a sequence's own blocks.
+  for (const Sequence* sequence : in_step_) {
+    batch.max_blocks = std::max(batch.max_blocks, static_cast<int32_t>(sequence->blocks.size()));
+  }
+  batch.block_table.resize(in_step_.size() * static_cast<size_t>(batch.max_blocks), 0);
+  for (size_t i = 0; i < in_step_.size(); ++i) {
+    std::copy(in_step_[i]->blocks.begin(), in_step_[i]->blocks.end(),
+              batch.block_table.begin() +
+                  static_cast<std::ptrdiff_t>(i * static_cast<size_t>(batch.max_blocks)));
+  }
+  return {};
+}
+
+Status SequenceTable::start(const step::SequenceStart& start) {
+  if (static_cast<int64_t>(sequences_.size()) >= limits_.max_sequences) {
+    return wrong(start.id, "would be one more than the {} that a rank keeps",
+                 limits_.max_sequences);
+  }
+  if (start.tokens.empty() || start.tokens.size() > static_cast<size_t>(limits_.context)) {
+    return wrong(start.id, "starts with {} tokens; 1 to {} are possible", start.tokens.size(),
+                 limits_.context);
+  }
+  if (start.n_prompt < 1 || static_cast<size_t>(start.n_prompt) > start.tokens.size()) {
+    return wrong(start.id, "has a prompt of {} tokens among {}", start.n_prompt,
+                 start.tokens.size());
+  }
+  for (const int32_t token : start.tokens) {
+    if (token < 0 || token >= limits_.vocab) {
+      return wrong(start.id, "holds token id {}, outside the vocabulary of {}", token,
+                   limits_.vocab);
+    }
+  }
+  TRY(check_sampling(start.id, start.sampling));
+  const auto [at, is_new] = sequences_.try_emplace(start.id);
+  if (!is_new) return wrong(start.id, "starts, but is already there");
+  Sequence& sequence = at->second;
+  sequence.id = start.id;
+  sequence.tokens = start.tokens;
+  sequence.n_prompt = start.n_prompt;
+  sequence.sampling = start.sampling;
+  if (TokenCounts::needed(sequence.sampling)) {
+    sequence.counts.update(sequence.tokens, sequence.n_prompt);
+  }
+  return {};
+}
+
+Status SequenceTable::check_sampling(SequenceId id, const step::SamplingParams& sampling) const {
+  const auto outside = [&](int32_t token) { return token < 0 || token >= limits_.vocab; };
+  const float values[] = {sampling.temperature,
+                          sampling.top_p,
+                          sampling.min_p,
+                          sampling.presence_penalty,
+                          sampling.frequency_penalty,
+                          sampling.repetition_penalty};
+  for (const float value : values) {
+    if (!std::isfinite(value)) return wrong(id, "has a sampling value that is not a number");
+  }
+  if (sampling.temperature < 0 || sampling.top_k < 0 || sampling.top_p < 0 || sampling.min_p < 0 ||
+      sampling.min_p > 1 || sampling.repetition_penalty <= 0) {
+    return wrong(id, "has a sampling value out of its range");
+  }
+  for (const auto& [token, bias] : sampling.logit_bias) {
+    if (outside(token) || std::isnan(bias)) {
+      return wrong(id, "has a logit bias {} for token id {}", bias, token);
+    }
+  }
+  for (const auto* list : {&sampling.allowed_token_ids, &sampling.banned_until_min_tokens}) {
+    for (const int32_t token : *list) {
+      if (outside(token)) {
+        return wrong(id, "names token id {}, outside the vocabulary of {}", token, limits_.vocab);
+      }
+    }
+  }
+  return {};
+}
+
+Status SequenceTable::append_span(const step::SequenceSpan& span, HostBatch& batch) {
+  const auto at = sequences_.find(span.id);
+  if (at == sequences_.end()) return wrong(span.id, "is not known");
+  Sequence& sequence = at->second;
+  if (sequence.last_plan == n_plans_) return wrong(span.id, "appears twice");
+  sequence.last_plan = n_plans_;
+  if (span.n_tokens < 1 || span.first_position < 0) {
+    return wrong(span.id, "has a span of {} tokens from position {}", span.n_tokens,
+                 span.first_position);
+  }
+  // A first span may start behind a cached prefix; from then on positions follow one another.
+  if (sequence.next_position >= 0 && span.first_position != sequence.next_position) {
+    return wrong(span.id, "continues at position {}, but {} comes next", span.first_position,
+                 sequence.next_position);
+  }
+  if (static_cast<int64_t>(batch.ids.size()) + span.n_tokens > limits_.max_step_tokens) {
+    return wrong(span.id, "makes the step longer than {} tokens", limits_.max_step_tokens);
+  }
+  TRY(take_token(span, sequence));
+  TRY(take_blocks(span, sequence));
+
+  const int32_t end = span.first_position + span.n_tokens;
+  const auto first_row = static_cast<int32_t>(batch.ids.size());
+  for (int32_t position = span.first_position; position < end; ++position) {
+    batch.ids.push_back(sequence.tokens[static_cast<size_t>(position)]);
+    batch.positions.push_back(position);
+    const int64_t block = sequence.blocks[static_cast<size_t>(position / limits_.block_size)];
+    batch.slots.push_back(block * limits_.block_size + position % limits_.block_size);
+  }
+  batch.query_start.push_back(static_cast<int32_t>(batch.ids.size()));
+  batch.context_len.push_back(end);
+  sequence.next_position = end;
+  in_step_.push_back(&sequence);
+  return append_logits_rows(span, sequence, first_row, batch);
+}
+
+Status SequenceTable::take_token(const step::SequenceSpan& span, Sequence& sequence) const {
+  const auto n_known = static_cast<int64_t>(sequence.tokens.size());
+  const int64_t end = int64_t{span.first_position} + span.n_tokens;
+  if (end > limits_.context) {
+    return wrong(span.id, "reaches position {}, beyond the context of {}", end, limits_.context);
+  }
+  if (span.token == -1) {
+    if (end > n_known) {
+      return wrong(span.id, "reaches position {}, but only {} tokens are known", end, n_known);
+    }
+    return {};
+  }
+  if (span.token < 0 || span.token >= limits_.vocab) {
+    return wrong(span.id, "brings token id {}, outside the vocabulary of {}", span.token,
+                 limits_.vocab);
+  }
+  if (span.n_tokens != 1 || span.first_position > n_known) {
+    return wrong(span.id, "brings a token for position {} in a span of {}, with {} tokens known",
+                 span.first_position, span.n_tokens, n_known);
+  }
+  if (span.first_position < n_known) {
+    const int32_t known = sequence.tokens[static_cast<size_t>(span.first_position)];
+    if (known != span.token) {
+      return wrong(span.id, "brings token id {} for position {}, where {} is known", span.token,
+                   span.first_position, known);
+    }
+    return {};
+  }
+  sequence.tokens.push_back(span.token);
+  if (TokenCounts::needed(sequence.sampling)) {
+    sequence.counts.update(sequence.tokens, sequence.n_prompt);
+  }
+  return {};
+}
+
+Status SequenceTable::take_blocks(const step::SequenceSpan& span, Sequence& sequence) const {
+  const auto max_blocks =
+      static_cast<size_t>((limits_.context + limits_.block_size - 1) / limits_.block_size);
+  if (span.new_blocks.size() > max_blocks - sequence.blocks.size()) {
+    return wrong(span.id, "gets more blocks than its context has");
+  }
+  for (const BlockId block : span.new_blocks) {
+    if (block.value() < 0 || block.value() >= limits_.n_blocks) {
+      return wrong(span.id, "gets block {}, outside the pool of {}", block.value(),
+                   limits_.n_blocks);
+    }
+    sequence.blocks.push_back(block.value());
+  }
+  const int64_t end = int64_t{span.first_position} + span.n_tokens;
+  const int64_t n_slots = static_cast<int64_t>(sequence.blocks.size()) * limits_.block_size;
+  if (end > n_slots) {
+    return wrong(span.id, "reaches position {}, but its {} blocks hold {}", end,
+                 sequence.blocks.size(), n_slots);
+  }
+  return {};
+}
+
+Status SequenceTable::append_logits_rows(const step::SequenceSpan& span, const Sequence& sequence,
+                                         int32_t first_row, HostBatch& batch) const {
+  const int64_t end = int64_t{span.first_position} + span.n_tokens;
+  const auto n_known = static_cast<int64_t>(sequence.tokens.size());
+  const auto row_of = [&](int64_t position) {
+    return first_row + static_cast<int32_t>(position - span.first_position);
+  };
+  if (span.n_logprob_positions != 0) {
+    const int64_t first = span.first_logprob_position;
+    const int64_t last = first + span.n_logprob_positions;
+    if (span.n_logprob_positions < 0 || first < span.first_position || last > end ||
+        last >= n_known) {
+      return wrong(span.id,
+                   "wants prompt log-probabilities of {} positions from {} in a span of {} to {}",
+                   span.n_logprob_positions, first, span.first_position, end);
+    }
+    for (int64_t position = first; position < last; ++position) {
+      batch.logits_rows.push_back(
+          {&sequence, row_of(position), static_cast<int32_t>(position), false});
+    }
+  }
+  if (span.sample) {
+    // Penalties and min_tokens count every token that is known: a sample must follow the last one.
+    if (end != n_known) {
+      return wrong(span.id, "samples at position {}, but {} tokens are known", end, n_known);
+    }
+    batch.logits_rows.push_back({&sequence, row_of(end - 1), static_cast<int32_t>(end - 1), true});
+  }
+  if (static_cast<int64_t>(batch.logits_rows.size()) > limits_.max_logits_rows) {
+    return wrong(span.id, "makes the step want more than {} rows of logits",
+                 limits_.max_logits_rows);
+  }
+  return {};
+}
+
+}  // namespace trireme::worker

@@ -1,0 +1,93 @@
+// SequenceTable: what a rank remembers of every sequence between steps, and the door where step
+// plans are checked.
+//
+// `apply` believes nothing: ids must be known, positions consecutive, token ids inside the
+// vocabulary, blocks inside the pool and enough, rows within the buffers. It turns a plan into the
+// host arrays of a batch. An error leaves the table in between two steps: the rank must not run
+// another plan. Used by the rank's thread.
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "parallel/step/step_plan.h"
+#include "worker/sample/logit_rules.h"
+
+namespace trireme::worker {
+
+struct Sequence {
+  SequenceId id;
+  std::vector<int32_t> tokens;  // all that is known: prompt, then outputs
+  int32_t n_prompt = 0;
+  step::SamplingParams sampling;
+  std::vector<int32_t> blocks;
+  int32_t next_position = -1;  // the first position not yet computed; -1 before the first span
+  TokenCounts counts;          // filled when the penalties need it
+  uint64_t last_plan = 0;      // the last plan that had a span of it
+
+  int32_t n_outputs() const { return static_cast<int32_t>(tokens.size()) - n_prompt; }
+};
+
+struct TableLimits {
+  int32_t vocab = 0;
+  int32_t context = 0;  // positions
+  int32_t block_size = 0;
+  int64_t n_blocks = 0;  // of the pool
+  int64_t max_step_tokens = 0;
+  int64_t max_logits_rows = 0;
+  int64_t max_sequences = 1 << 16;
+};
+
+// A row whose logits are wanted.
+struct LogitsRow {
+  const Sequence* sequence = nullptr;
+  int32_t batch_row = 0;
+  int32_t position = 0;  // of the row; its logits are about position + 1
+  bool sample = false;   // else: log-probabilities of the known token at position + 1
+};
+
+// A step's rows on the host; the vectors keep their capacity from step to step.
+struct HostBatch {
+  std::vector<int32_t> ids;
+  std::vector<int32_t> positions;
+  std::vector<int64_t> slots;
+  std::vector<int32_t> query_start;
+  std::vector<int32_t> context_len;
+  std::vector<int32_t> block_table;  // [n_seqs, max_blocks], short tables padded with 0
+  int32_t max_blocks = 0;
+  std::vector<LogitsRow>
+      logits_rows;  // in the order of the spans, prompt rows before the sampled one
+
+  void clear();
+};
+
+class SequenceTable {
+ public:
+  explicit SequenceTable(const TableLimits& limits) : limits_(limits) {}
+
+  // Releases, starts and spans of the plan, in this order. invalid_argument names the sequence and
+  // what is wrong.
+  Status apply(const step::StepPlan& plan, HostBatch& batch);
+
+  size_t n_sequences() const { return sequences_.size(); }
+  const Sequence* find(SequenceId id) const;
+
+ private:
+  Status start(const step::SequenceStart& start);
+  Status check_sampling(SequenceId id, const step::SamplingParams& sampling) const;
+  Status append_span(const step::SequenceSpan& span, HostBatch& batch);
+  Status take_token(const step::SequenceSpan& span, Sequence& sequence) const;
+  Status take_blocks(const step::SequenceSpan& span, Sequence& sequence) const;
+  Status append_logits_rows(const step::SequenceSpan& span, const Sequence& sequence,
+                            int32_t first_row, HostBatch& batch) const;
+
+  TableLimits limits_;
+  std::unordered_map<SequenceId, Sequence> sequences_;
+  std::vector<const Sequence*> in_step_;  // of the batch, by span
+  uint64_t n_plans_ = 0;
+};
+
+}  // namespace trireme::worker

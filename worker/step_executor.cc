@@ -1,0 +1,266 @@
+#include "worker/step_executor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace trireme::worker {
+namespace {
+
+using HeaderWords = std::array<int64_t, 4>;  // epoch, step, shape hash, n_tokens
+
+HeaderWords words_of(const step::StepHeader& header, int64_t n_tokens) {
+  return {static_cast<int64_t>(header.epoch), static_cast<int64_t>(header.step.value()),
+          static_cast<int64_t>(header.shape_hash), n_tokens};
+}
+
+// "epoch 3 step 17 shape 00ff..." for the sentence about a disagreement.
+std::string header_text(const HeaderWords& words) {
+  return fmt::format("epoch {} step {} shape {:016x}", static_cast<uint64_t>(words[0]),
+                     static_cast<uint64_t>(words[1]), static_cast<uint64_t>(words[2]));
+}
+
+// A host vector as a view on the first rows of a device buffer that has just received it.
+template <typename T>
+TensorView upload_vector(kernels::Backend& backend, const std::vector<T>& host,
+                         const DeviceTensor& device, kernels::Stream stream) {
+  CHECK_LE(static_cast<int64_t>(host.size()), device.view.dim(0));
+  backend.copy_to_device(device.view.data, host.data(), host.size() * sizeof(T), stream);
+  return device.view.rows(0, static_cast<int64_t>(host.size()));
+}
+
+}  // namespace
+
+StepExecutor::StepExecutor(const ExecutorInputs& inputs)
+    : in_(inputs), table_(inputs.limits), tp_exchange_(inputs.backend, *inputs.mesh.tp) {
+  timing_.worker_rank = inputs.rank.worker_rank;
+}
+
+Result<std::unique_ptr<StepExecutor>> StepExecutor::create(const ExecutorInputs& inputs) {
+  std::unique_ptr<StepExecutor> executor(new StepExecutor(inputs));
+  TRY(executor->allocate());
+  return executor;
+}
+
+Status StepExecutor::allocate() {
+  kernels::Backend& backend = in_.backend;
+  const int64_t n = in_.limits.max_step_tokens;
+  const int64_t n_rows = in_.limits.max_logits_rows;
+  ASSIGN_OR_RETURN(x_, allocate_tensor(backend, DType::kF32, {n, in_.spec.hidden}));
+  ASSIGN_OR_RETURN(ids_, allocate_tensor(backend, DType::kI32, {n}));
+  ASSIGN_OR_RETURN(positions_, allocate_tensor(backend, DType::kI32, {n}));
+  ASSIGN_OR_RETURN(slots_, allocate_tensor(backend, DType::kI64, {n}));
+  ASSIGN_OR_RETURN(query_start_, allocate_tensor(backend, DType::kI32, {n + 1}));
+  ASSIGN_OR_RETURN(context_len_, allocate_tensor(backend, DType::kI32, {n}));
+  ASSIGN_OR_RETURN(block_table_, allocate_tensor(backend, DType::kI32, {n}));
+  ASSIGN_OR_RETURN(header_, allocate_tensor(backend, DType::kI64, {4}));
+  if (!in_.rank.last_stage) return {};
+  ASSIGN_OR_RETURN(rows_, allocate_tensor(backend, DType::kI32, {n_rows}));
+  ASSIGN_OR_RETURN(x_logits_, allocate_tensor(backend, DType::kF32, {n_rows, in_.spec.hidden}));
+  ASSIGN_OR_RETURN(logits_, allocate_tensor(backend, DType::kF32, {n_rows, in_.rank.vocab_padded}));
+  ASSIGN_OR_RETURN(sampler_,
+                   Sampler::create(backend, *in_.mesh.tp, in_.rank, in_.spec.vocab, n_rows));
+  return {};
+}
+
+Result<std::optional<step::StepResult>> StepExecutor::execute(const step::StepPlan& plan) {
+  const int64_t start_ns = in_.clock.now_ns();
+  StepContext context;
+  context.backend = &in_.backend;
+  context.clock = &in_.clock;
+  context.step = plan.header.step;
+  context.deadline_ns =
+      start_ns + (plan.deadline_ns > 0 ? plan.deadline_ns : in_.default_deadline_ns);
+
+  auto result = run(plan, context);
+  timing_.collective_ns = context.collective_ns;
+  timing_.wait_upstream_ns = context.wait_upstream_ns;
+  timing_.wait_downstream_ns = context.wait_downstream_ns;
+  timing_.compute_ns = in_.clock.now_ns() - start_ns - context.collective_ns -
+                       context.wait_upstream_ns - context.wait_downstream_ns;
+  if (!result.ok()) {
+    broken_ = true;
+    last_op_ = context.op;
+    const std::string reason =
+        fmt::format("rank {} failed in step {} ({}): {}", in_.rank.worker_rank,
+                    plan.header.step.value(), context.op, result.error().message);
+    for (const auto& group : {&in_.mesh.tp, &in_.mesh.pp, &in_.mesh.world}) {
+      if (*group != nullptr) (*group)->abort(reason);
+    }
+  }
+  return result;
+}
+
+Status StepExecutor::check_header(const step::StepPlan& plan) {
+  const step::StepHeader& header = plan.header;
+  if (broken_) return failed_precondition("an earlier step failed on this rank");
+  if (header.step <= last_step_) {
+    return invalid_argument(
+        fmt::format("step {} was planned after step {}", header.step.value(), last_step_.value()));
+  }
+  if (last_step_.value() != 0 && header.epoch != epoch_) {
+    return invalid_argument(fmt::format("step {} is of epoch {}, this rank's is {}",
+                                        header.step.value(), header.epoch, epoch_));
+  }
+  if (header.shape_hash != step::shape_hash(plan)) {
+    return data_loss(fmt::format(
+        "the plan of step {} does not have the shape that its header claims", header.step.value()));
+  }
+  epoch_ = header.epoch;
+  last_step_ = header.step;
+  return {};
+}
+
+Result<std::optional<step::StepResult>> StepExecutor::run(const step::StepPlan& plan,
+                                                          StepContext& context) {
+  TRY(check_header(plan));
+  TRY(table_.apply(plan, batch_));
+  TRY(agree(plan.header, context));
+
+  const auto n_tokens = static_cast<int64_t>(batch_.ids.size());
+  if (n_tokens > 0) {
+    ASSIGN_OR_RETURN(const Batch batch, upload(context));
+    const TensorView x = x_.view.rows(0, n_tokens);
+    if (in_.rank.first_stage) {
+      TRY(in_.model.embed(batch, x, context));
+    } else {
+      TRY(receive_hidden(plan.header, x, context));
+    }
+    TRY(in_.model.run_layers(batch, in_.kv, x, context));
+    if (in_.rank.last_stage) {
+      TRY(sample(x, context));
+    } else {
+      TRY(send_hidden(plan.header, x, context));
+    }
+  }
+  if (!in_.rank.last_stage || in_.rank.tp_rank != 0) return std::optional<step::StepResult>();
+  return std::optional<step::StepResult>(collect(plan));
+}
+
+Status StepExecutor::agree(const step::StepHeader& header, StepContext& context) {
+  if (tp_exchange_.size() == 1) return {};
+  const HeaderWords mine = words_of(header, static_cast<int64_t>(batch_.ids.size()));
+  mine_.resize(sizeof(mine));
+  std::memcpy(mine_.data(), mine.data(), sizeof(mine));
+  TRY(tp_exchange_.all_gather(mine_, all_, "step header all_gather", context));
+  for (int rank = 0; rank < tp_exchange_.size(); ++rank) {
+    HeaderWords theirs;
+    std::memcpy(theirs.data(), all_.data() + static_cast<size_t>(rank) * sizeof(theirs),
+                sizeof(theirs));
+    if (theirs != mine) {
+      return failed_precondition(fmt::format("tp rank {} is at {}, tp rank {} at {}", rank,
+                                             header_text(theirs), in_.rank.tp_rank,
+                                             header_text(mine)));
+    }
+  }
+  return {};
+}
+
+Result<Batch> StepExecutor::upload(StepContext& context) {
+  kernels::Backend& backend = in_.backend;
+  const auto n_entries = static_cast<int64_t>(batch_.block_table.size());
+  if (n_entries > block_table_.view.dim(0)) {
+    context.op = "growing the block table";
+    ASSIGN_OR_RETURN(block_table_, allocate_tensor(backend, DType::kI32, {n_entries * 2}));
+  }
+  const kernels::Stream stream = context.stream;
+  Batch batch;
+  batch.ids = upload_vector(backend, batch_.ids, ids_, stream);
+  batch.positions = upload_vector(backend, batch_.positions, positions_, stream);
+  batch.slots = upload_vector(backend, batch_.slots, slots_, stream);
+  batch.query_start = upload_vector(backend, batch_.query_start, query_start_, stream);
+  batch.context_len = upload_vector(backend, batch_.context_len, context_len_, stream);
+  upload_vector(backend, batch_.block_table, block_table_, stream);
+  batch.block_table =
+      TensorView(block_table_.view.data, DType::kI32,
+                 {static_cast<int64_t>(batch_.context_len.size()), batch_.max_blocks});
+  return batch;
+}
+
+Status StepExecutor::receive_hidden(const step::StepHeader& header, const TensorView& x,
+                                    StepContext& context) {
+  const ScopedTime time(in_.clock, context.wait_upstream_ns);
+  const int previous = in_.mesh.stage() - 1;
+  TRY(in_.mesh.pp->recv(header_.view, previous, context.begin("step header recv")));
+  HeaderWords theirs;
+  in_.backend.copy_to_host(theirs.data(), header_.view.data, sizeof(theirs), context.stream);
+  in_.backend.synchronize(context.stream);
+  const HeaderWords mine = words_of(header, x.dim(0));
+  if (theirs != mine) {
+    return failed_precondition(fmt::format("stage {} sent {}, stage {} expects {}", previous,
+                                           header_text(theirs), in_.mesh.stage(),
+                                           header_text(mine)));
+  }
+  return in_.mesh.pp->recv(x, previous, context.begin("hidden states recv"));
+}
+
+Status StepExecutor::send_hidden(const step::StepHeader& header, const TensorView& x,
+                                 StepContext& context) {
+  in_.backend.synchronize(context.stream);  // so that the wait below is for the neighbour alone
+  const ScopedTime time(in_.clock, context.wait_downstream_ns);
+  const int next = in_.mesh.stage() + 1;
+  const HeaderWords mine = words_of(header, x.dim(0));
+  in_.backend.copy_to_device(header_.view.data, mine.data(), sizeof(mine), context.stream);
+  TRY(in_.mesh.pp->send(header_.view, next, context.begin("step header send")));
+  return in_.mesh.pp->send(x, next, context.begin("hidden states send"));
+}
+
+Status StepExecutor::sample(const TensorView& x, StepContext& context) {
+  const auto n_rows = static_cast<int64_t>(batch_.logits_rows.size());
+  if (n_rows == 0) return {};
+  context.op = "sampling";
+  row_ids_.clear();
+  requests_.clear();
+  for (const LogitsRow& row : batch_.logits_rows) {
+    const Sequence& sequence = *row.sequence;
+    row_ids_.push_back(row.batch_row);
+    RowRequest request;
+    request.params = &sequence.sampling;
+    request.counts = &sequence.counts;
+    request.n_outputs = sequence.n_outputs();
+    request.position = int64_t{row.position} + 1;
+    request.token = row.sample ? -1 : sequence.tokens[static_cast<size_t>(row.position) + 1];
+    request.n_logprobs = row.sample ? sequence.sampling.n_logprobs
+                                    : std::max(0, sequence.sampling.n_prompt_logprobs);
+    requests_.push_back(request);
+  }
+  // Only the rows that somebody asked for go through norm and head.
+  const TensorView rows = upload_vector(in_.backend, row_ids_, rows_, context.stream);
+  const TensorView x_logits = x_logits_.view.rows(0, n_rows);
+  const TensorView logits = logits_.view.rows(0, n_rows);
+  in_.backend.gather_rows({.x = x, .rows = rows, .out = x_logits}, context.stream);
+  in_.model.compute_logits(x_logits, logits, context);
+  if (in_.logits_observer) {
+    observed_.resize(static_cast<size_t>(logits.numel()));
+    in_.backend.copy_to_host(observed_.data(), logits.data, logits.bytes(), context.stream);
+    in_.backend.synchronize(context.stream);
+    in_.logits_observer(context.step, observed_.data(), n_rows, logits.dim(1));
+  }
+  return sampler_->run(logits, requests_, outcomes_, context);
+}
+
+step::StepResult StepExecutor::collect(const step::StepPlan& plan) {
+  step::StepResult result;
+  result.header = plan.header;
+  size_t row = 0;
+  for (const step::SequenceSpan& span : plan.spans) {
+    if (!span.sample && span.n_logprob_positions == 0) continue;
+    step::SequenceOutput output;
+    output.id = span.id;
+    for (int32_t i = 0; i < span.n_logprob_positions; ++i) {
+      output.prompt_logprobs.push_back(std::move(outcomes_[row++].logprobs));
+    }
+    if (span.sample) {
+      RowOutcome& outcome = outcomes_[row];
+      output.token = outcome.token;
+      if (requests_[row].n_logprobs >= 0) output.logprobs.push_back(std::move(outcome.logprobs));
+      ++row;
+    }
+    result.outputs.push_back(std::move(output));
+  }
+  return result;
+}
+
+}  // namespace trireme::worker

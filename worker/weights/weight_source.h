@@ -1,0 +1,50 @@
+// WeightSource: where a rank's weights come from: a checkpoint folder, or invented numbers of the
+// same shapes.
+//
+// Used by one thread. The shard loader asks for slices; a source knows nothing of plans or devices.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "kernels/dtype.h"
+#include "parallel/plan/parallel_plan.h"
+
+namespace trireme::worker {
+
+// What a source says it holds of one name.
+struct SourceTensor {
+  std::string name;
+  std::vector<int64_t> shape;
+  std::optional<DType> dtype;  // absent: not a float type that a backend packs
+  std::string stored_dtype;    // for messages
+};
+
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+
+  // Every tensor that the source holds, or nullopt for a source that can make any tensor it is
+  // asked for.
+  virtual std::optional<std::vector<SourceTensor>> inventory() const = 0;
+  // The type in which `read` writes the tensor.
+  virtual DType dtype(const std::string& name) const = 0;
+  // Writes the slice densely [rows, columns] to `out`. The slice's shape is the stored one (the
+  // loader has checked it).
+  virtual Status read(const plan::TensorSlice& slice, void* out) = 0;
+};
+
+// A model folder: model.safetensors, or the files that model.safetensors.index.json names. All
+// headers are read and checked here; not_found names a missing shard file, invalid_argument a
+// tensor that the index and the files disagree on.
+Result<std::unique_ptr<WeightSource>> open_checkpoint(const std::string& model_dir);
+
+// Numbers instead of a checkpoint (`--random-weights`), as bf16: near-normal with standard
+// deviation 0.02, norms near 1. Counter-based in (seed, tensor name, element index): every rank
+// produces its slice of the same model.
+std::unique_ptr<WeightSource> make_random_weights(uint64_t seed);
+
+}  // namespace trireme::worker

@@ -1,0 +1,250 @@
+#include "worker/worker.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "parallel/plan/memory_budget.h"
+#include "worker/sample/counter_random.h"
+
+namespace trireme::worker {
+namespace {
+
+// A digest of everything that ranks must have in common before they compute together.
+class SetupDigest {
+ public:
+  template <typename Int>
+  SetupDigest& add(Int value) {
+    digest_ = mix64(digest_ + 0x9e3779b97f4a7c15ull + static_cast<uint64_t>(value));
+    return *this;
+  }
+  SetupDigest& add_float(double value) { return add(std::bit_cast<uint64_t>(value)); }
+  uint64_t value() const { return digest_; }
+
+ private:
+  uint64_t digest_ = 0;
+};
+
+uint64_t setup_digest(const WorkerOptions& options, kernels::ComputeDType compute) {
+  const plan::ModelSpec& spec = options.spec;
+  SetupDigest digest;
+  digest.add(spec.n_layers).add(spec.hidden).add(spec.n_heads).add(spec.n_kv_heads);
+  digest.add(spec.head_dim).add(spec.intermediate).add(spec.vocab).add(spec.context);
+  digest.add_float(spec.rms_eps).add(spec.tied_embeddings).add(spec.attention_bias);
+  digest.add(spec.mlp_bias);
+  for (const float frequency : spec.rope.inv_freq()) digest.add_float(frequency);
+  digest.add(options.plan.tp).add(options.plan.pp);
+  for (const plan::RankPlan& rank : options.plan.ranks) {
+    digest.add(rank.layers.begin).add(rank.layers.end).add(rank.heads.end).add(rank.kv_heads.end);
+    digest.add(rank.intermediate.end).add(rank.vocab.end);
+  }
+  digest.add(options.block_size).add(options.max_step_tokens).add(options.max_logits_rows);
+  digest.add(options.random_weights).add(options.random_seed).add(compute);
+  return digest.value();
+}
+
+std::string gigabytes(int64_t bytes) {
+  return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
+}
+
+}  // namespace
+
+Worker::Worker(WorkerOptions options, comm::Mesh mesh, std::unique_ptr<kernels::Backend> backend,
+               const Clock& clock)
+    : options_(std::move(options)),
+      mesh_(std::move(mesh)),
+      backend_(std::move(backend)),
+      clock_(clock) {}
+
+DType Worker::compute_dtype() const {
+  return backend_->compute_dtype() == kernels::ComputeDType::kBF16 ? DType::kBF16 : DType::kF32;
+}
+
+Result<std::unique_ptr<Worker>> Worker::create(WorkerOptions options, comm::Mesh mesh,
+                                               std::unique_ptr<kernels::Backend> backend,
+                                               const Clock& clock, LoadProgressFn progress) {
+  std::unique_ptr<Worker> worker(
+      new Worker(std::move(options), std::move(mesh), std::move(backend), clock));
+  Status status = worker->check_options();
+  if (status.ok()) status = worker->agree_on_setup();
+  if (status.ok()) status = worker->check_memory();
+  if (status.ok()) status = worker->load(progress);
+  if (!status.ok()) {
+    worker->abort(fmt::format("rank {} could not start: {}", worker->options_.worker_rank,
+                              status.error().message));
+    return status.error();
+  }
+  return worker;
+}
+
+Status Worker::check_options() const {
+  const plan::ParallelPlan& plan = options_.plan;
+  const auto n_ranks = static_cast<int64_t>(plan.ranks.size());
+  if (options_.worker_rank < 0 || options_.worker_rank >= n_ranks) {
+    return invalid_argument(
+        fmt::format("rank {} is not in a plan of {} ranks", options_.worker_rank, n_ranks));
+  }
+  if (mesh_.tp->size() != plan.tp || mesh_.pp->size() != plan.pp ||
+      mesh_.tp->rank() != rank().tp_rank || mesh_.pp->rank() != rank().stage) {
+    return invalid_argument(
+        fmt::format("rank {} stands at tp {} of {}, stage {} of {}, which is not its place in {}",
+                    options_.worker_rank, mesh_.tp->rank(), mesh_.tp->size(), mesh_.pp->rank(),
+                    mesh_.pp->size(), plan.to_string()));
+  }
+  if (options_.block_size < 16 || options_.block_size % 16 != 0 || options_.block_size > 4096) {
+    return invalid_argument(
+        fmt::format("block_size {} is not a multiple of 16 up to 4096", options_.block_size));
+  }
+  constexpr int64_t kMaxRows = 1 << 20;
+  if (options_.max_step_tokens < 1 || options_.max_step_tokens > kMaxRows ||
+      options_.max_logits_rows < 1 || options_.max_logits_rows > kMaxRows) {
+    return invalid_argument(fmt::format("a step of {} tokens and {} logits rows is out of range",
+                                        options_.max_step_tokens, options_.max_logits_rows));
+  }
+  if (!(options_.utilisation > 0 && options_.utilisation <= 1)) {
+    return invalid_argument(
+        fmt::format("utilisation {} is not between 0 and 1", options_.utilisation));
+  }
+  return {};
+}
+
+// The one collective over the whole replica: ranks that were started with different models or plans
+// find out before they load anything.
+Status Worker::agree_on_setup() {
+  const int64_t start_ns = clock_.now_ns();
+  StepContext context;
+  context.backend = backend_.get();
+  context.clock = &clock_;
+  context.deadline_ns = start_ns + options_.startup_deadline_ns;
+  HostExchange exchange(*backend_, *mesh_.world);
+  const uint64_t digest = setup_digest(options_, backend_->compute_dtype());
+  std::vector<std::byte> mine(sizeof(digest));
+  std::memcpy(mine.data(), &digest, sizeof(digest));
+  std::vector<std::byte> all;
+  TRY(exchange.all_gather(mine, all, "startup all_gather", context));
+  startup_comm_ns_ = clock_.now_ns() - start_ns;
+  for (size_t other = 0; other * sizeof(digest) < all.size(); ++other) {
+    if (std::memcmp(all.data() + other * sizeof(digest), mine.data(), sizeof(digest)) != 0) {
+      return failed_precondition(
+          fmt::format("rank {} and rank {} were started with different models, plans or limits",
+                      options_.worker_rank, other));
+    }
+  }
+  return {};
+}
+
+// Said before a byte is loaded, with the numbers.
+Status Worker::check_memory() {
+  int64_t memory_bytes = options_.memory_bytes;
+  if (memory_bytes <= 0) {
+    ASSIGN_OR_RETURN(const size_t free_bytes, backend_->free_memory_bytes());
+    memory_bytes = static_cast<int64_t>(free_bytes);
+  }
+  const plan::MemoryInputs inputs{.weight_dtype = compute_dtype(),
+                                  .kv_dtype = compute_dtype(),
+                                  .block_size = options_.block_size,
+                                  .max_step_tokens = static_cast<int32_t>(options_.max_step_tokens),
+                                  .max_logits_rows = static_cast<int32_t>(options_.max_logits_rows),
+                                  .memory_bytes = memory_bytes,
+                                  .utilisation = options_.utilisation};
+  usable_bytes_ = static_cast<int64_t>(static_cast<double>(memory_bytes) * options_.utilisation);
+  const plan::RankMemory need =
+      plan::rank_memory(options_.spec, options_.plan, options_.worker_rank, inputs);
+  activation_bytes_ = need.activation_bytes;
+  if (need.weight_bytes + need.activation_bytes + need.kv_bytes_per_block > usable_bytes_) {
+    // The planner's sentence says what would fit.
+    TRY(plan::plan_kv_blocks(options_.spec, options_.plan, inputs, 1));
+    return resource_exhausted(fmt::format(
+        "rank {} needs {} for weights and {} for activations, and may use {}", options_.worker_rank,
+        gigabytes(need.weight_bytes), gigabytes(need.activation_bytes), gigabytes(usable_bytes_)));
+  }
+  return {};
+}
+
+Status Worker::load(const LoadProgressFn& progress) {
+  const int64_t start_ns = clock_.now_ns();
+  std::unique_ptr<WeightSource> source;
+  if (options_.random_weights) {
+    source = make_random_weights(options_.random_seed);
+  } else {
+    ASSIGN_OR_RETURN(source, open_checkpoint(options_.model_dir));
+  }
+  ASSIGN_OR_RETURN(ShardLoader loader,
+                   ShardLoader::create(options_.spec, options_.plan, options_.worker_rank, *source,
+                                       *backend_, progress));
+  const ModelInputs inputs{.spec = options_.spec,
+                           .rank = rank(),
+                           .weights = loader,
+                           .tp = *mesh_.tp,
+                           .max_step_tokens = options_.max_step_tokens,
+                           .max_logits_rows = options_.max_logits_rows};
+  ASSIGN_OR_RETURN(model_, make_model(inputs));
+  TRY(loader.finish());
+  weight_bytes_ = loader.device_bytes();
+  load_ns_ = clock_.now_ns() - start_ns;
+
+  kv_shape_ = {.n_layers = rank().layers.size(),
+               .n_kv_heads = rank().kv_heads.size(),
+               .head_dim = options_.spec.head_dim,
+               .block_size = options_.block_size,
+               .dtype = compute_dtype()};
+  const int64_t left = usable_bytes_ - weight_bytes_ - activation_bytes_;
+  n_kv_blocks_possible_ = std::clamp<int64_t>(left / kv_shape_.bytes_per_block(), 0, INT32_MAX);
+  if (n_kv_blocks_possible_ == 0) {
+    return resource_exhausted(
+        fmt::format("rank {} holds {} of weights and {} of activations, and may use {}: no KV "
+                    "block of {} bytes fits",
+                    options_.worker_rank, gigabytes(weight_bytes_), gigabytes(activation_bytes_),
+                    gigabytes(usable_bytes_), kv_shape_.bytes_per_block()));
+  }
+  return {};
+}
+
+Status Worker::allocate_kv(int64_t n_blocks) {
+  if (executor_ != nullptr) return failed_precondition("the KV blocks are already allocated");
+  if (n_blocks > n_kv_blocks_possible_) {
+    return resource_exhausted(fmt::format("{} KV blocks were asked for; rank {} has memory for {}",
+                                          n_blocks, options_.worker_rank, n_kv_blocks_possible_));
+  }
+  ASSIGN_OR_RETURN(kv_, KvCache::allocate(*backend_, kv_shape_, n_blocks));
+  const TableLimits limits{.vocab = options_.spec.vocab,
+                           .context = options_.spec.context,
+                           .block_size = options_.block_size,
+                           .n_blocks = n_blocks,
+                           .max_step_tokens = options_.max_step_tokens,
+                           .max_logits_rows = options_.max_logits_rows};
+  const ExecutorInputs inputs{.spec = options_.spec,
+                              .rank = rank(),
+                              .limits = limits,
+                              .model = *model_,
+                              .kv = *kv_,
+                              .backend = *backend_,
+                              .mesh = mesh_,
+                              .clock = clock_,
+                              .default_deadline_ns = options_.step_deadline_ns,
+                              .logits_observer = options_.logits_observer};
+  ASSIGN_OR_RETURN(executor_, StepExecutor::create(inputs));
+  return {};
+}
+
+Result<std::optional<step::StepResult>> Worker::execute(const step::StepPlan& plan) {
+  if (executor_ == nullptr) return failed_precondition("the KV blocks are not allocated yet");
+  return executor_->execute(plan);
+}
+
+const step::StageTiming& Worker::last_timing() const {
+  CHECK(executor_ != nullptr);
+  return executor_->last_timing();
+}
+
+std::string Worker::last_op() const { return executor_ == nullptr ? "" : executor_->last_op(); }
+
+void Worker::abort(std::string_view reason) {
+  for (const auto& group : {&mesh_.tp, &mesh_.pp, &mesh_.world}) {
+    if (*group != nullptr) (*group)->abort(reason);
+  }
+}
+
+}  // namespace trireme::worker
