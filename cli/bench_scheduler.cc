@@ -1,0 +1,216 @@
+// `trireme bench scheduler`: the time to plan one step, and the coordinator's whole cycle around
+// it.
+//
+// schedule: the pure function alone, on a snapshot of N running sequences. cycle: everything that a
+// coordinator does for one step of N decoding sequences (apply the result, book costs, send the
+// plan, publish, plan ahead), with ranks and routers that take what they are given. Figures are
+// medians over steps; the limit is the budget that the project set for planning a step.
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/json.h"
+#include "cli/commands.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/schedule/schedule.h"
+
+namespace trireme::cli {
+namespace {
+
+using coordinator::RunningSequence;
+
+constexpr double kLimitUs = 100;  // per step at 1,024 running sequences
+constexpr int32_t kBlockSize = 16;
+constexpr int32_t kContext = 4096;
+constexpr int32_t kPrompt = 100;
+
+int64_t now_ns() { return SystemClock().now_ns(); }
+
+std::string machine_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) {
+      return fmt::format("{}, {} cores", line.substr(colon + 2),
+                         std::thread::hardware_concurrency());
+    }
+  }
+  return "unknown";
+}
+
+// The commit of the checkout that the command is run in.
+std::string commit_of_checkout() {
+  std::error_code error;
+  const auto git = std::filesystem::current_path(error) / ".git";
+  std::string head;
+  std::getline(std::ifstream(git / "HEAD"), head);
+  if (head.starts_with("ref: ")) {
+    std::string id;
+    std::getline(std::ifstream(git / head.substr(5)), id);
+    head = id;
+  }
+  return head.empty() ? "unknown" : head.substr(0, 12);
+}
+
+struct Percentiles {
+  double median_us = 0, p99_us = 0;
+};
+
+Percentiles measure(int n_rounds, const std::function<void()>& before,
+                    const std::function<void()>& timed) {
+  std::vector<double> us;
+  for (int i = 0; i < n_rounds; ++i) {
+    before();
+    const int64_t start = now_ns();
+    timed();
+    us.push_back(static_cast<double>(now_ns() - start) * 1e-3);
+  }
+  std::sort(us.begin(), us.end());
+  return {us[us.size() / 2], us[us.size() * 99 / 100]};
+}
+
+void print(const std::string& what, int n_running, int n_waiting, const Percentiles& p) {
+  Json line;
+  line["what"] = "scheduler." + what;
+  line["shape"] = fmt::format("{} running, {} waiting, decode", n_running, n_waiting);
+  line["figure"] = p.median_us;
+  line["p99"] = p.p99_us;
+  line["unit"] = "us/step";
+  line["limit"] = kLimitUs;
+  line["percent_of_limit"] = p.median_us / kLimitUs * 100;
+  line["machine"] = machine_name();
+  line["commit"] = commit_of_checkout();
+  std::printf("%s\n", line.dump().c_str());
+  std::fflush(stdout);
+}
+
+SchedulerConfig config_for(int n_running) {
+  SchedulerConfig config;
+  config.block_size = kBlockSize;
+  config.max_running = n_running;
+  config.max_waiting = 2 * n_running;
+  config.max_step_tokens = n_running + 512;
+  return config;
+}
+
+Percentiles bench_schedule(int n_running, int n_rounds) {
+  const SchedulerConfig config = config_for(n_running);
+  std::vector<RunningSequence> running;
+  for (int i = 0; i < n_running; ++i) {
+    RunningSequence r;
+    r.slot = static_cast<uint32_t>(i);
+    r.sequence = SequenceId(static_cast<uint64_t>(i) + 1);
+    r.arrival = static_cast<uint64_t>(i);
+    r.n_computed = kPrompt + i % 1000;
+    r.n_goal = r.n_computed + 1;
+    r.n_limit = kContext;
+    r.n_blocks = coordinator::blocks_for(r.n_computed, kBlockSize);
+    running.push_back(r);
+  }
+  const std::vector<coordinator::TenantShare> tenants(1);
+  coordinator::Snapshot snapshot;
+  snapshot.running = running;
+  snapshot.tenants = tenants;
+  snapshot.n_blocks = snapshot.n_free_blocks = 1 << 20;
+  snapshot.n_resident = n_running;
+  size_t n_spans = 0;
+  const Percentiles p = measure(
+      n_rounds, [] {}, [&] { n_spans += coordinator::schedule(snapshot, config).spans.size(); });
+  CHECK_EQ(n_spans, static_cast<size_t>(n_rounds) * static_cast<size_t>(n_running));
+  return p;
+}
+
+// Ranks that answer every plan with a token per sequence, at once.
+class EchoRanks final : public step::CoordinatorLink {
+ public:
+  int n_ranks() const override { return 1; }
+  Status send(const step::RankCommand& command) override {
+    if (const auto* plan = std::get_if<step::StepPlan>(&command)) {
+      result.header = plan->header;
+      result.outputs.clear();
+      for (const step::SequenceSpan& span : plan->spans) {
+        if (span.sample) result.outputs.push_back({span.id, 7, {}, {}});
+      }
+    }
+    return {};
+  }
+  std::optional<step::RankEvent> receive(int64_t) override { return std::nullopt; }
+  int event_fd() const override { return -1; }
+
+  step::StepResult result;
+};
+
+class NullSink final : public coordinator::RouterSink {
+ public:
+  void publish(coordinator::RouterId, wire::TokenBatch batch) override {
+    n_tokens += batch.updates.size();
+  }
+  size_t n_tokens = 0;
+};
+
+Percentiles bench_cycle(int n_running, int n_waiting, int n_rounds) {
+  coordinator::CoordinatorOptions options;
+  options.scheduler = config_for(n_running);
+  options.model = "bench";
+  options.replica = "replica-0";
+  options.vocab = 1000;
+  options.context = kContext;
+  const SystemClock clock;
+  EchoRanks ranks;
+  NullSink sink;
+  MetricsRegistry metrics;
+  coordinator::Coordinator c(options, clock, ranks, sink, metrics);
+  const auto must = [](const Status& status) { CHECK(status.ok()) << status.error().message; };
+  must(c.on_rank_event(step::RankReady{.worker_rank = 0, .n_kv_blocks = 1 << 20}));
+  for (int i = 0; i < n_running + n_waiting; ++i) {
+    wire::Submit submit;
+    submit.request = static_cast<uint64_t>(i);
+    for (int k = 0; k < kPrompt; ++k) submit.tokens.push_back((i * 31 + k) % 1000);
+    submit.n_prompt = kPrompt;
+    submit.max_tokens = kContext;
+    c.submit(coordinator::RouterId(0), std::move(submit));
+  }
+  const auto cycle = [&] {
+    must(c.on_rank_event(std::move(ranks.result)));
+    must(c.tick(clock.now_ns()));
+  };
+  must(c.tick(clock.now_ns()));
+  while (ranks.result.outputs.size() < static_cast<size_t>(n_running)) cycle();
+  return measure(
+      n_rounds, [] {}, cycle);
+}
+
+}  // namespace
+
+int run_bench_scheduler(int argc, char** argv) {
+  std::vector<int> sizes = {64, 256, 1024};
+  int n_rounds = 2000;
+  CLI::App app{"The time to plan one step, as JSON lines.", "trireme bench scheduler"};
+  app.footer("Example: trireme bench scheduler --running 1024");
+  app.add_option("--running", sizes, "running sequences")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 16));
+  app.add_option("--rounds", n_rounds, "steps per figure")->check(CLI::Range(1, 3000));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  for (const int n_running : sizes) {
+    print("schedule", n_running, 0, bench_schedule(n_running, n_rounds));
+    print("cycle", n_running, 0, bench_cycle(n_running, 0, n_rounds));
+    print("cycle", n_running, n_running, bench_cycle(n_running, n_running, n_rounds));
+  }
+  return 0;
+}
+
+}  // namespace trireme::cli

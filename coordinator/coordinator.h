@@ -1,0 +1,122 @@
+// The coordinator of one replica: requests, KV blocks (as ids), the schedule and the cost ledger.
+// Token ids in, token ids out.
+//
+// It is not a thread, a socket or a loop: one thread owns it, calls it, and it calls out through
+// step::CoordinatorLink (plans to the ranks) and RouterSink (tokens to the routers). The owner's
+// loop is
+//
+//   wait for the ranks' link, the routers' endpoints, or until next_tick_ns()
+//   hand in what came: submit(), cancel(), on_rank_event() ...
+//   tick(clock.now_ns())       a failed Status here or from on_rank_event ends the process: the
+//   replica is lost
+//
+// Steps. Up to pp plans are in flight, and a sequence is in at most one of them. tick() sends a
+// plan for every free place, then publishes, one TokenBatch per router, then plans ahead: while all
+// places are taken, the next plan is made as if the oldest step in flight were done and each of its
+// sequences had advanced. When that step's result has been applied, the plan is sent at once,
+// without the sequences that ended or were cancelled meanwhile, and with the tokens that were
+// sampled. A plan ahead never preempts and never takes a block that is not free now; when it would
+// have to, or when a request arrives that it does not know, it is thrown away and the plan is made
+// afresh.
+//
+// Endings. A request that ends while a step in flight computes it (cancelled, expired) leaves the
+// schedule at once; its blocks are freed, and its finish is published with the complete cost, when
+// that step's result comes.
+//
+// Money: coordinator/ledger/ledger.h. A request's cost is the prefill and decode booked to it;
+// recompute after preemption and the re-prefill of a resumed request are the replica's own lines.
+// What holds is in INVARIANTS.md.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/cluster_config.h"
+#include "base/metrics.h"
+#include "base/result.h"
+#include "coordinator/request/request.h"
+#include "coordinator/request/tenants.h"
+#include "parallel/step/step_link.h"
+#include "parallel/wire/messages.h"
+
+namespace trireme::coordinator {
+
+struct CoordinatorOptions {
+  SchedulerConfig scheduler;
+  PriceConfig price;
+  std::string replica;  // metric labels
+  std::string model;
+  uint64_t epoch = 0;
+  int32_t pp = 1;                  // pipeline stages: steps in flight
+  int32_t vocab = 0;               // tokens
+  int32_t context = 0;             // tokens, the model's
+  int64_t kv_bytes_per_block = 0;  // on all ranks together, for the metrics
+  int64_t started_ns =
+      0;  // monotonic, of the process's start: the ledger begins here; 0: construction
+  std::vector<TenantOptions> tenants;
+  int32_t max_tenants = 64;  // beyond: "other"
+  bool vllm_metric_names = false;
+};
+
+// invalid_argument names the option that cannot be: check before constructing a Coordinator.
+Status validate(const CoordinatorOptions& options);
+
+class RouterSink {
+ public:
+  virtual ~RouterSink() = default;
+  // At most one batch per router and tick. Never blocks.
+  virtual void publish(RouterId router, wire::TokenBatch batch) = 0;
+};
+
+class Engine;
+
+class Coordinator {
+ public:
+  // The references outlive the coordinator.
+  Coordinator(const CoordinatorOptions& options, const Clock& clock, step::CoordinatorLink& link,
+              RouterSink& sink, MetricsRegistry& metrics);
+  ~Coordinator();
+  Coordinator(const Coordinator&) = delete;
+  Coordinator& operator=(const Coordinator&) = delete;
+
+  // From routers. A request that cannot be taken is answered by an update with
+  // FinishReason::kError.
+  void submit(RouterId router, wire::Submit submit);
+  void cancel(RouterId router,
+              const wire::Cancel& cancel);  // unknown ids are ignored: it may have finished
+  // Welcome and RouterHeartbeat say it: requests of an older epoch of this router are cancelled,
+  // silently.
+  void router_epoch(RouterId router, uint64_t epoch);
+  // Heartbeats stopped: its requests are cancelled, silently.
+  void router_lost(RouterId router);
+
+  // From the ranks. When the last one is ready, the KV pool is made and SetKvBlocks sent.
+  Status on_rank_event(step::RankEvent event);
+
+  // Expires, plans, sends, publishes. Call after every batch of the above, and at next_tick_ns() at
+  // the latest.
+  Status tick(int64_t now_ns);
+  int64_t next_tick_ns() const;  // monotonic; INT64_MAX: only an event makes work
+
+  // Takes nothing new from now on (unavailable), finishes what it has.
+  void drain();
+  bool drained() const;  // draining, and nothing is left
+
+  bool ready() const;           // the ranks are
+  int64_t n_kv_blocks() const;  // 0 until ready
+  // Tokens that one sequence may have: the model's context, or the pool's where that is smaller.
+  // For the Hello.
+  int32_t context() const;
+  int64_t n_steps() const;  // sent so far
+  wire::Load load() const;
+  wire::LedgerReport ledger()
+      const;  // up to the last booking: the last step's result, or the last idle tick
+
+ private:
+  std::unique_ptr<Engine> engine_;
+};
+
+}  // namespace trireme::coordinator

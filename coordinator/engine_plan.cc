@@ -1,0 +1,248 @@
+// From a snapshot to a plan sent: snapshot, decide, preempt, commit.
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "coordinator/engine.h"
+
+namespace trireme::coordinator {
+
+namespace {
+// Waiting requests looked at for one step. More rarely fit, and each costs a walk of the prefix
+// index.
+constexpr size_t kMaxCandidates = 64;
+}  // namespace
+
+Status Engine::send_plans(int64_t now_ns) {
+  while (in_flight_.size() < static_cast<size_t>(options_.pp)) {
+    if (ahead_) {
+      const Decision ahead = std::exchange(ahead_, std::nullopt).value();
+      const size_t n_before = in_flight_.size();
+      TRY(commit(ahead, now_ns));
+      if (in_flight_.size() > n_before) continue;  // else all of it ended meanwhile
+    }
+    const Decision decision = decide();
+    if (decision.empty()) break;
+    const size_t n_before = in_flight_.size();
+    TRY(commit(decision, now_ns));
+    CHECK_EQ(in_flight_.size(), n_before + 1);
+  }
+  return {};
+}
+
+void Engine::plan_ahead() {
+  if (ahead_ || in_flight_.size() < static_cast<size_t>(options_.pp)) return;
+  Decision decision = schedule(snapshot(in_flight_.front().header.step), config_);
+  if (decision.wants_preemption || decision.empty()) return;
+  ahead_ = std::move(decision);
+}
+
+Decision Engine::decide() {
+  while (true) {
+    Decision decision = schedule(snapshot(StepId()), config_);
+    CHECK(!decision.wants_preemption);
+    if (decision.preempt.empty()) return decision;
+    for (const uint32_t slot : decision.preempt) preempt(slot);
+  }
+}
+
+Snapshot Engine::snapshot(StepId assume_done) {
+  candidates_.clear();
+  int64_t tokens_left = config_.max_step_tokens;
+  int64_t blocks_left = pool_->n_free();
+  int64_t places_left = config_.max_running - n_resident();
+  for (const WaitingEntry& entry : tenants_.pick(kMaxCandidates)) {
+    const WaitingCandidate candidate = probe(entry.slot);
+    candidates_.push_back(candidate);
+    tokens_left -= candidate.n_goal - candidate.n_cached;
+    blocks_left -= candidate.n_free_blocks_taken;
+    if (--places_left <= 0 || tokens_left <= 0 || blocks_left <= 0) break;
+  }
+  Snapshot s;
+  s.running = running_;
+  s.waiting = candidates_;
+  s.tenants = tenants_.shares();
+  s.n_blocks = pool_->n_blocks();
+  s.n_free_blocks = pool_->n_free();
+  s.n_resident = n_resident();
+  s.n_waiting = tenants_.n_waiting();
+  s.n_stages = options_.pp;
+  s.assume_done = assume_done;
+  return s;
+}
+
+// Leading blocks of the request's tokens that the prefix index holds. Never all tokens: the last
+// one is computed, to sample.
+int32_t Engine::count_found_blocks(const Request& r, int32_t* n_unheld) const {
+  *n_unheld = 0;
+  if (!r.use_prefix_cache) return 0;
+  const int32_t most = (r.n_goal() - 1) / config_.block_size;
+  int32_t n_found = 0;
+  for (; n_found < most; ++n_found) {
+    const auto block = pool_->find(r.hashes[static_cast<size_t>(n_found)]);
+    if (!block) break;
+    if (!pool_->is_used(*block)) ++*n_unheld;
+  }
+  return n_found;
+}
+
+WaitingCandidate Engine::probe(uint32_t slot) const {
+  const Request& r = request(slot);
+  int32_t n_unheld = 0;
+  const int32_t n_found = count_found_blocks(r, &n_unheld);
+  WaitingCandidate candidate;
+  candidate.slot = slot;
+  candidate.tenant = r.tenant;
+  candidate.priority = r.priority;
+  candidate.arrival = r.arrival;
+  candidate.n_goal = r.n_goal();
+  candidate.n_cached = n_found * config_.block_size;
+  candidate.n_free_blocks_taken = blocks_for(r.n_goal(), config_.block_size) - n_found + n_unheld;
+  return candidate;
+}
+
+void Engine::preempt(uint32_t slot) {
+  Request& r = request(slot);
+  CHECK_EQ(r.in_flight.value(), 0u) << "sequence " << r.sequence << " is preempted in flight";
+  r.state.to(RequestState::kPreempted);
+  const RunningSequence& running = running_[static_cast<size_t>(r.running_index)];
+  r.n_preempted = std::max(r.n_preempted, running.n_computed);
+  leave_running(r);
+  leave_ranks(r);
+  r.state.to(RequestState::kWaiting);
+  enqueue(slot);
+  metrics_.preemptions.add();
+}
+
+// Turns a decision into a plan and sends it. Choices whose request ended since the decision are
+// left out; if none is left, nothing is sent.
+Status Engine::commit(const Decision& decision, int64_t now_ns) {
+  step::StepPlan plan;
+  InFlightStep in_flight;
+  plan.header.epoch = options_.epoch;
+  plan.header.step = StepId(last_step_ + 1);
+  plan.spans.reserve(decision.spans.size() + decision.admits.size());
+  in_flight.spans.reserve(decision.spans.size() + decision.admits.size());
+  // Admissions take what the prefix index holds for them before anybody's new block evicts it.
+  std::vector<std::pair<uint32_t, int32_t>> admitted;
+  for (const AdmitChoice& choice : decision.admits) {
+    const auto& r = slots_[choice.slot];
+    if (r == nullptr || r->arrival != choice.arrival) continue;
+    CHECK(r->state.now() == RequestState::kWaiting);
+    admit(choice.slot, plan);
+    admitted.emplace_back(choice.slot, choice.n_tokens);
+  }
+  for (const SpanChoice& choice : decision.spans) {
+    const auto& r = slots_[choice.slot];
+    if (r == nullptr || r->running_index < 0 || r->sequence != choice.sequence) continue;
+    add_span(choice.slot, choice.n_tokens, plan, in_flight);
+  }
+  for (const auto& [slot, n_tokens] : admitted) add_span(slot, n_tokens, plan, in_flight);
+  if (plan.spans.empty()) return {};
+
+  if (in_flight_.empty()) {
+    metrics_.add_own_cost(LedgerPart::kIdle, ledger_.book(now_ns, LedgerPart::kIdle));
+  }
+  ++last_step_;
+  plan.releases = std::exchange(releases_, {});
+  plan.deadline_ns = config_.step_deadline_ns;
+  plan.header.shape_hash = step::shape_hash(plan);
+  in_flight.header = plan.header;
+  in_flight.sent_ns = now_ns;
+  const int32_t n_tokens = plan.n_tokens();
+  CHECK_LE(n_tokens, config_.max_step_tokens);
+  metrics_.step_tokens.observe(n_tokens);
+  in_flight_.push_back(std::move(in_flight));
+  if (const Status sent = link_.send(step::RankCommand(std::move(plan))); !sent.ok()) {
+    return fail(sent.error());
+  }
+  return {};
+}
+
+void Engine::admit(uint32_t slot, step::StepPlan& plan) {
+  Request& r = request(slot);
+  tenants_.remove_waiting(r.tenant, {r.priority, r.arrival, slot, r.n_tokens()});
+  r.state.to(RequestState::kPrefill);
+  r.sequence = SequenceId(++last_sequence_);
+  r.n_start = r.n_tokens();
+  r.table = BlockTable(pool_.get());
+  int32_t n_unheld = 0;
+  const int32_t n_found = count_found_blocks(r, &n_unheld);
+  for (int32_t i = 0; i < n_found; ++i) {
+    r.table.append_found(*pool_->find(r.hashes[static_cast<size_t>(i)]));
+  }
+  r.n_published = n_found;
+  const int32_t n_cached = n_found * config_.block_size;
+  if (!r.admitted_before) {
+    r.admitted_before = true;
+    r.admit_ns = clock_.now_ns();
+    r.n_cached = std::min(n_cached, r.n_prompt);
+    n_cached_tokens_ += r.n_cached;
+    metrics_.prompt_tokens_cached.add(r.n_cached);
+    if (r.use_prefix_cache) {
+      metrics_.prefix_queries.add(r.n_prompt);
+      metrics_.prefix_hits.add(r.n_cached);
+    }
+  }
+  RunningSequence running;
+  running.slot = slot;
+  running.sequence = r.sequence;
+  running.tenant = r.tenant;
+  running.priority = r.priority;
+  running.arrival = r.arrival;
+  running.n_computed = n_cached;
+  running.n_goal = r.n_goal();
+  running.n_limit = r.n_limit;
+  running.n_blocks = r.table.size();
+  running.samples = r.samples;
+  r.running_index = static_cast<int32_t>(running_.size());
+  running_.push_back(running);
+  plan.starts.push_back({r.sequence, r.tokens, r.n_prompt, r.sampling});
+}
+
+void Engine::add_span(uint32_t slot, int32_t n_tokens, step::StepPlan& plan,
+                      InFlightStep& in_flight) {
+  Request& r = request(slot);
+  RunningSequence& running = running_[static_cast<size_t>(r.running_index)];
+  CHECK_EQ(running.in_flight.value(), 0u)
+      << "sequence " << r.sequence << " would be in two unfinished steps";
+  step::SequenceSpan span;
+  span.id = r.sequence;
+  span.first_position = running.n_computed;
+  // What was found in the prefix index at commit may be more than at the decision.
+  span.n_tokens = std::min(n_tokens, running.n_goal - running.n_computed);
+  CHECK_GT(span.n_tokens, 0);
+  const int32_t end = span.first_position + span.n_tokens;
+  if (span.first_position >= r.n_start) {
+    CHECK_EQ(span.n_tokens, 1);
+    span.token = r.tokens[static_cast<size_t>(span.first_position)];
+  }
+  // A prefill takes the blocks of all its tokens at once, so that it never stalls half-way.
+  const bool first_span = running.last_step == 0;
+  const int32_t n_blocks = blocks_for(running.n_goal, config_.block_size);
+  if (first_span) span.new_blocks = r.table.blocks();
+  while (r.table.size() < n_blocks) span.new_blocks.push_back(r.table.append_new());
+  running.n_blocks = r.table.size();
+  span.sample = running.samples && end == running.n_goal;
+  if (r.sampling.n_prompt_logprobs >= 0) {
+    const int32_t first = std::max(span.first_position, r.n_prompt_logprobs_done);
+    const int32_t last = std::min(end, r.n_prompt - 1);
+    CHECK(r.n_prompt_logprobs_done == r.n_prompt - 1 ||
+          span.first_position <= r.n_prompt_logprobs_done)
+        << "prompt logprobs would have a gap at " << r.n_prompt_logprobs_done;
+    if (first < last) {
+      span.first_logprob_position = first;
+      span.n_logprob_positions = last - first;
+    }
+  }
+  running.in_flight = plan.header.step;
+  running.in_flight_tokens = span.n_tokens;
+  running.in_flight_samples = span.sample;
+  running.last_step = plan.header.step.value();
+  r.in_flight = plan.header.step;
+  in_flight.spans.push_back({slot, r.sequence, span.first_position, span.n_tokens, span.sample,
+                             span.n_logprob_positions});
+  plan.spans.push_back(std::move(span));
+}
+
+}  // namespace trireme::coordinator

@@ -1,0 +1,133 @@
+#include "coordinator/kv/block_pool.h"
+
+#include <utility>
+
+#include "base/check.h"
+
+namespace trireme::coordinator {
+
+BlockPool::BlockPool(int64_t n_blocks) {
+  CHECK_GT(n_blocks, 0);
+  CHECK_LE(n_blocks, INT32_MAX);
+  blocks_.resize(static_cast<size_t>(n_blocks));
+  empty_.reserve(blocks_.size());
+  index_.reserve(blocks_.size());  // a rehash in mid-service would stall a step
+  for (int64_t i = n_blocks - 1; i >= 0; --i) empty_.push_back(static_cast<int32_t>(i));
+}
+
+BlockPool::~BlockPool() { CHECK_EQ(n_used_, 0) << "a block table outlives its pool"; }
+
+const BlockPool::Block& BlockPool::at(BlockId id) const {
+  CHECK_GE(id.value(), 0);
+  CHECK_LT(static_cast<size_t>(id.value()), blocks_.size());
+  return blocks_[static_cast<size_t>(id.value())];
+}
+
+BlockPool::Block& BlockPool::at(BlockId id) {
+  return const_cast<Block&>(static_cast<const BlockPool*>(this)->at(id));
+}
+
+BlockId BlockPool::allocate() {
+  int32_t index = kNone;
+  if (!empty_.empty()) {
+    index = empty_.back();
+    empty_.pop_back();
+  } else {
+    CHECK_NE(oldest_, kNone) << "no free block of " << blocks_.size();
+    index = oldest_;
+    cached_remove(index);
+    Block& evicted = blocks_[static_cast<size_t>(index)];
+    CHECK_EQ(index_.erase(evicted.hash), 1u);
+    evicted.named = false;
+  }
+  Block& block = blocks_[static_cast<size_t>(index)];
+  CHECK_EQ(block.n_holders, 0);
+  CHECK(!block.named);
+  block.n_holders = 1;
+  ++n_used_;
+  return BlockId(index);
+}
+
+void BlockPool::acquire(BlockId id) {
+  Block& block = at(id);
+  CHECK(block.named) << "block " << id << " is shared but has no name";
+  if (block.n_holders++ == 0) {
+    cached_remove(id.value());
+    ++n_used_;
+  }
+}
+
+void BlockPool::release(BlockId id) {
+  Block& block = at(id);
+  CHECK_GT(block.n_holders, 0) << "block " << id << " is released twice";
+  if (--block.n_holders > 0) return;
+  --n_used_;
+  if (block.named) {
+    cached_push_newest(id.value());
+  } else {
+    empty_.push_back(id.value());
+  }
+}
+
+void BlockPool::publish(BlockId id, const BlockHash& hash) {
+  Block& block = at(id);
+  CHECK_GT(block.n_holders, 0);
+  CHECK(!block.named) << "block " << id << " is named twice";
+  if (!index_.emplace(hash, id.value()).second) return;
+  block.named = true;
+  block.hash = hash;
+}
+
+std::optional<BlockId> BlockPool::find(const BlockHash& hash) const {
+  const auto found = index_.find(hash);
+  if (found == index_.end()) return std::nullopt;
+  return BlockId(found->second);
+}
+
+void BlockPool::cached_push_newest(int32_t index) {
+  Block& block = blocks_[static_cast<size_t>(index)];
+  block.older = newest_;
+  block.newer = kNone;
+  (newest_ == kNone ? oldest_ : blocks_[static_cast<size_t>(newest_)].newer) = index;
+  newest_ = index;
+  ++n_cached_;
+}
+
+void BlockPool::cached_remove(int32_t index) {
+  Block& block = blocks_[static_cast<size_t>(index)];
+  (block.older == kNone ? oldest_ : blocks_[static_cast<size_t>(block.older)].newer) = block.newer;
+  (block.newer == kNone ? newest_ : blocks_[static_cast<size_t>(block.newer)].older) = block.older;
+  block.older = block.newer = kNone;
+  --n_cached_;
+}
+
+BlockTable::BlockTable(BlockTable&& other) noexcept
+    : pool_(other.pool_), blocks_(std::exchange(other.blocks_, {})) {}
+
+BlockTable& BlockTable::operator=(BlockTable&& other) noexcept {
+  if (this != &other) {
+    clear();
+    pool_ = other.pool_;
+    blocks_ = std::exchange(other.blocks_, {});
+  }
+  return *this;
+}
+
+void BlockTable::append_found(BlockId id) {
+  pool_->acquire(id);
+  blocks_.push_back(id);
+}
+
+BlockId BlockTable::append_new() {
+  blocks_.push_back(pool_->allocate());
+  return blocks_.back();
+}
+
+void BlockTable::clear() {
+  while (!blocks_.empty()) {
+    pool_->release(blocks_.back());
+    blocks_.pop_back();
+  }
+}
+
+}  // namespace trireme::coordinator

@@ -1,0 +1,94 @@
+// The pool of KV blocks, as ids: who holds a block, what it is known to contain, which one goes
+// next.
+//
+// A block is used (held by one table or, full and read-only, by several), cached (held by nobody,
+// but its contents have a name and may be found again), or empty. Empty blocks are handed out
+// first, then the cached one that was released longest ago, which loses its name. The bytes live in
+// the workers; the pool never sees them.
+//
+// One thread. Every operation is O(1).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "base/ids.h"
+#include "coordinator/kv/block_hash.h"
+
+namespace trireme::coordinator {
+
+class BlockPool {
+ public:
+  explicit BlockPool(int64_t n_blocks);
+  ~BlockPool();
+  BlockPool(const BlockPool&) = delete;
+  BlockPool& operator=(const BlockPool&) = delete;
+
+  int64_t n_blocks() const { return static_cast<int64_t>(blocks_.size()); }
+  int64_t n_used() const { return n_used_; }
+  int64_t n_free() const { return n_blocks() - n_used_; }  // empty and cached
+  int64_t n_cached() const { return n_cached_; }           // held by nobody, named
+
+  // A block that nobody holds, nameless, now held once. CHECKs that there is one.
+  BlockId allocate();
+  // One holder more: of a block found by its name.
+  void acquire(BlockId id);
+  // One holder less.
+  void release(BlockId id);
+  bool is_used(BlockId id) const { return at(id).n_holders > 0; }
+
+  // Names the contents of a used, full block. Where another block has the name already this one
+  // stays nameless: both hold the same bytes, and one is enough to find.
+  void publish(BlockId id, const BlockHash& hash);
+  std::optional<BlockId> find(const BlockHash& hash) const;
+
+ private:
+  static constexpr int32_t kNone = -1;
+  struct Block {
+    int32_t n_holders = 0;
+    bool named = false;
+    int32_t older = kNone;  // neighbours in the list of cached blocks
+    int32_t newer = kNone;
+    BlockHash hash;
+  };
+
+  const Block& at(BlockId id) const;
+  Block& at(BlockId id);
+  void cached_push_newest(int32_t index);
+  void cached_remove(int32_t index);
+
+  std::vector<Block> blocks_;
+  std::vector<int32_t> empty_;  // a stack
+  std::unordered_map<BlockHash, int32_t, BlockHashHash> index_;
+  int32_t oldest_ = kNone;
+  int32_t newest_ = kNone;
+  int64_t n_used_ = 0;
+  int64_t n_cached_ = 0;
+};
+
+// One sequence's blocks, in position order. Releases them when it goes, last block first, so that
+// of a chain of cached blocks the tail is evicted before the head that more prompts share.
+class BlockTable {
+ public:
+  BlockTable() = default;
+  explicit BlockTable(BlockPool* pool) : pool_(pool) {}
+  ~BlockTable() { clear(); }
+  BlockTable(BlockTable&& other) noexcept;
+  BlockTable& operator=(BlockTable&& other) noexcept;
+
+  int32_t size() const { return static_cast<int32_t>(blocks_.size()); }
+  BlockId operator[](int32_t index) const { return blocks_.at(static_cast<size_t>(index)); }
+  const std::vector<BlockId>& blocks() const { return blocks_; }
+
+  void append_found(BlockId id);  // shares a named block
+  BlockId append_new();           // takes an empty one
+  void clear();
+
+ private:
+  BlockPool* pool_ = nullptr;
+  std::vector<BlockId> blocks_;
+};
+
+}  // namespace trireme::coordinator

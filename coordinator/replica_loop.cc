@@ -1,0 +1,168 @@
+#include "coordinator/replica_loop.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "parallel/launch/model_fingerprint.h"
+#include "parallel/plan/memory_budget.h"
+
+namespace trireme::coordinator {
+namespace {
+
+// How long a loop over an inproc link, which has no descriptor, may sleep while a step is out.
+constexpr int64_t kInprocPollNs = kMillisecondNs / 2;
+
+std::vector<TenantOptions> tenants_of(const ClusterConfig& config) {
+  std::vector<TenantOptions> tenants;
+  for (const KeyConfig& key : config.keys) tenants.push_back({.name = key.name});
+  return tenants;
+}
+
+int64_t kv_bytes_per_block(const ReplicaLoopOptions& options) {
+  plan::MemoryInputs inputs;
+  inputs.kv_dtype =
+      options.config.model.compute_dtype == "float32" ? DType::kF32 : DType::kBF16;
+  inputs.block_size = options.config.scheduler.block_size;
+  int64_t bytes = 0;
+  for (const plan::RankPlan& rank : options.plan.ranks) {
+    bytes += plan::rank_memory(options.spec, options.plan, rank.worker_rank, inputs)
+                 .kv_bytes_per_block;
+  }
+  return bytes;
+}
+
+int32_t context_of(const ReplicaLoopOptions& options) {
+  const int32_t wanted = options.config.model.max_context;
+  return wanted > 0 ? std::min(wanted, options.spec.context) : options.spec.context;
+}
+
+}  // namespace
+
+ReplicaLoop::ReplicaLoop(ReplicaLoopOptions options, const Clock& clock,
+                         step::CoordinatorLink& link)
+    : options_(std::move(options)), clock_(clock), link_(link) {
+  load_.resize(static_cast<size_t>(link.n_ranks()));
+}
+
+ReplicaLoop::~ReplicaLoop() = default;
+
+Result<std::unique_ptr<ReplicaLoop>> ReplicaLoop::create(ReplicaLoopOptions options,
+                                                         const Clock& clock,
+                                                         step::CoordinatorLink& link,
+                                                         MetricsRegistry& metrics) {
+  auto loop = std::unique_ptr<ReplicaLoop>(new ReplicaLoop(std::move(options), clock, link));
+  const ReplicaLoopOptions& o = loop->options_;
+  ASSIGN_OR_RETURN(loop->routers_, RouterLinks::connect(o.config.router, o.curve));
+  CoordinatorOptions engine;
+  engine.scheduler = o.config.scheduler;
+  engine.price = o.config.price;
+  engine.replica = "replica-" + std::to_string(o.replica);
+  engine.model = o.config.model.served_name;
+  engine.epoch = o.epoch;
+  engine.pp = o.plan.pp;
+  engine.vocab = o.spec.vocab;
+  engine.context = context_of(o);
+  engine.kv_bytes_per_block = kv_bytes_per_block(o);
+  engine.started_ns = o.started_ns;
+  engine.tenants = tenants_of(o.config);
+  engine.vllm_metric_names = o.config.router.vllm_metric_names;
+  TRY(validate(engine));
+  loop->coordinator_ =
+      std::make_unique<Coordinator>(engine, clock, link, *loop->routers_, metrics);
+  return loop;
+}
+
+Status ReplicaLoop::run() {
+  while (!stop_asked()) {
+    Status status = take_rank_events();
+    if (status.ok() && announced_) status = routers_->receive(*coordinator_, clock_.now_ns());
+    if (status.ok()) status = coordinator_->tick(clock_.now_ns());
+    if (!status.ok()) {
+      leave(status.error().message);
+      return status;
+    }
+    routers_->beat(*coordinator_, clock_.now_ns());
+    wait(clock_.now_ns());
+  }
+  leave("the replica is shut down");
+  return {};
+}
+
+Status ReplicaLoop::take_rank_events() {
+  while (auto event = link_.receive(0)) {
+    if (const auto* progress = std::get_if<step::LoadProgress>(&*event)) {
+      step::LoadProgress& known = load_.at(static_cast<size_t>(progress->worker_rank));
+      known = *progress;
+      int64_t done = 0;
+      int64_t total = 0;
+      for (const step::LoadProgress& rank : load_) {
+        done += rank.bytes_done;
+        total += rank.bytes_total;
+      }
+      if (options_.on_load) options_.on_load(done, total);
+      continue;
+    }
+    if (const auto* ready = std::get_if<step::RankReady>(&*event)) device_ = ready->device;
+    TRY(coordinator_->on_rank_event(std::move(*event)));
+    if (!announced_ && coordinator_->ready()) TRY(announce());
+  }
+  return {};
+}
+
+Status ReplicaLoop::announce() {
+  wire::Hello hello;
+  hello.replica = "replica-" + std::to_string(options_.replica);
+  hello.epoch = options_.epoch;
+  hello.model = options_.config.model.served_name;
+  hello.plan = options_.plan.to_string();
+  ASSIGN_OR_RETURN(hello.model_fingerprint,
+                   launch::model_fingerprint({.model_dir = options_.config.model.path,
+                                              .random_weights = options_.config.model.random_weights,
+                                              .plan = hello.plan,
+                                              .compute_dtype = options_.config.model.compute_dtype,
+                                              .device = device_}));
+  hello.n_devices = options_.plan.tp * options_.plan.pp;
+  hello.context = coordinator_->context();
+  hello.vocab = options_.spec.vocab;
+  hello.block_size = options_.config.scheduler.block_size;
+  hello.n_kv_blocks = coordinator_->n_kv_blocks();
+  hello.max_running = options_.config.scheduler.max_running;
+  log::info("ready: {} on {}, {} KV blocks of {} tokens", hello.plan, device_, hello.n_kv_blocks,
+            hello.block_size);
+  routers_->announce(std::move(hello), clock_.now_ns());
+  announced_ = true;
+  return {};
+}
+
+void ReplicaLoop::wait(int64_t now_ns) {
+  const int64_t next_ns = std::min(coordinator_->next_tick_ns(), routers_->next_beat_ns());
+  int64_t timeout_ns = next_ns == INT64_MAX ? kSecondNs : std::max<int64_t>(0, next_ns - now_ns);
+  timeout_ns = std::min(timeout_ns, kSecondNs);
+  std::vector<pollfd> fds;
+  for (const int fd : routers_->event_fds()) fds.push_back({fd, POLLIN, 0});
+  if (options_.stop_fd >= 0) fds.push_back({options_.stop_fd, POLLIN, 0});
+  if (link_.event_fd() >= 0) {
+    fds.push_back({link_.event_fd(), POLLIN, 0});
+  } else {
+    timeout_ns = std::min(timeout_ns, kInprocPollNs);
+  }
+  const timespec timeout{.tv_sec = timeout_ns / kSecondNs, .tv_nsec = timeout_ns % kSecondNs};
+  ppoll(fds.data(), fds.size(), &timeout, nullptr);
+}
+
+bool ReplicaLoop::stop_asked() const {
+  if (options_.stop_fd < 0) return false;
+  pollfd fd{options_.stop_fd, POLLIN, 0};
+  return poll(&fd, 1, 0) == 1;
+}
+
+void ReplicaLoop::leave(const std::string& reason) {
+  routers_->say_goodbye(reason);
+  const Status told = link_.send(step::Shutdown{.reason = reason});
+  if (!told.ok()) log::debug("{}", told.error().message);
+}
+
+}  // namespace trireme::coordinator

@@ -1,0 +1,117 @@
+// A request as the coordinator holds it, from Submit to its finish.
+//
+//   waiting ──> prefill ──> decode ──> finished        ending: cancelled, expired or orphaned while
+//   a step in flight
+//      ^           │           │                       still computes it. Its blocks go, and its
+//      finish is told, when └ preempted ┴───────────┘   any ──> finished    that step's result
+//      comes, so that its cost is complete.
+//
+// Every transition is CHECKed. Plain data otherwise: the engine, which owns all requests, is the
+// only one to change them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/ids.h"
+#include "coordinator/kv/block_hash.h"
+#include "coordinator/kv/block_pool.h"
+#include "parallel/wire/messages.h"
+
+namespace trireme::coordinator {
+
+// One router as its replica numbers it: 0, 1, ... in the order of the configuration.
+using RouterId = StrongId<struct RouterTag, int32_t>;
+
+enum class RequestState : uint8_t {
+  kWaiting,
+  kPrefill,    // admitted: some known position is not computed yet
+  kDecode,     // one token a step
+  kPreempted,  // on its way back to waiting
+  kEnding,
+  kFinished,
+};
+std::string_view to_string(RequestState state);
+bool is_allowed(RequestState from, RequestState to);
+
+class RequestStateMachine {
+ public:
+  RequestState now() const { return state_; }
+  void to(RequestState next);  // CHECKs is_allowed
+
+ private:
+  RequestState state_ = RequestState::kWaiting;
+};
+
+struct Finish {
+  wire::FinishReason reason = wire::FinishReason::kNone;
+  int32_t stop_token = -1;
+  std::optional<Error> error;
+  bool silent = false;  // the router is gone: nobody to tell
+};
+
+struct RouterState;
+
+struct Request {
+  // As submitted.
+  RouterId router;
+  RouterState* router_state = nullptr;
+  uint64_t id = 0;  // the router's
+  uint64_t arrival = 0;
+  int32_t tenant = 0;
+  int32_t priority = 0;
+  int32_t n_prompt = 0;
+  int32_t n_resumed = 0;  // known tokens when it came from another replica; else 0
+  int32_t n_limit = 0;    // known tokens at which it ends by length
+  std::vector<int32_t> stop_token_ids;
+  step::SamplingParams sampling;
+  bool continuous_usage = false;
+  bool use_prefix_cache = false;
+  bool samples = true;  // false: max_tokens reached at submission, prompt logprobs alone are wanted
+
+  // Progress.
+  RequestStateMachine state;
+  std::vector<int32_t> tokens;  // prompt, then outputs
+  SequenceId sequence;          // 0 unless admitted; a new one for each admission
+  int32_t running_index = -1;   // in the engine's vector of running sequences
+  int32_t n_start = 0;          // tokens that the ranks know from SequenceStart
+  int32_t n_preempted = 0;      // positions that had been computed when it was last preempted
+  StepId in_flight;             // 0: in no unfinished step
+  BlockTable table;
+  int32_t n_published = 0;        // of the table's blocks: named, or found by name
+  BlockHash root;                 // of the chain below
+  std::vector<BlockHash> hashes;  // of full blocks of `tokens`
+  std::vector<step::PositionLogprobs> prompt_logprobs;  // until they are told
+  int32_t n_prompt_logprobs_done = 0;                   // positions collected
+  std::optional<Finish> finish;                         // while ending
+
+  // Accounts.
+  bool admitted_before = false;
+  int32_t n_cached = 0;  // of the prompt, at the first admission
+  int64_t cost_nano_usd = 0;
+  int64_t submit_ns = 0;
+  int64_t admit_ns = 0;        // 0: not yet
+  int64_t first_token_ns = 0;  // 0: not yet
+  int64_t last_token_ns = 0;
+  int64_t deadline_ns = 0;  // monotonic; 0: none
+
+  int32_t n_tokens() const { return static_cast<int32_t>(tokens.size()); }
+  int32_t n_outputs() const { return n_tokens() - n_prompt; }
+  // Positions to compute before the next sample, or in all when nothing is sampled: the last prompt
+  // position would only predict what is not wanted.
+  int32_t n_goal() const { return samples ? n_tokens() : n_prompt - 1; }
+};
+
+// What the coordinator keeps of one router.
+struct RouterState {
+  RouterId id;
+  uint64_t epoch = 0;                            // 0: not known yet
+  std::unordered_map<uint64_t, uint32_t> slots;  // live requests by the router's id
+  std::vector<wire::TokenUpdate> updates;        // to be told with the next batch
+};
+
+}  // namespace trireme::coordinator
