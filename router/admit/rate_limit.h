@@ -1,0 +1,78 @@
+// Rate limits of tenants: requests and tokens per minute and per day, for each (key, model).
+//
+// Each limit is a bucket that holds the limit and refills evenly over its window. Admission charges the prompt and
+// max_tokens; settle() gives back what was not generated, also for streams. A refused admission changes nothing. Pure: the
+// clock is handed in. Not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/cluster_config.h"
+
+namespace trireme::router {
+
+// One limit. Level is what may still be taken; it can be negative after a charge that turned out too small.
+class Bucket {
+ public:
+  Bucket(int64_t limit, int64_t window_ns) : limit_(limit), window_ns_(window_ns), level_(static_cast<double>(limit)) {}
+
+  int64_t limit() const { return limit_; }
+  bool unlimited() const { return limit_ <= 0; }
+  int64_t remaining(int64_t now_ns);
+  // Time until `amount` can be taken; 0: now. An amount beyond the limit waits for a full bucket.
+  int64_t wait_ns(int64_t amount, int64_t now_ns);
+  void take(int64_t amount, int64_t now_ns);
+  void give_back(int64_t amount, int64_t now_ns);
+  int64_t full_in_ns(int64_t now_ns);
+
+ private:
+  void refill(int64_t now_ns);
+
+  int64_t limit_;
+  int64_t window_ns_;
+  double level_;
+  int64_t last_ns_ = 0;
+};
+
+// What the x-ratelimit-* headers say: of the limit that is nearest to its end, minute or day.
+struct RateHeaders {
+  bool has_requests = false, has_tokens = false;
+  int64_t limit_requests = 0, remaining_requests = 0, reset_requests_ns = 0;
+  int64_t limit_tokens = 0, remaining_tokens = 0, reset_tokens_ns = 0;
+};
+
+struct RateRefusal {
+  std::string message;  // "the limit of 10 requests per minute is reached"
+  std::string type;     // "requests" or "tokens"
+  int64_t retry_after_ns = 0;
+  bool never = false;   // one request that is larger than the whole limit
+};
+
+class RateLimiter {
+ public:
+  // Takes one request and `tokens`, or nothing at all.
+  std::optional<RateRefusal> admit(const KeyConfig& key, const std::string& model, int64_t tokens,
+                                   int64_t now_ns);
+  // The request used `actual` of the `charged` tokens.
+  void settle(const KeyConfig& key, const std::string& model, int64_t charged, int64_t actual,
+              int64_t now_ns);
+  RateHeaders headers(const KeyConfig& key, const std::string& model, int64_t now_ns);
+
+ private:
+  struct Buckets {
+    explicit Buckets(const KeyConfig& key);
+    Bucket rpm, rpd, tpm, tpd;
+  };
+  Buckets& of(const KeyConfig& key, const std::string& model);
+
+  std::map<std::pair<std::string, std::string>, Buckets> buckets_;  // bounded by the configuration
+};
+
+// "12ms", "1s", "6m0s", as the x-ratelimit-reset headers write it.
+std::string format_reset(int64_t ns);
+
+}  // namespace trireme::router

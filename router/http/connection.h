@@ -1,0 +1,88 @@
+// Connection: the state machine of one client connection. For router/http alone.
+//
+//   handshake -> idle -> header -> body -> responding -> idle ...            (keep-alive)
+//                                              `-> linger -> closed          (Connection: close, or an error)
+//
+// One request at a time is handed out, as an Exchange; bytes of the next ones wait in `in_` up to a bound. A read is
+// outstanding in every phase, so that a hang-up is seen at once. Lingering reads and drops what a client still sends, so
+// that an early answer (413) is not destroyed by a TCP reset.
+#pragma once
+
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "router/http/exchange.h"
+#include "router/http/server.h"
+#include "router/http/transport.h"
+
+namespace trireme::router {
+
+// What all connections of a server share.
+struct ConnectionContext {
+  const Clock& clock;
+  HttpLimits limits;
+  HttpServer::Handler handler;
+  std::function<void(std::function<void()>)> post;
+  std::function<void(Connection*)> on_closed;
+  bool draining = false;
+  int64_t n_slow_readers = 0;
+};
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(std::shared_ptr<ConnectionContext> context, std::unique_ptr<Transport> transport);
+  ~Connection();
+
+  void start();
+  void tick(int64_t now_ns);
+  void close_if_idle();
+  void close();
+
+  // Of the current exchange.
+  void respond(Exchange& exchange, const HttpResponse& response);
+  void start_stream(Exchange& exchange, const HttpHeaders& headers);
+  void flush_stream(Exchange& exchange);
+  void end_stream(Exchange& exchange);
+
+ private:
+  enum class Phase { kHandshake, kIdle, kHeader, kBody, kResponding, kLinger, kClosed };
+  using Parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
+
+  void wait_readable();
+  void on_readable(bool ok);
+  void on_end();
+  void parse();
+  bool on_header();  // false: an error was answered
+  void on_request();
+  void fail_request(int status, const std::string& message);
+  void append_head(int status, const std::string& content_type, const HttpHeaders& headers);
+  void finish_response();
+  void pump();  // writes what can be written now
+  void hang_up(HangUp reason);
+  void linger();
+  void set_phase(Phase phase, int64_t timeout_ns);
+
+  std::shared_ptr<ConnectionContext> context_;
+  std::unique_ptr<Transport> transport_;
+  Phase phase_ = Phase::kHandshake;
+  int64_t phase_deadline_ns_ = 0;  // 0: none
+  std::string in_;                 // bytes read and not yet parsed
+  std::optional<Parser> parser_;
+  std::shared_ptr<Exchange> exchange_;
+  std::string out_;                // bytes to write, from out_begin_
+  size_t out_begin_ = 0;
+  int64_t write_blocked_since_ns_ = 0;
+  int64_t n_lingered_bytes_ = 0;
+  bool waiting_readable_ = false;
+  bool waiting_writable_ = false;
+  bool keep_alive_ = true;
+  bool http_1_0_ = false;
+  bool head_request_ = false;
+  bool close_after_write_ = false;
+};
+
+}  // namespace trireme::router

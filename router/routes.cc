@@ -1,0 +1,185 @@
+#include "router/routes.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "base/version.h"
+#include "router/generation.h"
+
+namespace trireme::router {
+namespace {
+
+struct Route {
+  std::string_view path;
+  std::string_view method;
+};
+
+// What is served, for 404 against 405, and as the metric's bounded label.
+constexpr std::array<Route, 13> kApiRoutes = {{{"/v1/chat/completions", "POST"},
+                                               {"/v1/completions", "POST"},
+                                               {"/v1/models", "GET"},
+                                               {"/tokenize", "POST"},
+                                               {"/v1/tokenize", "POST"},
+                                               {"/detokenize", "POST"},
+                                               {"/v1/detokenize", "POST"},
+                                               {"/version", "GET"},
+                                               {"/liveness", "GET"},
+                                               {"/readiness", "GET"},
+                                               {"/health", "GET"},
+                                               {"/v1/pricing", "GET"},
+                                               {"/v1/usage", "GET"}}};
+
+// Known elsewhere in the field, and not here: a clear word is better than "no such route".
+constexpr std::array<std::string_view, 4> kUnserved = {"/v1/embeddings", "/v1/responses",
+                                                       "/v1/messages", "/v1/messages/count_tokens"};
+
+constexpr std::string_view kModelPrefix = "/v1/models/";
+constexpr std::string_view kExplainPrefix = "/v1/routing/explain/";
+
+bool is_get(const std::string& method) { return method == "GET" || method == "HEAD"; }
+
+// The client's own id where it is short and harmless; it goes into logs and over the wire.
+bool is_good_trace(const std::string& trace) {
+  return !trace.empty() && trace.size() <= 128 &&
+         std::all_of(trace.begin(), trace.end(), [](unsigned char c) {
+           return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.' || c == ':';
+         });
+}
+
+std::optional<ApiError> check_content_type(const HttpRequest& request) {
+  const std::string* type = request.header("content-type");
+  if (type == nullptr || type->empty()) return std::nullopt;
+  std::string media = type->substr(0, type->find(';'));
+  while (!media.empty() && media.back() == ' ') media.pop_back();
+  std::transform(media.begin(), media.end(), media.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (media == "application/json" || media.ends_with("+json") || media == "text/json") {
+    return std::nullopt;
+  }
+  return ApiError{415, "the body must be application/json", "", "", "unsupported_media_type", 0};
+}
+
+ApiError no_route() { return {404, "there is no such route", "", "", "not_found", 0}; }
+
+HttpResponse wrong_method(std::string_view allowed) {
+  HttpResponse response = error_response(
+      {405, fmt::format("this route takes {}", allowed), "invalid_request_error", "", "method_not_allowed", 0});
+  response.headers.emplace_back("Allow", std::string(allowed));
+  return response;
+}
+
+}  // namespace
+
+Routes::Caller Routes::identify(const HttpRequest& request) {
+  Caller caller;
+  const std::string* given = request.header("x-request-id");
+  caller.trace = given != nullptr && is_good_trace(*given)
+                     ? *given
+                     : fmt::format("req-{:016x}", serving_.random.next());
+  if (serving_.keys.empty()) {
+    caller.key = &serving_.anonymous;
+    return caller;
+  }
+  const std::string* authorization = request.header("authorization");
+  const std::string_view token =
+      authorization == nullptr ? std::string_view() : bearer_token(*authorization);
+  if (!token.empty()) caller.key = serving_.keys.find(token);
+  return caller;
+}
+
+void Routes::reply(const std::shared_ptr<Exchange>& exchange, const std::string& route,
+                   const Caller& caller, HttpResponse response) {
+  response.headers.emplace_back("x-request-id", caller.trace);
+  serving_.metrics.count_http(route, response.status);
+  exchange->respond(std::move(response));
+}
+
+void Routes::handle_api(const std::shared_ptr<Exchange>& exchange) {
+  const HttpRequest& request = exchange->request();
+  const Caller caller = identify(request);
+  const std::string& path = request.path;
+  const auto answer = [&](const std::string& route, HttpResponse response) {
+    reply(exchange, route, caller, std::move(response));
+  };
+  if (path == "/liveness" && is_get(request.method)) {
+    return answer(path, {.body = R"({"status":"ok"})"});
+  }
+  // Probes have no key: without one they learn yes or no, and nothing of the cluster.
+  if ((path == "/readiness" || path == "/health") && is_get(request.method)) {
+    return answer(path, health(caller.key != nullptr));
+  }
+  if (caller.key == nullptr) {
+    serving_.metrics.count_rejected("key");
+    return answer("unauthenticated",
+                  error_response({401, "a known API key is needed: Authorization: Bearer <key>", "",
+                                  "", "invalid_api_key", 0}));
+  }
+  if (path.starts_with(kModelPrefix)) {
+    if (!is_get(request.method)) return answer("/v1/models", wrong_method("GET"));
+    return answer("/v1/models", model(path.substr(kModelPrefix.size())));
+  }
+  const auto route = std::find_if(kApiRoutes.begin(), kApiRoutes.end(),
+                                  [&](const Route& r) { return r.path == path; });
+  if (route == kApiRoutes.end()) {
+    if (std::find(kUnserved.begin(), kUnserved.end(), path) != kUnserved.end()) {
+      return answer("unserved", error_response(not_implemented(path + " is not served")));
+    }
+    return answer("unknown", error_response(no_route()));
+  }
+  const bool allowed = route->method == "GET" ? is_get(request.method) : request.method == route->method;
+  if (!allowed) return answer(path, wrong_method(route->method));
+  if (route->method == "POST") {
+    if (const auto error = check_content_type(request)) return answer(path, error_response(*error));
+  }
+  if (path == "/v1/chat/completions") return generate(exchange, true, caller);
+  if (path == "/v1/completions") return generate(exchange, false, caller);
+  if (path == "/v1/models") return answer(path, models());
+  if (path == "/tokenize" || path == "/v1/tokenize") return answer(path, tokenize(request));
+  if (path == "/detokenize" || path == "/v1/detokenize") return answer(path, detokenize(request));
+  if (path == "/version") {
+    return answer(path, {.body = fmt::format(R"({{"version":"{}"}})", kVersion)});
+  }
+  if (path == "/v1/pricing") return answer(path, pricing());
+  answer(path, usage(*caller.key));
+}
+
+void Routes::handle_admin(const std::shared_ptr<Exchange>& exchange) {
+  const HttpRequest& request = exchange->request();
+  const Caller caller = identify(request);
+  const std::string& path = request.path;
+  const auto answer = [&](const std::string& route, HttpResponse response) {
+    reply(exchange, "admin " + route, caller, std::move(response));
+  };
+  if (!is_get(request.method)) return answer("unknown", wrong_method("GET"));
+  if (path == "/liveness") return answer(path, {.body = R"({"status":"ok"})"});
+  if (path == "/readiness" || path == "/health") return answer(path, health(caller.key != nullptr));
+  if (caller.key == nullptr) {
+    return answer("unauthenticated",
+                  error_response({401, "an admin key is needed: Authorization: Bearer <key>", "", "",
+                                  "invalid_api_key", 0}));
+  }
+  if (!serving_.keys.empty() && !caller.key->admin) {
+    return answer("forbidden", error_response({403, "this key is no admin key", "", "",
+                                               "permission_denied", 0}));
+  }
+  if (path == "/metrics") {
+    return answer(path, {.content_type = "text/plain; version=0.0.4; charset=utf-8",
+                         .body = registry_.serialize()});
+  }
+  if (path.starts_with(kExplainPrefix)) {
+    return answer("/v1/routing/explain", explain(path.substr(kExplainPrefix.size())));
+  }
+  if (path == "/v1/pricing") return answer(path, pricing());
+  if (path == "/v1/usage") return answer(path, usage(*caller.key));
+  answer("unknown", error_response(no_route()));
+}
+
+void Routes::generate(const std::shared_ptr<Exchange>& exchange, bool chat, const Caller& caller) {
+  auto call = std::make_shared<GenerationCall>(serving_, exchange, chat, *caller.key, caller.trace);
+  call->begin();
+}
+
+}  // namespace trireme::router
