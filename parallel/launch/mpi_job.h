@@ -1,6 +1,6 @@
 // MpiJob: this process as a rank of its replica's MPI job. Rank 0 is the coordinator, ranks 1.. are the workers.
 //
-// MPI starts the ranks and carries the workers' collectives (parallel/comm/mpi). Plans, results and heartbeats go over the
+// MPI starts the ranks and introduces the workers to each other (parallel/comm/mpi). Plans, results and heartbeats go over the
 // step link, whose address rank 0 tells the others here. Called from the main thread only.
 #pragma once
 
@@ -15,18 +15,17 @@ namespace trireme::launch {
 
 class MpiJob {
  public:
-  // failed_precondition when the process was not started by mpirun as the configuration wants it.
-  static Result<std::unique_ptr<MpiJob>> start(int* argc, char*** argv);
+  // failed_precondition when the job has not 1 + n_workers ranks: it was not started as the configuration says.
+  static Result<std::unique_ptr<MpiJob>> start(int n_workers);
   virtual ~MpiJob() = default;
 
   virtual int rank() const = 0;
-  virtual int size() const = 0;
-  // Rank 0's text to every rank. At most 1 MiB.
+  // Collective over all ranks: rank 0's text, at most 1 MiB.
   virtual Result<std::string> broadcast_from_coordinator(const std::string& text) = 0;
-  // Collective over all ranks; the coordinator gets nullptr groups. size() must be tp * pp + 1.
+  // Collective over the workers.
   virtual Result<comm::Mesh> make_worker_mesh(int tp, int pp, const Clock& clock) = 0;
-  // Leaves the job in good order: every rank must call it.
-  virtual void finalize() = 0;
+  // The job ends by signals or failed: MPI is not left in good order, since that waits for every rank.
+  virtual void abandon() = 0;
 };
 
 }  // namespace trireme::launch

@@ -47,6 +47,11 @@ ParentWatch::~ParentWatch() {
   close(impl_->stop_fd);
 }
 
+std::string host_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
+}
+
 void end_process_group(std::string_view reason, int exit_code) {
   log::error("ending this process: {}", reason);
   if (getpgrp() == getpid()) {

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 namespace trireme::launch {
@@ -24,6 +25,9 @@ class ParentWatch {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// This machine's name, as its peers resolve it.
+std::string host_name();
 
 // Ends this process and, where it leads a process group of its own, everything in that group, at once and from any
 // thread: no destructor runs, no collective is waited for. Prints one line with the reason first.

@@ -1,0 +1,217 @@
+#include "cli/cluster/cluster_launch.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/sysinfo.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "parallel/plan/memory_budget.h"
+
+namespace trireme::cli {
+namespace {
+
+constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+// Below this many tokens of KV a replica could not serve one short conversation.
+constexpr int64_t kMinKvTokens = 512;
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+int64_t machine_memory_bytes() {
+  struct sysinfo info {};
+  if (sysinfo(&info) != 0) return 0;
+  return static_cast<int64_t>(info.totalram) * info.mem_unit;
+}
+
+// A port that is free now on `host`. Somebody may take it before the router does; the router then says so.
+Result<int> free_port(const std::string& host) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  socklen_t length = sizeof(address);
+  int port = -1;
+  if (inet_pton(AF_INET, host.c_str(), &address.sin_addr) == 1 &&
+      bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0 &&
+      getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0) {
+    port = ntohs(address.sin_port);
+  }
+  close(fd);
+  if (port < 0) return invalid_argument("cannot bind a port on " + host);
+  return port;
+}
+
+// `count` neighbouring ports are wanted, since router i uses port + i.
+Status choose_port(int& port, const std::string& host, int count) {
+  if (port != 0) return {};
+  for (int attempt = 0; attempt < 32; ++attempt) {
+    ASSIGN_OR_RETURN(const int candidate, free_port(host));
+    if (candidate + count < 65536) {
+      port = candidate;
+      return {};
+    }
+  }
+  return unavailable("no free ports on " + host);
+}
+
+Status check_memory(const LaunchPlan& launch) {
+  const ReplicaConfig& replicas = launch.config.replicas;
+  plan::MemoryInputs inputs;
+  const bool f32 = launch.config.model.compute_dtype == "float32";
+  inputs.weight_dtype = f32 ? DType::kF32 : DType::kBF16;
+  inputs.kv_dtype = inputs.weight_dtype;
+  inputs.block_size = launch.config.scheduler.block_size;
+  inputs.max_step_tokens = launch.config.scheduler.max_step_tokens;
+  inputs.max_logits_rows = launch.config.scheduler.max_running;
+  inputs.memory_bytes = static_cast<int64_t>(replicas.memory_gib * kGiB);
+  inputs.utilisation = replicas.memory_utilisation;
+  const int64_t min_blocks = (kMinKvTokens + inputs.block_size - 1) / inputs.block_size;
+  const auto blocks = plan::plan_kv_blocks(launch.spec, launch.parallel, inputs, min_blocks);
+  if (!blocks.ok()) return blocks.error();
+  return {};
+}
+
+Status resolve_auto(ClusterConfig& config) {
+  ReplicaConfig& replicas = config.replicas;
+  if (replicas.backend == "auto") replicas.backend = "cpu";
+  if (replicas.backend != "cpu") {
+    return unimplemented("backend \"" + replicas.backend +
+                         "\" is not in this build; --backend cpu is");
+  }
+  if (replicas.collective == "auto") replicas.collective = "mpi";
+  if (replicas.collective == "nccl") {
+    return failed_precondition("collective \"nccl\" needs backend cuda");
+  }
+  if (config.model.compute_dtype == "auto") config.model.compute_dtype = "bfloat16";
+  const int n_ranks = replicas.tp * replicas.pp * replicas.count;
+  if (replicas.threads_per_rank == 0) {
+    replicas.threads_per_rank = std::max(1, usable_cores() / n_ranks);
+  }
+  if (replicas.memory_gib == 0) {
+    replicas.memory_gib = static_cast<double>(machine_memory_bytes()) / kGiB / n_ranks;
+  }
+  return {};
+}
+
+bool answers_ready(const std::string& host, int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  const timeval timeout{.tv_sec = 1, .tv_usec = 0};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  inet_pton(AF_INET, host == "0.0.0.0" ? "127.0.0.1" : host.c_str(), &address.sin_addr);
+  char reply[16] = {};
+  const std::string request = "GET /readiness HTTP/1.1\r\nHost: trireme\r\nConnection: close\r\n\r\n";
+  const bool ok =
+      connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
+      ::send(fd, request.data(), request.size(), MSG_NOSIGNAL) ==
+          static_cast<ssize_t>(request.size()) &&
+      recv(fd, reply, 12, MSG_WAITALL) == 12 && std::string(reply).substr(9, 3) == "200";
+  close(fd);
+  return ok;
+}
+
+std::vector<std::string> mpirun_argv(const LaunchPlan& launch, const std::string& bin_dir,
+                                     const std::string& config_path, int replica) {
+  const ReplicaConfig& replicas = launch.config.replicas;
+  std::vector<std::string> argv = {"mpirun", "--quiet", "--oversubscribe", "--bind-to", "none"};
+  if (geteuid() == 0) argv.emplace_back("--allow-run-as-root");
+  if (!replicas.hosts.empty()) {
+    std::string hosts;
+    for (const std::string& host : replicas.hosts) hosts += (hosts.empty() ? "" : ",") + host;
+    argv.insert(argv.end(), {"--host", hosts});
+  }
+  // Ranks outnumber cores here, so MPI's own waits must give the core away.
+  argv.insert(argv.end(), {"--mca", "mpi_yield_when_idle", "1"});
+  argv.insert(argv.end(), replicas.mpirun_args.begin(), replicas.mpirun_args.end());
+  const std::string index = std::to_string(replica);
+  argv.insert(argv.end(), {"-np", "1", bin_dir + "/trireme-coordinator", config_path, "--replica",
+                           index, ":", "-np", std::to_string(replicas.tp * replicas.pp),
+                           bin_dir + "/trireme-worker", config_path, "--replica", index});
+  return argv;
+}
+
+}  // namespace
+
+Result<LaunchPlan> prepare_launch(ClusterConfig config) {
+  LaunchPlan launch;
+  TRY(resolve_auto(config));
+  ASSIGN_OR_RETURN(launch.spec, plan::load_model_spec(config.model.path));
+  const ReplicaConfig& replicas = config.replicas;
+  ASSIGN_OR_RETURN(launch.parallel,
+                   plan::make_parallel_plan(launch.spec, {.tp = replicas.tp,
+                                                          .pp = replicas.pp,
+                                                          .stage_layers = replicas.stage_layers}));
+  if (config.model.served_name.empty()) {
+    const std::filesystem::path path = std::filesystem::weakly_canonical(config.model.path);
+    config.model.served_name = path.filename().empty() ? path.parent_path().filename().string()
+                                                       : path.filename().string();
+  }
+  config.model.path = std::filesystem::absolute(config.model.path).lexically_normal().string();
+  TRY(choose_port(config.router.port, config.router.host, config.router.count));
+  TRY(choose_port(config.router.admin_port, "127.0.0.1", config.router.count));
+  TRY(choose_port(config.router.wire_port, config.router.wire_host, config.router.count));
+  TRY(choose_port(config.replicas.metrics_port, "127.0.0.1", config.replicas.count));
+  launch.config = std::move(config);
+  TRY(check_memory(launch));
+  return launch;
+}
+
+std::vector<ProcessSpec> process_specs(const LaunchPlan& launch, const std::string& bin_dir,
+                                       const std::string& config_path) {
+  std::vector<ProcessSpec> specs;
+  for (int i = 0; i < launch.config.router.count; ++i) {
+    ProcessSpec spec;
+    spec.name = "router-" + std::to_string(i);
+    spec.role = Role::kRouter;
+    spec.spawn.argv = {bin_dir + "/trireme-router", config_path, "--index", std::to_string(i)};
+    spec.spawn.parent_death_signal = SIGKILL;
+    spec.first_backoff_ns = 50 * kMillisecondNs;
+    specs.push_back(std::move(spec));
+  }
+  for (int i = 0; i < launch.config.replicas.count; ++i) {
+    ProcessSpec spec;
+    spec.name = "replica-" + std::to_string(i);
+    spec.role = Role::kReplica;
+    if (launch.config.replicas.collective == "inproc") {
+      spec.spawn.argv = {bin_dir + "/trireme", "replica", config_path, "--replica", std::to_string(i)};
+    } else {
+      spec.spawn.argv = mpirun_argv(launch, bin_dir, config_path, i);
+    }
+    // SIGTERM lets mpirun clear its session folder; its ranks watch it and end with it in any case.
+    spec.spawn.parent_death_signal = SIGTERM;
+    spec.spawn.capture_stdout = true;
+    spec.first_backoff_ns = 200 * kMillisecondNs;
+    specs.push_back(std::move(spec));
+  }
+  return specs;
+}
+
+bool routers_ready(const ClusterConfig& config) {
+  for (int i = 0; i < config.router.count; ++i) {
+    if (!answers_ready(config.router.host, config.router.port + i)) return false;
+  }
+  return true;
+}
+
+std::string binary_dir() {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  return error ? "." : self.parent_path().string();
+}
+
+}  // namespace trireme::cli

@@ -1,0 +1,165 @@
+// `trireme serve`: the whole cluster on this machine, from a model folder or a YAML file.
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "base/cluster_config.h"
+#include "base/log.h"
+#include "cli/cluster/cluster_launch.h"
+#include "cli/cluster/load_progress.h"
+#include "cli/cluster/supervisor.h"
+#include "cli/commands.h"
+#include "parallel/launch/run_dir.h"
+
+namespace trireme::cli {
+namespace {
+
+struct ServeFlags {
+  std::string source;
+  int tp = 0, pp = 0, replicas = 0, routers = 0;
+  std::string host;
+  int port = -1;
+  int admin_port = -1;
+  int wire_port = -1;
+  int metrics_port = -1;
+  std::string backend, compute_dtype, served_model_name, collective;
+  bool random_weights = false;
+  std::string state_dir;
+};
+
+void add_options(CLI::App& app, ServeFlags& flags) {
+  app.add_option("MODEL_DIR|CONFIG.yaml", flags.source, "a checkpoint folder, or a cluster file")
+      ->required();
+  app.add_option("--tp", flags.tp, "tensor parallel ranks per stage")->check(CLI::Range(1, 1024));
+  app.add_option("--pp", flags.pp, "pipeline stages")->check(CLI::Range(1, 1024));
+  app.add_option("--replicas", flags.replicas, "replicas of the model")->check(CLI::Range(1, 1024));
+  app.add_option("--routers", flags.routers, "routers side by side")->check(CLI::Range(1, 64));
+  app.add_option("--host", flags.host, "address that the API listens on");
+  app.add_option("--port", flags.port, "API port; 0: any free one")->check(CLI::Range(0, 65535));
+  app.add_option("--admin-port", flags.admin_port, "metrics port; 0: any free one")
+      ->check(CLI::Range(0, 65535));
+  app.add_option("--replica-metrics-port", flags.metrics_port, "replicas' metrics; 0: any free one")
+      ->check(CLI::Range(0, 65535));
+  app.add_option("--wire-port", flags.wire_port, "port that replicas dial; 0: any free one")
+      ->check(CLI::Range(0, 65535));
+  app.add_option("--backend", flags.backend)->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  app.add_option("--compute-dtype", flags.compute_dtype)
+      ->check(CLI::IsMember({"auto", "bfloat16", "float32"}));
+  app.add_option("--served-model-name", flags.served_model_name, "the API's model name");
+  app.add_option("--collective", flags.collective)->check(CLI::IsMember({"inproc", "mpi", "nccl"}));
+  app.add_flag("--random-weights", flags.random_weights, "make weights up: config.json is enough");
+  app.add_option("--state-dir", flags.state_dir, "keys and run files");
+  app.footer("Example: trireme serve configs/models/trireme-demo --tp 2 --pp 2 --replicas 2");
+}
+
+Result<ClusterConfig> build_config(const ServeFlags& flags) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::exists(flags.source, error)) return not_found("there is no " + flags.source);
+  ClusterConfig config;
+  const std::string extension = fs::path(flags.source).extension().string();
+  if (extension == ".yaml" || extension == ".yml") {
+    ASSIGN_OR_RETURN(config, load_cluster_config(flags.source));
+  } else {
+    config.model.path = flags.source;
+  }
+  if (flags.tp > 0) config.replicas.tp = flags.tp;
+  if (flags.pp > 0) config.replicas.pp = flags.pp;
+  if (flags.replicas > 0) config.replicas.count = flags.replicas;
+  if (flags.routers > 0) config.router.count = flags.routers;
+  if (!flags.host.empty()) config.router.host = flags.host;
+  if (flags.port >= 0) config.router.port = flags.port;
+  if (flags.admin_port >= 0) config.router.admin_port = flags.admin_port;
+  if (flags.wire_port >= 0) config.router.wire_port = flags.wire_port;
+  if (flags.metrics_port >= 0) config.replicas.metrics_port = flags.metrics_port;
+  if (!flags.backend.empty()) config.replicas.backend = flags.backend;
+  if (!flags.compute_dtype.empty()) config.model.compute_dtype = flags.compute_dtype;
+  if (!flags.served_model_name.empty()) config.model.served_name = flags.served_model_name;
+  if (!flags.collective.empty()) config.replicas.collective = flags.collective;
+  if (flags.random_weights) config.model.random_weights = true;
+  if (!flags.state_dir.empty()) config.state_dir = flags.state_dir;
+  return config;
+}
+
+void print_banner(const LaunchPlan& launch) {
+  const ClusterConfig& config = launch.config;
+  std::string apis;
+  for (int i = 0; i < config.router.count; ++i) {
+    apis += fmt::format("{}http{}://{}:{}/v1", i == 0 ? "" : "  ",
+                        config.router.tls_certificate.empty() ? "" : "s", config.router.host,
+                        config.router.port + i);
+  }
+  fmt::print(stderr, "  API      {}\n", apis);
+  fmt::print(stderr, "  metrics  http://127.0.0.1:{}/metrics (router)  http://127.0.0.1:{}/metrics (replica)\n",
+             config.router.admin_port, config.replicas.metrics_port);
+  fmt::print(stderr, "  model    {}  ({:.1f} M parameters, context {})\n", config.model.served_name,
+             static_cast<double>(launch.spec.n_parameters()) / 1e6, launch.spec.context);
+  fmt::print(stderr, "  plan     {} replica{} of {}, {} on {}, {} thread{} per rank\n",
+             config.replicas.count, config.replicas.count == 1 ? "" : "s",
+             launch.parallel.to_string(), config.model.compute_dtype, config.replicas.backend,
+             config.replicas.threads_per_rank, config.replicas.threads_per_rank == 1 ? "" : "s");
+  fmt::print(stderr,
+             "  price    $ {:.4f} per million input tokens, $ {:.4f} cached, $ {:.4f} output; a rank "
+             "costs $ {:.4f} an hour\n",
+             config.price.list_usd_per_million_input, config.price.list_usd_per_million_cached_input,
+             config.price.list_usd_per_million_output, config.price.usd_per_device_hour);
+}
+
+}  // namespace
+
+int run_serve(int argc, char** argv) {
+  ServeFlags flags;
+  CLI::App app{"Serves a model: router, coordinators and ranks on this machine.", "trireme serve"};
+  add_options(app, flags);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  const auto fail = [](const Error& error) {
+    fmt::print(stderr, "error: {}\n", error.message);
+    return 1;
+  };
+  auto config = build_config(flags);
+  if (!config.ok()) return fail(config.error());
+  log::init({.level = log::level_of(config->log.level),
+             .format = config->log.format == "json" ? log::Format::kJson : log::Format::kText,
+             .component = "serve"});
+  auto launch = prepare_launch(std::move(*config));
+  if (!launch.ok()) return fail(launch.error());
+  auto run_dir = launch::RunDir::create(launch->config.state_dir);
+  if (!run_dir.ok()) return fail(run_dir.error());
+  launch->config.state_dir = (*run_dir)->state_dir();
+  const std::string config_path = (*run_dir)->path() + "/cluster.yaml";
+  if (!(std::ofstream(config_path) << to_yaml(launch->config)).flush()) {
+    return fail(internal_error("cannot write " + config_path));
+  }
+
+  print_banner(*launch);
+  SystemClock clock;
+  LoadProgress progress(launch->config.replicas.count);
+  SupervisorOptions options;
+  options.processes = process_specs(*launch, binary_dir(), config_path);
+  options.on_line = [&](const std::string& process, const std::string& line) {
+    progress.on_line(process, line);
+  };
+  options.probe = [&] { return routers_ready(launch->config); };
+  options.on_ready = [&] {
+    progress.finish();
+    fmt::print("ready http{}://{}:{}\n", launch->config.router.tls_certificate.empty() ? "" : "s",
+               launch->config.router.host, launch->config.router.port);
+    std::fflush(stdout);
+  };
+  options.drain_ns = launch->config.router.drain_ns;
+  Supervisor supervisor(std::move(options), clock);
+  return supervisor.run();
+}
+
+}  // namespace trireme::cli
