@@ -21,7 +21,7 @@ fail() { echo "demo: FAILED: $*" >&2; [ -s "$work/log" ] && tail -40 "$work/log"
 command -v curl >/dev/null || fail "curl is not installed"
 
 echo "demo: starting the cluster (1 router, 2 replicas of tensor parallel 2 x pipeline parallel 2)"
-"$trireme" serve "$root/configs/demo.yaml" --port 0 --admin-port 0 --wire-port 0 --state-dir "$work/state" \
+"$trireme" serve "$root/configs/demo.yaml" --port 0 --admin-port 0 --wire-port 0 --replica-metrics-port 0 --state-dir "$work/state" \
   >"$work/out" 2>"$work/log" &
 serve_pid=$!
 url=
