@@ -62,7 +62,7 @@ TEST_P(InvarianceTest, ThreadsDoNotChangeABit) {
   for (const ComputeDType compute : {ComputeDType::kBF16, ComputeDType::kF32}) {
     const auto one = cpu_backend(GetParam(), compute, 1);
     const HostTensor x = random.tensor(DType::kF32, {300, 520});
-    const HostTensor w = random.tensor(DType::kBF16, {700, 520}, 0.1f);
+    const HostTensor w = random.tensor(DType::kBF16, {2100, 520}, 0.1f);
     const HostTensor norm = random.tensor(DType::kF32, {520});
     const PagedSequences sequences({8, 4, 64, 32}, DType::kBF16, {300, 129, 77}, 72);
     const std::vector<PagedSequences::Span> spans = {{0, 0, 300}, {1, 128, 129}, {2, 10, 77}};

@@ -11,7 +11,8 @@ TEST(MachineLimits, AreThoseOfAProcessor) {
   const auto limits = measure_machine_limits(2, size_t{8} << 20, 0.05);
   ASSERT_TRUE(limits.ok()) << limits.error().message;
   EXPECT_EQ(limits->n_threads, 2);
-  // Wide bounds: sanitizers slow it down, and nobody reads 10 TB/s. Work that was optimised away would exceed them.
+  // Wide bounds: sanitizers slow it down, and nobody reads 10 TB/s. Work that was optimised away
+  // would exceed them.
   EXPECT_GT(limits->read_bytes_per_second, 1e7);
   EXPECT_LT(limits->read_bytes_per_second, 1e13);
   EXPECT_GT(limits->f32_flops, 1e8);

@@ -474,7 +474,7 @@ TEST_F(UpstreamTest, PrefersThePrefixThatAReplicaHas) {
 TEST_F(UpstreamTest, RandomLossesKeepEveryStreamExact) {
   Random random(11);
   constexpr int kJobs = 40;
-  constexpr int32_t kTokens = 12;
+  constexpr int32_t kTokens = 60;
   options_.queue_requests = 100;
   upstream_ = std::make_unique<Upstream>(clock_, endpoint_, options_, metrics_, [] {});
   std::vector<std::unique_ptr<Listener>> listeners;
@@ -513,7 +513,7 @@ TEST_F(UpstreamTest, RandomLossesKeepEveryStreamExact) {
       const bool last = job.next == kTokens;
       tokens(peer, replica.first, job.submit.request, first, ids, last ? FinishReason::kLength : FinishReason::kNone);
     }
-    if (random.below(60) == 0 && n_losses < 30) {
+    if (random.below(25) == 0 && n_losses < 30) {
       ++n_losses;
       const auto victim = std::next(replicas.begin(), static_cast<int>(random.below(replicas.size())));
       const std::string peer = victim->first;
