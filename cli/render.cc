@@ -33,7 +33,8 @@ Result<Source> load_source(const std::string& path) {
     ASSIGN_OR_RETURN(text::ChatTemplate chat, model.chat_template());
     return Source{std::move(chat), model.template_variables()};
   }
-  ASSIGN_OR_RETURN(const std::string source, text::read_file(path, text::ChatTemplate::kMaxSourceBytes));
+  ASSIGN_OR_RETURN(const std::string source,
+                   text::read_file(path, text::ChatTemplate::kMaxSourceBytes));
   ASSIGN_OR_RETURN(text::ChatTemplate chat, text::ChatTemplate::parse(source));
   return Source{std::move(chat), {}};
 }
@@ -49,10 +50,10 @@ int64_t local_now() {
 // "2024-02-09T07:05:03", with or without a time.
 Result<int64_t> parse_now(const std::string& text) {
   std::tm t{};
-  const int n = std::sscanf(text.c_str(), "%d-%d-%d%*1[T ]%d:%d:%d", &t.tm_year, &t.tm_mon, &t.tm_mday,
-                            &t.tm_hour, &t.tm_min, &t.tm_sec);
-  if ((n != 3 && n != 5 && n != 6) || t.tm_mon < 1 || t.tm_mon > 12 || t.tm_mday < 1 || t.tm_mday > 31 ||
-      t.tm_year < 1 || t.tm_year > 9999) {
+  const int n = std::sscanf(text.c_str(), "%d-%d-%d%*1[T ]%d:%d:%d", &t.tm_year, &t.tm_mon,
+                            &t.tm_mday, &t.tm_hour, &t.tm_min, &t.tm_sec);
+  if ((n != 3 && n != 5 && n != 6) || t.tm_mon < 1 || t.tm_mon > 12 || t.tm_mday < 1 ||
+      t.tm_mday > 31 || t.tm_year < 1 || t.tm_year > 9999) {
     return invalid_argument("\"now\" is not a time such as 2024-02-09T07:05:03");
   }
   t.tm_year -= 1900;
@@ -64,7 +65,8 @@ Result<int64_t> parse_now(const std::string& text) {
 Result<Value> field(const text::Dict& line, const char* name, Kind kind, const char* kind_name) {
   const Value* found = line.find(name);
   if (found == nullptr || found->is_none()) return Value::none();
-  if (!found->is(kind)) return invalid_argument(std::string("\"") + name + "\" is not " + kind_name);
+  if (!found->is(kind))
+    return invalid_argument(std::string("\"") + name + "\" is not " + kind_name);
   return *found;
 }
 
@@ -78,15 +80,18 @@ Result<text::RenderRequest> read_request(const std::string& input, const Source&
   if (request.messages.is_none()) return invalid_argument("the line has no \"messages\"");
   ASSIGN_OR_RETURN(request.tools, field(dict, "tools", Kind::kList, "a list"));
   ASSIGN_OR_RETURN(request.documents, field(dict, "documents", Kind::kList, "a list"));
-  ASSIGN_OR_RETURN(const Value prompt, field(dict, "add_generation_prompt", Kind::kBool, "true or false"));
-  ASSIGN_OR_RETURN(const Value open, field(dict, "continue_final_message", Kind::kBool, "true or false"));
+  ASSIGN_OR_RETURN(const Value prompt,
+                   field(dict, "add_generation_prompt", Kind::kBool, "true or false"));
+  ASSIGN_OR_RETURN(const Value open,
+                   field(dict, "continue_final_message", Kind::kBool, "true or false"));
   ASSIGN_OR_RETURN(const Value kwargs, field(dict, "kwargs", Kind::kDict, "an object"));
   ASSIGN_OR_RETURN(const Value now, field(dict, "now", Kind::kString, "a string"));
   request.add_generation_prompt = truthy(prompt);
   request.continue_final_message = truthy(open);
   request.variables = source.variables;
   if (kwargs.is_dict()) {
-    for (const auto& [name, value] : kwargs.as_dict().entries) request.variables.emplace_back(name.str(), value);
+    for (const auto& [name, value] : kwargs.as_dict().entries)
+      request.variables.emplace_back(name.str(), value);
   }
   request.now_seconds = local_now();
   if (now.is_string()) {
@@ -101,11 +106,14 @@ int run_render(int argc, char** argv) {
   std::string path;
   CLI::App app{
       "Renders conversations with a chat template: JSON lines in, JSON lines out.\n"
-      "  {\"messages\", \"tools\", \"documents\", \"add_generation_prompt\", \"continue_final_message\",\n"
-      "   \"kwargs\": {variables}, \"now\": \"2024-02-09T07:05:03\"}  ->  {\"rendered\"} or {\"error\"}",
+      "  {\"messages\", \"tools\", \"documents\", \"add_generation_prompt\", "
+      "\"continue_final_message\",\n"
+      "   \"kwargs\": {variables}, \"now\": \"2024-02-09T07:05:03\"}  ->  {\"rendered\"} or "
+      "{\"error\"}",
       "trireme render"};
   app.footer(
-      "Example:\n  echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | trireme render models/llama-3");
+      "Example:\n  echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | trireme "
+      "render models/llama-3");
   app.add_option("SOURCE", path, "a model folder, or a file with a Jinja template")->required();
   bool json = false;
   app.add_flag("--json", json, "JSON lines (always so)");

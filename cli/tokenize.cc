@@ -18,7 +18,8 @@ constexpr JsonLimits kLineLimits = {.max_bytes = size_t{256} << 20, .max_values 
 Result<bool> flag(const Json& line, const char* name, bool otherwise) {
   const auto found = line.find(name);
   if (found == line.end() || found->is_null()) return otherwise;
-  if (!found->is_boolean()) return invalid_argument(std::string("\"") + name + "\" is not true or false");
+  if (!found->is_boolean())
+    return invalid_argument(std::string("\"") + name + "\" is not true or false");
   return found->get<bool>();
 }
 
@@ -80,12 +81,15 @@ int run_tokenize(int argc, char** argv) {
   std::string folder;
   CLI::App app{
       "Turns text into token ids and back: JSON lines in, JSON lines out.\n"
-      "  {\"text\", \"add_special_tokens\": true}    -> {\"ids\", \"offsets\"} (offsets in code points)\n"
+      "  {\"text\", \"add_special_tokens\": true}    -> {\"ids\", \"offsets\"} (offsets in code "
+      "points)\n"
       "  {\"ids\", \"skip_special_tokens\": false}   -> {\"text\"}\n"
-      "  {\"ids\", \"stream\": true}                 -> {\"pieces\", \"flush\"}: what a stream shows after each id",
+      "  {\"ids\", \"stream\": true}                 -> {\"pieces\", \"flush\"}: what a stream "
+      "shows after each id",
       "trireme tokenize"};
   app.footer("Example:\n  echo '{\"text\": \"Hello\"}' | trireme tokenize models/llama-3");
-  app.add_option("MODEL_DIR", folder, "a folder with tokenizer.json or tokenizer.model")->required();
+  app.add_option("MODEL_DIR", folder, "a folder with tokenizer.json or tokenizer.model")
+      ->required();
   bool json = false;
   app.add_flag("--json", json, "JSON lines (always so)");
   try {
@@ -105,7 +109,9 @@ int run_tokenize(int argc, char** argv) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     const Result<Json> answer = answer_line(*tokenizer, line);
     failed = failed || !answer.ok();
-    std::cout << (answer.ok() ? *answer : Json{{"error", answer.error().message}}).dump(-1, ' ', true) << std::endl;
+    std::cout
+        << (answer.ok() ? *answer : Json{{"error", answer.error().message}}).dump(-1, ' ', true)
+        << std::endl;
   }
   return failed ? 1 : 0;
 }

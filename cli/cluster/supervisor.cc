@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -24,6 +25,15 @@ constexpr int kMaxStartFailures = 4;
 // After the drain, replicas and slow routers get this long before SIGKILL.
 constexpr int64_t kTerminateNs = 5 * kSecondNs;
 constexpr size_t kMaxLineBytes = 1 << 16;
+
+// mpirun passes on how its first lost rank ended: 128 + the signal, or the rank's own code.
+std::string describe(int wait_status, int exit_code) {
+  const std::string cause = launch::describe_exit(wait_status);
+  if (exit_code == launch::kExitPeerLost) return cause + " (a process lost its peer)";
+  if (exit_code <= 128 || exit_code > 128 + SIGRTMAX) return cause;
+  const char* name = sigabbrev_np(exit_code - 128);
+  return name == nullptr ? cause : cause + " (a rank was killed by SIG" + name + ")";
+}
 
 }  // namespace
 
@@ -127,8 +137,8 @@ void Supervisor::reap(Child& child) {
   const std::optional<int> status = child.process->poll_exit();
   if (!status) return;
   if (child.process->stdout_fd() >= 0) read_output(child);
-  const std::string cause = launch::describe_exit(*status);
   const int code = launch::exit_code_of(*status);
+  const std::string cause = describe(*status, code);
   child.process.reset();
   if (n_signals_ > 0 || failed_) return;
 

@@ -19,7 +19,8 @@ std::string golden(const std::string& path) {
 }
 
 Tokenizer load(const std::string& name) {
-  return Tokenizer::load(std::string(TRIREME_SOURCE_DIR) + "/tests/golden/tokenizers/" + name).value();
+  return Tokenizer::load(std::string(TRIREME_SOURCE_DIR) + "/tests/golden/tokenizers/" + name)
+      .value();
 }
 
 // Prose-like text of about a megabyte.
@@ -34,7 +35,8 @@ void BM_Encode(benchmark::State& state, const char* name, bool offsets) {
   const std::string text = prose();
   size_t tokens = 0;
   for (auto _ : state) tokens += tokenizer.encode(text, {.offsets = offsets})->ids.size();
-  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(tokens), benchmark::Counter::kIsRate);
+  state.counters["tokens/s"] =
+      benchmark::Counter(static_cast<double>(tokens), benchmark::Counter::kIsRate);
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * text.size()));
 }
 BENCHMARK_CAPTURE(BM_Encode, llama3, "llama3", false)->Unit(benchmark::kMillisecond);
@@ -47,7 +49,8 @@ BENCHMARK_CAPTURE(BM_Encode, llama2, "llama2", false)->Unit(benchmark::kMillisec
 void BM_OneLongWord(benchmark::State& state, const char* name) {
   const Tokenizer tokenizer = load(name);
   std::string word;
-  for (uint32_t i = 0, x = 1; i < (1 << 20); ++i, x = x * 1664525u + 1013904223u) word += static_cast<char>('a' + (x >> 24) % 26);
+  for (uint32_t i = 0, x = 1; i < (1 << 20); ++i, x = x * 1664525u + 1013904223u)
+    word += static_cast<char>('a' + (x >> 24) % 26);
   for (auto _ : state) benchmark::DoNotOptimize(tokenizer.encode(word));
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * word.size()));
 }
@@ -63,7 +66,8 @@ void BM_Detokenize(benchmark::State& state, const char* name) {
     for (const int32_t id : ids) benchmark::DoNotOptimize(stream.push(id));
     tokens += ids.size();
   }
-  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(tokens), benchmark::Counter::kIsRate);
+  state.counters["tokens/s"] =
+      benchmark::Counter(static_cast<double>(tokens), benchmark::Counter::kIsRate);
 }
 BENCHMARK_CAPTURE(BM_Detokenize, llama3, "llama3");
 BENCHMARK_CAPTURE(BM_Detokenize, llama2, "llama2");
@@ -77,8 +81,11 @@ BENCHMARK(BM_StopMatcher);
 void BM_Render(benchmark::State& state) {
   const auto chat = ChatTemplate::parse(golden("chat_templates/llama3_tools.jinja")).value();
   RenderRequest request;
-  request.messages = value_from_json(R"([{"role":"system","content":"Be brief."},{"role":"user","content":"Hi"},
-      {"role":"assistant","content":"Hello."},{"role":"user","content":"What is a trireme?"}])", true).value();
+  request.messages =
+      value_from_json(R"([{"role":"system","content":"Be brief."},{"role":"user","content":"Hi"},
+      {"role":"assistant","content":"Hello."},{"role":"user","content":"What is a trireme?"}])",
+                      true)
+          .value();
   request.tools = Value::none();
   request.add_generation_prompt = true;
   for (auto _ : state) benchmark::DoNotOptimize(chat.render(request));

@@ -38,13 +38,16 @@ std::string difference(const Dict& golden, const Result<Rendered>& got) {
   }
   if (got.ok()) return "rendered, but should fail with: " + golden.find("error")->str();
   const bool raised = golden.find("error_type")->str() == "TemplateError";
-  return !raised || got.error().message == golden.find("error")->str() ? "" : "wrong error: " + got.error().message;
+  return !raised || got.error().message == golden.find("error")->str()
+             ? ""
+             : "wrong error: " + got.error().message;
 }
 
 TEST(ChatTemplate, RendersAsTheReference) {
   int cases = 0;
   int templates = 0;
-  const std::filesystem::path folder = std::string(TRIREME_SOURCE_DIR) + "/tests/golden/chat_templates";
+  const std::filesystem::path folder =
+      std::string(TRIREME_SOURCE_DIR) + "/tests/golden/chat_templates";
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().extension() != ".jinja") continue;
     ++templates;
@@ -60,14 +63,16 @@ TEST(ChatTemplate, RendersAsTheReference) {
       ASSERT_TRUE(golden.ok()) << golden.error().message;
       const std::string id = name + " #" + std::to_string(number);
       if (kKnownDifferences.contains(id)) continue;
-      EXPECT_EQ(difference(golden->as_dict(), chat->render(request_of(golden->as_dict()))), "") << id;
+      EXPECT_EQ(difference(golden->as_dict(), chat->render(request_of(golden->as_dict()))), "")
+          << id;
     }
   }
   EXPECT_EQ(templates, 17);
   EXPECT_EQ(cases, 659);
 }
 
-Result<Rendered> render(std::string_view source, std::string_view messages = "[]", RenderLimits limits = {}) {
+Result<Rendered> render(std::string_view source, std::string_view messages = "[]",
+                        RenderLimits limits = {}) {
   auto chat = ChatTemplate::parse(source);
   if (!chat.ok()) return chat.error();
   RenderRequest request;
@@ -80,7 +85,8 @@ std::string marked(const Rendered& rendered) {
   std::string out;
   size_t done = 0;
   for (const auto& [begin, end] : rendered.content_spans) {
-    out += rendered.text.substr(done, begin - done) + "[" + rendered.text.substr(begin, end - begin) + "]";
+    out += rendered.text.substr(done, begin - done) + "[" +
+           rendered.text.substr(begin, end - begin) + "]";
     done = end;
   }
   return out + rendered.text.substr(done);
@@ -145,7 +151,8 @@ TEST(ChatTemplate, ErrorsSayLineAndCause) {
   for (const auto& [source, says] : cases) {
     const auto got = render(source);
     ASSERT_FALSE(got.ok()) << source;
-    EXPECT_NE(got.error().message.find(says), std::string::npos) << source << ": " << got.error().message;
+    EXPECT_NE(got.error().message.find(says), std::string::npos)
+        << source << ": " << got.error().message;
   }
   EXPECT_FALSE(ChatTemplate::parse("\xFF").ok());
   EXPECT_FALSE(ChatTemplate::parse(std::string(ChatTemplate::kMaxSourceBytes + 1, 'x')).ok());
@@ -170,7 +177,8 @@ TEST(ChatTemplate, NothingRunsAway) {
       "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
       "{% macro m(n) %}{{ m(n) ~ m(n) }}{% endmacro %}{{ m(1) }}",
       "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
-      "{% for a in range(100000) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' * 10000 }}{% endfor %}",
+      "{% for a in range(100000) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' "
+      "* 10000 }}{% endfor %}",
       "{{ 'a' * 1000000000000 }}",
       "{{ [0] * 1000000000000 }}",
       "{{ 'a' * 9223372036854775807 }}",
@@ -180,10 +188,14 @@ TEST(ChatTemplate, NothingRunsAway) {
       "{{ '{:1000000000}'.format(1) }}",
       "{{ 'a'.ljust(1000000000) }}",
       "{{ 'a' | center(1000000000) }}",
-      "{% set ns = namespace(x='a') %}{% for i in range(100) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
-      "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = [ns.x] %}{% endfor %}",
-      "{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
-      "{% set ns = namespace(x='ab') %}{% for i in range(100) %}{% set ns.x = ns.x.replace('a', 'aa') ~ ns.x %}{% endfor %}",
+      "{% set ns = namespace(x='a') %}{% for i in range(100) %}{% set ns.x = ns.x ~ ns.x %}{% "
+      "endfor %}",
+      "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = [ns.x] %}{% endfor "
+      "%}",
+      "{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = ns.x + ns.x %}{% "
+      "endfor %}",
+      "{% set ns = namespace(x='ab') %}{% for i in range(100) %}{% set ns.x = ns.x.replace('a', "
+      "'aa') ~ ns.x %}{% endfor %}",
       "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}",
   };
   for (const std::string& source : hostile) {
@@ -196,14 +208,16 @@ TEST(ChatTemplate, ValuesThatReferToThemselvesAreFreed) {
   // Leaks would show under the address sanitizer.
   const auto got = render(
       "{% set ns = namespace() %}{% set ns.self = ns %}{% macro m() %}{{ m }}{% endmacro %}"
-      "{% for x in [1] %}{% macro n() %}{{ x }}{% endmacro %}{% set ns.n = n %}{% endfor %}{{ ns.n() }}");
+      "{% for x in [1] %}{% macro n() %}{{ x }}{% endmacro %}{% set ns.n = n %}{% endfor %}{{ "
+      "ns.n() }}");
   ASSERT_TRUE(got.ok()) << got.error().message;
   EXPECT_EQ(got->text, "1");
 }
 
 TEST(ChatTemplate, BreakStopsTheRightLoop) {
   const auto got = render(
-      "{% for a in [1,2] %}{% for b in [1,2,3] %}{% if b == 2 %}{% break %}{% endif %}{{ a }}{{ b }} {% endfor %}"
+      "{% for a in [1,2] %}{% for b in [1,2,3] %}{% if b == 2 %}{% break %}{% endif %}{{ a }}{{ b "
+      "}} {% endfor %}"
       "{% endfor %}");
   ASSERT_TRUE(got.ok());
   EXPECT_EQ(got->text, "11 21 ");
@@ -214,8 +228,8 @@ TEST(ChatTemplate, MutatedTemplatesNeverCrash) {
   uint32_t state = 1;
   const auto random = [&] { return state = state * 1664525u + 1013904223u; };
   for (const char* name : {"harmony", "strings_logic", "whitespace", "exotic"}) {
-    const std::string good =
-        read_all(std::string(TRIREME_SOURCE_DIR) + "/tests/golden/chat_templates/" + name + ".jinja");
+    const std::string good = read_all(std::string(TRIREME_SOURCE_DIR) +
+                                      "/tests/golden/chat_templates/" + name + ".jinja");
     for (int round = 0; round < 150; ++round) {
       std::string bad = good;
       for (int i = 0; i < 3; ++i) {

@@ -16,14 +16,18 @@ class ModelTextTest : public testing::Test {
  protected:
   void SetUp() override {
     folder_ = fs::path(testing::TempDir()) /
-              (std::string("model_text_") + testing::UnitTest::GetInstance()->current_test_info()->name());
+              (std::string("model_text_") +
+               testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }
   void TearDown() override { fs::remove_all(folder_); }
-  void write(const std::string& name, const std::string& text) { std::ofstream(folder_ / name) << text; }
+  void write(const std::string& name, const std::string& text) {
+    std::ofstream(folder_ / name) << text;
+  }
   void copy_tokenizer(const std::string& name, const std::string& file = "tokenizer.json") {
-    fs::copy_file(fs::path(TRIREME_SOURCE_DIR) / "tests/golden/tokenizers" / name / file, folder_ / file);
+    fs::copy_file(fs::path(TRIREME_SOURCE_DIR) / "tests/golden/tokenizers" / name / file,
+                  folder_ / file);
   }
   Result<ModelText> load() const { return ModelText::load(folder_.string()); }
 
@@ -36,21 +40,25 @@ TEST_F(ModelTextTest, AnEmptyFolderServesIdsOnly) {
   EXPECT_FALSE(model->has_tokenizer());
   EXPECT_FALSE(model->has_chat_template());
   EXPECT_TRUE(model->eos_ids().empty());
-  EXPECT_EQ(model->encode_chat({.messages_json = "[]"}).error().code, ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(model->encode_chat({.messages_json = "[]"}).error().code,
+            ErrorCode::kFailedPrecondition);
 }
 
 TEST_F(ModelTextTest, ReadsEverything) {
   copy_tokenizer("llama3");
-  write("tokenizer_config.json",
-        R"({"bos_token": "<|begin_of_text|>", "eos_token": {"content": "<|eot_id|>"}, "chat_template": "unused"})");
-  write("chat_template.jinja", "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}");
+  write(
+      "tokenizer_config.json",
+      R"({"bos_token": "<|begin_of_text|>", "eos_token": {"content": "<|eot_id|>"}, "chat_template": "unused"})");
+  write("chat_template.jinja",
+        "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}");
   write("generation_config.json", R"({"eos_token_id": [9, 3, 9]})");
   const auto model = load();
   ASSERT_TRUE(model.ok()) << model.error().message;
   EXPECT_EQ(model->eos_ids(), (std::vector<int32_t>{3, 9}));
   EXPECT_EQ(model->eos_token(), "<|eot_id|>");
   const Tokenizer& t = model->tokenizer();
-  const auto ids = model->encode_chat({.messages_json = R"([{"role":"user","content":"a<|eot_id|>"}])"});
+  const auto ids =
+      model->encode_chat({.messages_json = R"([{"role":"user","content":"a<|eot_id|>"}])"});
   ASSERT_TRUE(ids.ok()) << ids.error().message;
   EXPECT_EQ(ids->front(), t.token_to_id("<|begin_of_text|>"));
   EXPECT_EQ(ids->back(), t.token_to_id("<|eot_id|>"));
@@ -64,7 +72,8 @@ TEST_F(ModelTextTest, TemplateListsAndEosFromTheTokenizer) {
       {"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain {{ x }}"}]})");
   const auto model = load();
   ASSERT_TRUE(model.ok()) << model.error().message;
-  EXPECT_EQ(model->render_chat({.messages_json = "[]", .kwargs_json = R"({"x": 5})"})->text, "plain 5");
+  EXPECT_EQ(model->render_chat({.messages_json = "[]", .kwargs_json = R"({"x": 5})"})->text,
+            "plain 5");
   EXPECT_EQ(model->eos_ids(), std::vector<int32_t>{model->tokenizer().token_to_id("<|eot_id|>")});
 }
 
@@ -81,7 +90,8 @@ TEST_F(ModelTextTest, ABadTemplateDoesNotStopPlainCompletion) {
   const auto model = load();
   ASSERT_TRUE(model.ok()) << model.error().message;
   EXPECT_FALSE(model->has_chat_template());
-  EXPECT_NE(model->render_chat({.messages_json = "[]"}).error().message.find("line 1"), std::string::npos);
+  EXPECT_NE(model->render_chat({.messages_json = "[]"}).error().message.find("line 1"),
+            std::string::npos);
 }
 
 TEST_F(ModelTextTest, WrongFilesAreErrors) {
@@ -106,7 +116,8 @@ TEST_F(ModelTextTest, WrongRequestsAreErrors) {
   EXPECT_FALSE(model->render_chat({.messages_json = "{}"}).ok());
   EXPECT_FALSE(model->render_chat({.messages_json = "["}).ok());
   EXPECT_FALSE(model->render_chat({.messages_json = "[]", .tools_json = "3"}).ok());
-  EXPECT_FALSE(model->render_chat({.messages_json = "[]", .kwargs_json = R"({"messages": []})"}).ok());
+  EXPECT_FALSE(
+      model->render_chat({.messages_json = "[]", .kwargs_json = R"({"messages": []})"}).ok());
 }
 
 }  // namespace

@@ -51,7 +51,8 @@ TEST(StopMatcher, RefusesEmptyLongAndMany) {
   EXPECT_FALSE(StopMatcher::create({"abcd"}, false, {.max_strings = 1, .max_bytes_each = 3}).ok());
 }
 
-// Against a plain search, whatever the cuts: the match that ends first wins, and of those the longest.
+// Against a plain search, whatever the cuts: the match that ends first wins, and of those the
+// longest.
 TEST(StopMatcher, EqualsPlainSearch) {
   std::mt19937 random(9);
   const auto word = [&](size_t most) {
@@ -68,7 +69,8 @@ TEST(StopMatcher, EqualsPlainSearch) {
     for (size_t end = 1; end <= text.size() && !want_stop; ++end) {
       size_t longest = 0;
       for (const std::string& stop : stops) {
-        if (std::string_view(text).substr(0, end).ends_with(stop)) longest = std::max(longest, stop.size());
+        if (std::string_view(text).substr(0, end).ends_with(stop))
+          longest = std::max(longest, stop.size());
       }
       if (longest > 0) {
         want_stop = true;

@@ -47,12 +47,13 @@ GoldenReport check_encode(const Tokenizer& tokenizer, const std::string& path) {
     const Json ids = got->ids;
     const Json offsets = got->offsets;
     if (ids != c["ids"] || offsets != c["offsets"]) {
-      report.fail(c["text"].dump() + "\n    got  " + ids.dump() + " " + offsets.dump() + "\n    want " +
-                  c["ids"].dump() + " " + c["offsets"].dump());
+      report.fail(c["text"].dump() + "\n    got  " + ids.dump() + " " + offsets.dump() +
+                  "\n    want " + c["ids"].dump() + " " + c["offsets"].dump());
     }
     EncodeOptions plain = options;
     plain.offsets = false;
-    if (tokenizer.encode(text, plain)->ids != got->ids) report.fail(c["text"].dump() + ": ids depend on offsets");
+    if (tokenizer.encode(text, plain)->ids != got->ids)
+      report.fail(c["text"].dump() + ": ids depend on offsets");
   });
   return report;
 }
@@ -67,7 +68,8 @@ GoldenReport check_decode(const Tokenizer& tokenizer, const std::string& path) {
       const Json& want = c.contains(raw_key) ? c[raw_key] : c.contains(key) ? c[key] : c["decoded"];
       const std::string got = tokenizer.decode(ids, std::string(key) == "decoded_skip");
       if (got != want.get<std::string>()) {
-        report.fail(std::string(key) + " " + c["ids"].dump() + ": got " + Json(got).dump() + " want " + want.dump());
+        report.fail(std::string(key) + " " + c["ids"].dump() + ": got " + Json(got).dump() +
+                    " want " + want.dump());
         break;
       }
     }
@@ -84,8 +86,8 @@ GoldenReport check_stream(const Tokenizer& tokenizer, const std::string& path) {
     for (const int32_t id : c["ids"]) pieces.push_back(stream.push(id));
     const std::string flush = stream.flush();
     if (Json(pieces) != c["pieces"] || flush != c["flush"]) {
-      report.fail(c["ids"].dump() + "\n    got  " + Json(pieces).dump() + Json(flush).dump() + "\n    want " +
-                  c["pieces"].dump() + c["flush"].dump());
+      report.fail(c["ids"].dump() + "\n    got  " + Json(pieces).dump() + Json(flush).dump() +
+                  "\n    want " + c["pieces"].dump() + c["flush"].dump());
     }
   });
   return report;
@@ -101,9 +103,11 @@ GoldenReport check_sentencepiece(const Tokenizer& tokenizer, const std::string& 
     const auto want_ids = c["ids"].get<std::vector<int32_t>>();
     const std::string decoded = tokenizer.decode(want_ids, false);
     if (got->ids != want_ids) {
-      report.fail(c["text"].dump() + "\n    got  " + Json(got->ids).dump() + "\n    want " + c["ids"].dump());
+      report.fail(c["text"].dump() + "\n    got  " + Json(got->ids).dump() + "\n    want " +
+                  c["ids"].dump());
     } else if (decoded != c["decoded"]) {
-      report.fail(c["ids"].dump() + ": got " + Json(decoded).dump() + " want " + c["decoded"].dump());
+      report.fail(c["ids"].dump() + ": got " + Json(decoded).dump() + " want " +
+                  c["decoded"].dump());
     }
   });
   return report;

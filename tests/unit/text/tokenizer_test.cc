@@ -44,16 +44,18 @@ TEST_P(Goldens, StreamsAsTheReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Bpe, Goldens,
-                         testing::Values("gpt2", "llama3", "qwen2", "llama2", "mistral", "gemma", "deepseek_v3",
-                                         "o200k", "starcoder"),
+                         testing::Values("gpt2", "llama3", "qwen2", "llama2", "mistral", "gemma",
+                                         "deepseek_v3", "o200k", "starcoder"),
                          [](const auto& param) { return std::string(param.param); });
 
 class SentencePiece : public testing::TestWithParam<const char*> {};
 
 TEST_P(SentencePiece, EncodesAndDecodesAsTheLibrary) {
-  const auto tokenizer = Tokenizer::from_sentencepiece(read_all(folder(GetParam()) + "/tokenizer.model"));
+  const auto tokenizer =
+      Tokenizer::from_sentencepiece(read_all(folder(GetParam()) + "/tokenizer.model"));
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
-  const GoldenReport report = check_sentencepiece(*tokenizer, folder(GetParam()) + "/spm_cases.jsonl");
+  const GoldenReport report =
+      check_sentencepiece(*tokenizer, folder(GetParam()) + "/spm_cases.jsonl");
   EXPECT_GT(report.cases, 300);
   EXPECT_EQ(report.failed, 0) << report.summary();
 }
@@ -69,7 +71,8 @@ double seconds_to_encode(const Tokenizer& tokenizer, const std::string& text, si
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-// Quadratic merging would take minutes here; the bound leaves room for a busy machine and for sanitizers.
+// Quadratic merging would take minutes here; the bound leaves room for a busy machine and for
+// sanitizers.
 TEST(Tokenizer, LongWordsTakeNearlyLinearTime) {
   std::mt19937 random(7);
   for (const char* name : {"llama3", "gpt2", "llama2"}) {
@@ -80,12 +83,14 @@ TEST(Tokenizer, LongWordsTakeNearlyLinearTime) {
     EXPECT_GT(n, 1000u);
     for (char& c : letters) c = static_cast<char>('a' + random() % 26);
     EXPECT_LT(seconds_to_encode(tokenizer, letters, &n), 20.0) << name;
-    EXPECT_EQ(tokenizer.decode(tokenizer.encode(letters, {.add_special_tokens = false})->ids), letters);
+    EXPECT_EQ(tokenizer.decode(tokenizer.encode(letters, {.add_special_tokens = false})->ids),
+              letters);
     EXPECT_LT(seconds_to_encode(tokenizer, std::string(1 << 20, ' '), &n), 20.0) << name;
   }
 }
 
-// Short words merge by scanning and long ones with a heap: cut at spaces that are no merge's, both give the same tokens.
+// Short words merge by scanning and long ones with a heap: cut at spaces that are no merge's, both
+// give the same tokens.
 TEST(Tokenizer, ShortAndLongWordsMergeAlike) {
   const Tokenizer tokenizer = load("llama2");
   std::mt19937 random(3);
@@ -98,7 +103,8 @@ TEST(Tokenizer, ShortAndLongWordsMergeAlike) {
       for (size_t n = random() % 12; n > 0; --n) word += "etaoinshrdlu"[random() % 12];
       joined += word;
       const auto ids = tokenizer.encode(word, {.add_special_tokens = false})->ids;
-      parts.insert(parts.end(), ids.begin() + (i == 0 ? 0 : 1), ids.end());  // all but the prefix mark
+      parts.insert(parts.end(), ids.begin() + (i == 0 ? 0 : 1),
+                   ids.end());  // all but the prefix mark
     }
     EXPECT_EQ(tokenizer.encode(joined, {.add_special_tokens = false})->ids, parts) << joined;
   }
@@ -110,7 +116,8 @@ TEST(Tokenizer, ParsesSpecialTokensOnlyWhenAsked) {
   const int32_t id = tokenizer.token_to_id(text);
   ASSERT_GE(id, 0);
   EXPECT_EQ(tokenizer.encode(text, {.add_special_tokens = false})->ids, std::vector<int32_t>{id});
-  const auto plain = tokenizer.encode(text, {.add_special_tokens = false, .parse_special = false})->ids;
+  const auto plain =
+      tokenizer.encode(text, {.add_special_tokens = false, .parse_special = false})->ids;
   EXPECT_GT(plain.size(), 1u);
   EXPECT_EQ(tokenizer.decode(plain), text);
 }

@@ -17,7 +17,8 @@ TEST(Utf8, ChecksAndMends) {
   EXPECT_TRUE(is_valid_utf8(""));
   EXPECT_TRUE(is_valid_utf8("aé世\U0001F600"));
   // Overlong, surrogate, too large, lone continuation, truncated.
-  for (const char* bad : {"\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\x80", "\xE4\xBD"}) {
+  for (const char* bad :
+       {"\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\x80", "\xE4\xBD"}) {
     EXPECT_FALSE(is_valid_utf8(bad));
     EXPECT_TRUE(is_valid_utf8(mend_utf8(bad)));
   }
@@ -55,14 +56,16 @@ TEST(Normalize, Forms) {
   EXPECT_EQ(normalized("\u1100\u1161\u11A8", NormalForm::kNfc), "각");
   EXPECT_EQ(normalized("각", NormalForm::kNfd), "\u1100\u1161\u11A8");
   EXPECT_EQ(normalized("a\u0323\u0302", NormalForm::kNfc), "ậ");
-  EXPECT_EQ(normalized("a\u0302\u0323", NormalForm::kNfc), "ậ");   // reordered first
+  EXPECT_EQ(normalized("a\u0302\u0323", NormalForm::kNfc), "ậ");  // reordered first
   EXPECT_EQ(normalized("\u212B", NormalForm::kNfc), "Å");
-  EXPECT_EQ(normalized("\u32FF", NormalForm::kNfkc), "\u32FF");  // younger than the reference's tables
+  EXPECT_EQ(normalized("\u32FF", NormalForm::kNfkc),
+            "\u32FF");  // younger than the reference's tables
 }
 
 // What the quick check lets through must really be unchanged.
 TEST(Normalize, QuickCheckNeverLies) {
-  for (const NormalForm form : {NormalForm::kNfc, NormalForm::kNfd, NormalForm::kNfkc, NormalForm::kNfkd}) {
+  for (const NormalForm form :
+       {NormalForm::kNfc, NormalForm::kNfd, NormalForm::kNfkc, NormalForm::kNfkd}) {
     for (char32_t c = 0; c < 0x30000; ++c) {
       if (c >= 0xD800 && c < 0xE000) continue;
       std::string text = "a";

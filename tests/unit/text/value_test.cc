@@ -20,23 +20,30 @@ TEST(Value, KeepsOrderAndNumbers) {
 
 TEST(Value, RefusesWrongJson) {
   const std::string deep = std::string(100000, '[');
-  for (const std::string& json : {std::string(""), std::string("{"), std::string("[1,]"), std::string("\"\xFF\""),
-                                  std::string("1e999"), std::string("nan"), std::string("\"\\ud800\""), deep}) {
+  for (const std::string& json :
+       {std::string(""), std::string("{"), std::string("[1,]"), std::string("\"\xFF\""),
+        std::string("1e999"), std::string("nan"), std::string("\"\\ud800\""), deep}) {
     EXPECT_FALSE(value_from_json(json, true).ok()) << json.substr(0, 20);
   }
 }
 
 TEST(Value, FloatsPrintAsPython) {
-  const std::pair<double, const char*> cases[] = {{0.0, "0.0"},     {-0.0, "-0.0"},      {1e16, "1e+16"},
-                                                  {1e15, "1000000000000000.0"}, {1e-4, "0.0001"}, {1e-5, "1e-05"},
-                                                  {123456789.123, "123456789.123"}, {1.5e300, "1.5e+300"},
+  const std::pair<double, const char*> cases[] = {{0.0, "0.0"},
+                                                  {-0.0, "-0.0"},
+                                                  {1e16, "1e+16"},
+                                                  {1e15, "1000000000000000.0"},
+                                                  {1e-4, "0.0001"},
+                                                  {1e-5, "1e-05"},
+                                                  {123456789.123, "123456789.123"},
+                                                  {1.5e300, "1.5e+300"},
                                                   {0.1 + 0.2, "0.30000000000000004"}};
   for (const auto& [number, text] : cases) EXPECT_EQ(float_repr(number), text);
 }
 
 TEST(Value, LargeDictsFindTheirKeys) {
   Dict dict;
-  for (int i = 0; i < 5000; ++i) dict.set(Value::string("k" + std::to_string(i)), Value::integer(i));
+  for (int i = 0; i < 5000; ++i)
+    dict.set(Value::string("k" + std::to_string(i)), Value::integer(i));
   dict.set(Value::integer(1), Value::string("one"));
   dict.set(Value::boolean(true), Value::string("yes"));  // the same key, in Python
   EXPECT_EQ(dict.entries.size(), 5001u);
