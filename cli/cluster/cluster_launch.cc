@@ -137,6 +137,10 @@ std::vector<std::string> mpirun_argv(const LaunchPlan& launch, const std::string
   }
   // Ranks outnumber cores here, so MPI's own waits must give the core away.
   argv.insert(argv.end(), {"--mca", "mpi_yield_when_idle", "1"});
+  // Ranks of one node talk through our own nameless shared memory, so MPI need not leave files in /dev/shm behind when it is
+  // killed; what it keeps elsewhere goes into the run's folder, which the next start clears.
+  argv.insert(argv.end(), {"--mca", "btl", "^vader", "--mca", "orte_tmpdir_base",
+                           std::filesystem::path(config_path).parent_path().string()});
   argv.insert(argv.end(), replicas.mpirun_args.begin(), replicas.mpirun_args.end());
   const std::string index = std::to_string(replica);
   argv.insert(argv.end(), {"-np", "1", bin_dir + "/trireme-coordinator", config_path, "--replica",

@@ -17,8 +17,8 @@
 // through p stages in m + p - 1 turns: its bubble is (p-1)/(m+p-1).
 //
 // Limits: no overlap of communication with arithmetic, no contention between prefill and decode,
-// equal lengths, bf16 arithmetic. Expect the right order of plans, and figures within some 30 % of
-// a tuned server's; it is not a promise about this one.
+// equal lengths, bf16 arithmetic. It is for ordering plans; its figures have not been compared with
+// measurements of this server, and are not a promise about it.
 #pragma once
 
 #include <cstdint>

@@ -271,7 +271,9 @@ TEST(Endpoints, TheDescriptorWakesAPoll) {
   for (int i = 0; i < 100 && !heard; ++i) {
     heard = router->receive().has_value();
     pollfd item{router->event_fd(), POLLIN, 0};
-    if (!heard) ASSERT_GE(::poll(&item, 1, 1000), 0);
+    if (!heard) {
+      ASSERT_GE(::poll(&item, 1, 1000), 0);
+    }
   }
   EXPECT_TRUE(heard);
 }
