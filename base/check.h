@@ -1,7 +1,8 @@
 // CHECK: an invariant of ours, on in every build.
 //
-// A failed CHECK prints file, line, the condition, both operands and whatever was streamed behind it, and aborts: the
-// supervisor restarts the process. Wrong input from outside is never a CHECK but a Result (base/result.h).
+// A failed CHECK prints file, line, the condition, both operands and whatever was streamed behind
+// it, and aborts: the supervisor restarts the process. Wrong input from outside is never a CHECK
+// but a Result (base/result.h).
 #pragma once
 
 #include <sstream>
@@ -25,7 +26,8 @@ struct Voidify {
   void operator&(std::ostream&) const {}
 };
 
-// nullptr when the comparison holds; else the condition with both operands, never freed: the process ends.
+// nullptr when the comparison holds; else the condition with both operands, never freed: the
+// process ends.
 template <typename A, typename B, typename Compare>
 inline const char* compare(const A& a, const B& b, Compare holds, const char* condition) {
   if (__builtin_expect(holds(a, b), 1)) return nullptr;
@@ -43,12 +45,13 @@ inline const char* compare(const A& a, const B& b, Compare holds, const char* co
             ::trireme::check_internal::Failure(__FILE__, __LINE__, #condition).stream()
 
 // `while` and not `if`, so that an `else` behind a CHECK belongs to the caller's own `if`.
-#define CHECK_OP(a, op, b)                                                                     \
-  while (const char* check_failed = ::trireme::check_internal::compare(                        \
-             a, b, [](const auto& check_x, const auto& check_y) {                                     \
-               return static_cast<bool>(check_x op check_y);                                   \
-             },                                                                                \
-             #a " " #op " " #b))                                                               \
+#define CHECK_OP(a, op, b)                                              \
+  while (const char* check_failed = ::trireme::check_internal::compare( \
+             a, b,                                                      \
+             [](const auto& check_x, const auto& check_y) {             \
+               return static_cast<bool>(check_x op check_y);            \
+             },                                                         \
+             #a " " #op " " #b))                                        \
   ::trireme::check_internal::Failure(__FILE__, __LINE__, check_failed).stream()
 
 #define CHECK_EQ(a, b) CHECK_OP(a, ==, b)

@@ -1,7 +1,8 @@
 // ClusterConfig: everything that a YAML file of configs/ may say, as plain data with its defaults.
 //
-// One file describes a cluster; each process reads all of it and uses its sections. Keys are strict: an unknown key is an
-// error that names its line and the nearest known key (base/yaml.h). Durations are in seconds in the file, ns here.
+// One file describes a cluster; each process reads all of it and uses its sections. Keys are
+// strict: an unknown key is an error that names its line and the nearest known key (base/yaml.h).
+// Durations are in seconds in the file, ns here.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +18,11 @@ inline constexpr int64_t kMillisecondNs = 1'000'000;
 
 // model:
 struct ModelConfig {
-  std::string path;                   // folder of the checkpoint
-  std::string served_name;            // empty: the folder's name
-  std::string compute_dtype = "auto"; // auto | bfloat16 | float32
+  std::string path;                    // folder of the checkpoint
+  std::string served_name;             // empty: the folder's name
+  std::string compute_dtype = "auto";  // auto | bfloat16 | float32
   bool random_weights = false;
-  int32_t max_context = 0;            // 0: the model's own
+  int32_t max_context = 0;  // 0: the model's own
 };
 
 // replicas: how one replica is cut, and how many there are
@@ -29,24 +30,26 @@ struct ReplicaConfig {
   int count = 1;
   int tp = 1;
   int pp = 1;
-  std::vector<int> stage_layers;      // empty: by cost
-  std::string backend = "auto";       // auto | cpu | cuda
-  std::string collective = "auto";    // auto | inproc | mpi | nccl
-  int threads_per_rank = 0;           // cpu backend; 0: the cores divided among the ranks of this machine
-  double memory_gib = 0;              // per rank; 0: what the machine has, divided among the ranks of this machine
+  std::vector<int> stage_layers;    // empty: by cost
+  std::string backend = "auto";     // auto | cpu | cuda
+  std::string collective = "auto";  // auto | inproc | mpi | nccl
+  int threads_per_rank = 0;  // cpu backend; 0: the cores divided among the ranks of this machine
+  double memory_gib =
+      0;  // per rank; 0: what the machine has, divided among the ranks of this machine
   double memory_utilisation = 0.8;
-  int metrics_port = 9100;            // replica i serves /metrics on 127.0.0.1:metrics_port + i; 0: any free port
-  std::vector<std::string> hosts;     // mpirun --host; empty: this machine
+  int metrics_port =
+      9100;  // replica i serves /metrics on 127.0.0.1:metrics_port + i; 0: any free port
+  std::vector<std::string> hosts;  // mpirun --host; empty: this machine
   std::vector<std::string> mpirun_args;
 };
 
 // scheduler:
 struct SchedulerConfig {
-  int32_t block_size = 16;            // tokens per KV block
-  int64_t max_kv_blocks = 0;          // 0: what fits
-  int32_t max_step_tokens = 512;      // one step's budget, prefill chunks and decode together
-  int32_t max_running = 256;          // sequences
-  int32_t max_waiting = 1024;         // requests; beyond: resource_exhausted
+  int32_t block_size = 16;        // tokens per KV block
+  int64_t max_kv_blocks = 0;      // 0: what fits
+  int32_t max_step_tokens = 512;  // one step's budget, prefill chunks and decode together
+  int32_t max_running = 256;      // sequences
+  int32_t max_waiting = 1024;     // requests; beyond: resource_exhausted
   bool prefix_cache = true;
   int64_t step_deadline_ns = 60 * kSecondNs;
   int64_t idle_heartbeat_ns = 500 * kMillisecondNs;
@@ -55,8 +58,8 @@ struct SchedulerConfig {
 
 // price:
 struct PriceConfig {
-  double usd_per_device_hour = 0.05;          // what a rank's device costs
-  double list_usd_per_million_input = 0.10;   // shown by /v1/pricing beside the measured cost
+  double usd_per_device_hour = 0.05;         // what a rank's device costs
+  double list_usd_per_million_input = 0.10;  // shown by /v1/pricing beside the measured cost
   double list_usd_per_million_cached_input = 0.025;
   double list_usd_per_million_output = 0.40;
 };
@@ -69,7 +72,7 @@ struct LimitConfig {
   int32_t json_depth = 64;
   int32_t json_keys = 100'000;
   int32_t messages = 2048;
-  int32_t prompt_tokens = 0;          // 0: the model's context
+  int32_t prompt_tokens = 0;  // 0: the model's context
   int32_t n = 128;
   int64_t n_times_max_tokens = 1 << 20;
   int32_t stop_count = 16;
@@ -90,8 +93,8 @@ struct LimitConfig {
 
 // keys: a list; empty: no key is needed and the router listens on loopback only
 struct KeyConfig {
-  std::string name;        // the tenant: metric label and ledger line
-  std::string sha256;      // hex of SHA-256 of the key; the key itself is never in a file
+  std::string name;    // the tenant: metric label and ledger line
+  std::string sha256;  // hex of SHA-256 of the key; the key itself is never in a file
   bool admin = false;
   int64_t rpm = 0, rpd = 0, tpm = 0, tpd = 0;  // 0: no limit
   int32_t priority = 0;
@@ -102,25 +105,25 @@ struct KeyConfig {
 struct RouterConfig {
   int count = 1;
   std::string host = "127.0.0.1";
-  int port = 8000;                    // router i listens on port + i
-  int admin_port = 9000;              // /metrics and /v1/routing/explain; likewise; 0: any free port
+  int port = 8000;        // router i listens on port + i
+  int admin_port = 9000;  // /metrics and /v1/routing/explain; likewise; 0: any free port
   std::string wire_host = "127.0.0.1";
-  int wire_port = 7000;               // router i binds wire_port + i; 0: any free port
+  int wire_port = 7000;  // router i binds wire_port + i; 0: any free port
   bool curve = true;
-  std::string tls_certificate;        // PEM paths; both or neither
+  std::string tls_certificate;  // PEM paths; both or neither
   std::string tls_key;
   int64_t heartbeat_ns = 500 * kMillisecondNs;
   int64_t replica_dead_ns = 5 * kSecondNs;
   int64_t drain_ns = 30 * kSecondNs;
-  double balance_load_weight = 0.5;   // beta of the score
+  double balance_load_weight = 0.5;  // beta of the score
   int tokenizer_threads = 1;
   bool vllm_metric_names = false;
 };
 
 // log:
 struct LogConfig {
-  std::string level = "info";         // debug | info | warn | error
-  std::string format = "text";        // text | json
+  std::string level = "info";   // debug | info | warn | error
+  std::string format = "text";  // text | json
 };
 
 struct ClusterConfig {
@@ -132,7 +135,8 @@ struct ClusterConfig {
   std::vector<KeyConfig> keys;
   RouterConfig router;
   LogConfig log;
-  std::string state_dir;              // CURVE keys and run files; empty: $XDG_STATE_HOME/trireme or ~/.local/state/trireme
+  std::string state_dir;  // CURVE keys and run files; empty: $XDG_STATE_HOME/trireme or
+                          // ~/.local/state/trireme
 };
 
 // Reads and checks a YAML file. Relative paths in it are relative to the file's folder.

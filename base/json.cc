@@ -8,7 +8,8 @@
 namespace trireme {
 namespace {
 
-// Builds the document while counting: nlohmann calls back per token, so a limit stops the parse at once.
+// Builds the document while counting: nlohmann calls back per token, so a limit stops the parse at
+// once.
 class BoundedBuilder final : public nlohmann::json_sax<Json> {
  public:
   explicit BoundedBuilder(const JsonLimits& limits) : limits_(limits) {}

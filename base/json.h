@@ -1,8 +1,9 @@
 // JSON from outside: bounded before it is built.
 //
-// Parsing refuses, with a sentence that says where: more bytes, depth or keys than the limits, duplicate keys in one object,
-// numbers that f64 cannot hold (1e400), invalid UTF-8, trailing bytes. It never throws and never recurses without a limit.
-// This header pulls nlohmann/json in: include it from .cc files only.
+// Parsing refuses, with a sentence that says where: more bytes, depth or keys than the limits,
+// duplicate keys in one object, numbers that f64 cannot hold (1e400), invalid UTF-8, trailing
+// bytes. It never throws and never recurses without a limit. This header pulls nlohmann/json in:
+// include it from .cc files only.
 #pragma once
 
 #include <cstddef>

@@ -47,8 +47,7 @@ std::shared_ptr<spdlog::logger> make_logger(const Options& options) {
   if (options.format == Format::kJson) {
     formatter = std::make_unique<spdlog::pattern_formatter>(
         R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","component":"%n","message":%*})",
-        spdlog::pattern_time_type::utc, "\n",
-        [] {
+        spdlog::pattern_time_type::utc, "\n", [] {
           spdlog::pattern_formatter::custom_flags flags;
           flags['*'] = std::make_unique<JsonMessage>();
           return flags;

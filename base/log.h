@@ -1,6 +1,8 @@
-// Logging: one line per event, as text or as JSON lines, through spdlog (which stays behind log.cc).
+// Logging: one line per event, as text or as JSON lines, through spdlog (which stays behind
+// log.cc).
 //
-// Thread-safe. A component ("router", "rank 3") is set once per process; secrets and prompt text are never logged.
+// Thread-safe. A component ("router", "rank 3") is set once per process; secrets and prompt text
+// are never logged.
 #pragma once
 
 #include <fmt/core.h>
@@ -19,7 +21,8 @@ struct Options {
   std::string component;  // names the process in every line
 };
 
-// "debug" | "info" | "warn" | "error"; anything else is kInfo (the config's reader has refused it before).
+// "debug" | "info" | "warn" | "error"; anything else is kInfo (the config's reader has refused it
+// before).
 Level level_of(std::string_view name);
 
 // Call once, first thing in main. Without it, info and above go to stderr as text.
@@ -30,7 +33,8 @@ void write(Level level, std::string_view message);
 
 template <typename... Args>
 void debug(fmt::format_string<Args...> format, Args&&... args) {
-  if (enabled(Level::kDebug)) write(Level::kDebug, fmt::format(format, std::forward<Args>(args)...));
+  if (enabled(Level::kDebug))
+    write(Level::kDebug, fmt::format(format, std::forward<Args>(args)...));
 }
 template <typename... Args>
 void info(fmt::format_string<Args...> format, Args&&... args) {

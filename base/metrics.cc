@@ -52,8 +52,8 @@ Histogram MetricsRegistry::histogram(const std::string& name, const std::string&
                                      const MetricLabels& labels) {
   auto& family =
       prometheus::BuildHistogram().Name(prefixed(name)).Help(help).Register(*impl_->registry);
-  return Histogram(&family.Add(labels, prometheus::Histogram::BucketBoundaries(
-                                           bucket_bounds.begin(), bucket_bounds.end())));
+  return Histogram(&family.Add(
+      labels, prometheus::Histogram::BucketBoundaries(bucket_bounds.begin(), bucket_bounds.end())));
 }
 
 std::string MetricsRegistry::serialize() const {
@@ -88,17 +88,17 @@ int MetricsServer::port() const { return impl_->exposer->GetListeningPorts().at(
 namespace buckets {
 
 std::vector<double> time_to_first_token() {
-  return {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1,
-          2.5,  5,    7.5, 10,  20,  40,  80,  160, 640, 2560};
+  return {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
+          1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
 }
 
 std::vector<double> inter_token_latency() {
-  return {.001, .0025, .005, .01, .025, .05, .075, .1,  .15, .2, .3,
-          .4,   .5,    .75,  1,   2.5,  5,   7.5,  10,  20,  40, 80};
+  return {.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .3,
+          .4,   .5,    .75,  1,   2.5,  5,   7.5,  10, 20,  40, 80};
 }
 
 std::vector<double> request_latency() {
-  return {.01, .05, .1, .3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,
+  return {.01, .05, .1, .3, .5, .8, 1,   1.5, 2,   2.5, 5,    10,
           15,  20,  30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
 }
 

@@ -1,9 +1,10 @@
-// Metrics: counters, gauges and histograms of one process, in Prometheus' text format (prometheus-cpp behind it).
+// Metrics: counters, gauges and histograms of one process, in Prometheus' text format
+// (prometheus-cpp behind it).
 //
-// Names are given without the `trireme_` prefix, which is added here, and with the `_total` suffix where they are
-// counters: prometheus-cpp adds neither. A series is looked up once, at start-up, and then updated through its handle;
-// updates are thread-safe and lock-free. Handles live as long as the registry. Label values from outside must be bounded
-// by the caller's configuration.
+// Names are given without the `trireme_` prefix, which is added here, and with the `_total` suffix
+// where they are counters: prometheus-cpp adds neither. A series is looked up once, at start-up,
+// and then updated through its handle; updates are thread-safe and lock-free. Handles live as long
+// as the registry. Label values from outside must be bounded by the caller's configuration.
 #pragma once
 
 #include <cstdint>
@@ -56,13 +57,17 @@ class MetricsRegistry {
   MetricsRegistry(const MetricsRegistry&) = delete;
   MetricsRegistry& operator=(const MetricsRegistry&) = delete;
 
-  // The series with these labels; the same handle for the same name and labels. `help` counts the first time.
-  Counter counter(const std::string& name, const std::string& help, const MetricLabels& labels = {});
+  // The series with these labels; the same handle for the same name and labels. `help` counts the
+  // first time.
+  Counter counter(const std::string& name, const std::string& help,
+                  const MetricLabels& labels = {});
   Gauge gauge(const std::string& name, const std::string& help, const MetricLabels& labels = {});
   Histogram histogram(const std::string& name, const std::string& help,
                       const std::vector<double>& buckets, const MetricLabels& labels = {});
-  // A gauge whose name is written as it is, without the prefix: compatibility series such as "vllm:num_requests_running".
-  Gauge foreign_gauge(const std::string& name, const std::string& help, const MetricLabels& labels = {});
+  // A gauge whose name is written as it is, without the prefix: compatibility series such as
+  // "vllm:num_requests_running".
+  Gauge foreign_gauge(const std::string& name, const std::string& help,
+                      const MetricLabels& labels = {});
 
   // All series in Prometheus' text exposition format 0.0.4.
   std::string serialize() const;
@@ -73,7 +78,8 @@ class MetricsRegistry {
   std::unique_ptr<Impl> impl_;
 };
 
-// Serves GET /metrics of a registry on "host:port" (port 0: any). For processes with no HTTP server of their own.
+// Serves GET /metrics of a registry on "host:port" (port 0: any). For processes with no HTTP server
+// of their own.
 class MetricsServer {
  public:
   static Result<std::unique_ptr<MetricsServer>> start(const std::string& host, int port,

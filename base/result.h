@@ -1,8 +1,9 @@
 // Result<T>: a value or an Error, for everything that can fail because of the outside world.
 //
-// Bytes from outside, limits and lost peers are reported through Result; a broken invariant of our own is a CHECK
-// (base/check.h). An Error carries a code, which is also the API error type, the log field and the metric label, and
-// one sentence for a person. No exception crosses an interface of ours: adapters convert third-party ones.
+// Bytes from outside, limits and lost peers are reported through Result; a broken invariant of our
+// own is a CHECK (base/check.h). An Error carries a code, which is also the API error type, the log
+// field and the metric label, and one sentence for a person. No exception crosses an interface of
+// ours: adapters convert third-party ones.
 #pragma once
 
 #include <optional>
@@ -35,7 +36,8 @@ std::string_view to_string(ErrorCode code);
 
 struct Error {
   ErrorCode code = ErrorCode::kInternal;
-  std::string message;  // one sentence, no address, path of ours or stack in it when it may reach a client
+  std::string
+      message;  // one sentence, no address, path of ours or stack in it when it may reach a client
 
   // "invalid_argument: message".
   std::string to_string() const;
@@ -107,7 +109,8 @@ template <>
 class [[nodiscard]] Result<void> {
  public:
   Result() = default;
-  Result(Error error) : failed_(true), error_(std::move(error)) {}  // NOLINT(google-explicit-constructor)
+  Result(Error error)
+      : failed_(true), error_(std::move(error)) {}  // NOLINT(google-explicit-constructor)
 
   bool ok() const { return !failed_; }
   explicit operator bool() const { return ok(); }
@@ -129,11 +132,11 @@ using Status = Result<void>;
 #define TRIREME_CONCAT(a, b) TRIREME_CONCAT_INNER(a, b)
 
 // TRY(expr): returns the error of a Result to the caller.
-#define TRY(expr)                                      \
-  do {                                                 \
-    if (auto try_result = (expr); !try_result.ok()) {  \
-      return try_result.error();                       \
-    }                                                  \
+#define TRY(expr)                                     \
+  do {                                                \
+    if (auto try_result = (expr); !try_result.ok()) { \
+      return try_result.error();                      \
+    }                                                 \
   } while (false)
 
 // ASSIGN_OR_RETURN(auto x, expr): binds the value, or returns the error to the caller.

@@ -15,11 +15,14 @@ struct Command {
 };
 
 constexpr Command kCommands[] = {
-    {"serve", trireme::cli::run_serve, "serve a model: router, coordinators and ranks on this machine"},
+    {"serve", trireme::cli::run_serve,
+     "serve a model: router, coordinators and ranks on this machine"},
     {"replica", trireme::cli::run_replica, "one replica in one process (serve starts it)"},
     {"chat", trireme::cli::run_chat, "talk to a served model in the terminal"},
-    {"plan", trireme::cli::run_plan, "memory, speed and price of a model on given machines, before paying"},
-    {"inspect", trireme::cli::run_inspect, "what a model folder holds and what it takes to serve it"},
+    {"plan", trireme::cli::run_plan,
+     "memory, speed and price of a model on given machines, before paying"},
+    {"inspect", trireme::cli::run_inspect,
+     "what a model folder holds and what it takes to serve it"},
     {"tokenize", trireme::cli::run_tokenize, "text to token ids and back, JSON lines"},
     {"render", trireme::cli::run_render, "chat template to prompt text, JSON lines"},
     {"bench", trireme::cli::run_bench, "engine | serve | router | scheduler | collective | ops"},

@@ -1,4 +1,5 @@
-// `trireme replica`: a whole replica in one process, ranks as threads. `trireme serve --collective inproc` starts it.
+// `trireme replica`: a whole replica in one process, ranks as threads. `trireme serve --collective
+// inproc` starts it.
 #include <sys/signalfd.h>
 
 #include <CLI/CLI.hpp>
@@ -29,11 +30,10 @@ Status run(const ClusterConfig& config, int replica, int stop_fd) {
     std::fflush(stdout);
   };
   ASSIGN_OR_RETURN(options.spec, plan::load_model_spec(config.model.path));
-  ASSIGN_OR_RETURN(options.plan,
-                   plan::make_parallel_plan(options.spec,
-                                            {.tp = config.replicas.tp,
-                                             .pp = config.replicas.pp,
-                                             .stage_layers = config.replicas.stage_layers}));
+  ASSIGN_OR_RETURN(options.plan, plan::make_parallel_plan(
+                                     options.spec, {.tp = config.replicas.tp,
+                                                    .pp = config.replicas.pp,
+                                                    .stage_layers = config.replicas.stage_layers}));
   if (config.router.curve) {
     ASSIGN_OR_RETURN(const wire::KeyRing keys, wire::load_or_create_keys(config.state_dir));
     options.curve = keys.client;
@@ -42,8 +42,9 @@ Status run(const ClusterConfig& config, int replica, int stop_fd) {
   MetricsRegistry metrics;
   ASSIGN_OR_RETURN(auto loop, coordinator::ReplicaLoop::create(std::move(options), clock,
                                                                ranks.link(), metrics));
-  ASSIGN_OR_RETURN(const auto server,
-                   MetricsServer::start("127.0.0.1", config.replicas.metrics_port + replica, metrics));
+  ASSIGN_OR_RETURN(
+      const auto server,
+      MetricsServer::start("127.0.0.1", config.replicas.metrics_port + replica, metrics));
   return loop->run();
 }
 

@@ -97,19 +97,22 @@ void print_banner(const LaunchPlan& launch) {
                         config.router.port + i);
   }
   fmt::print(stderr, "  API      {}\n", apis);
-  fmt::print(stderr, "  metrics  http://127.0.0.1:{}/metrics (router)  http://127.0.0.1:{}/metrics (replica)\n",
-             config.router.admin_port, config.replicas.metrics_port);
+  fmt::print(
+      stderr,
+      "  metrics  http://127.0.0.1:{}/metrics (router)  http://127.0.0.1:{}/metrics (replica)\n",
+      config.router.admin_port, config.replicas.metrics_port);
   fmt::print(stderr, "  model    {}  ({:.1f} M parameters, context {})\n", config.model.served_name,
              static_cast<double>(launch.spec.n_parameters()) / 1e6, launch.spec.context);
   fmt::print(stderr, "  plan     {} replica{} of {}, {} on {}, {} thread{} per rank\n",
              config.replicas.count, config.replicas.count == 1 ? "" : "s",
              launch.parallel.to_string(), config.model.compute_dtype, config.replicas.backend,
              config.replicas.threads_per_rank, config.replicas.threads_per_rank == 1 ? "" : "s");
-  fmt::print(stderr,
-             "  price    $ {:.4f} per million input tokens, $ {:.4f} cached, $ {:.4f} output; a rank "
-             "costs $ {:.4f} an hour\n",
-             config.price.list_usd_per_million_input, config.price.list_usd_per_million_cached_input,
-             config.price.list_usd_per_million_output, config.price.usd_per_device_hour);
+  fmt::print(
+      stderr,
+      "  price    $ {:.4f} per million input tokens, $ {:.4f} cached, $ {:.4f} output; a rank "
+      "costs $ {:.4f} an hour\n",
+      config.price.list_usd_per_million_input, config.price.list_usd_per_million_cached_input,
+      config.price.list_usd_per_million_output, config.price.usd_per_device_hour);
 }
 
 }  // namespace

@@ -46,11 +46,10 @@ Status run_replica(const ClusterConfig& config, const Arguments& arguments, laun
   options.stop_fd = stop_fd;
   options.on_load = print_load;
   ASSIGN_OR_RETURN(options.spec, plan::load_model_spec(config.model.path));
-  ASSIGN_OR_RETURN(options.plan,
-                   plan::make_parallel_plan(options.spec,
-                                            {.tp = config.replicas.tp,
-                                             .pp = config.replicas.pp,
-                                             .stage_layers = config.replicas.stage_layers}));
+  ASSIGN_OR_RETURN(options.plan, plan::make_parallel_plan(
+                                     options.spec, {.tp = config.replicas.tp,
+                                                    .pp = config.replicas.pp,
+                                                    .stage_layers = config.replicas.stage_layers}));
   if (config.router.curve) {
     ASSIGN_OR_RETURN(const wire::KeyRing keys, wire::load_or_create_keys(config.state_dir));
     options.curve = keys.client;
@@ -73,9 +72,9 @@ Status run_replica(const ClusterConfig& config, const Arguments& arguments, laun
 
   MetricsRegistry metrics;
   ASSIGN_OR_RETURN(auto loop, ReplicaLoop::create(std::move(options), clock, *bound.link, metrics));
-  ASSIGN_OR_RETURN(const auto server,
-                   MetricsServer::start("127.0.0.1", config.replicas.metrics_port + arguments.replica,
-                                        metrics));
+  ASSIGN_OR_RETURN(
+      const auto server,
+      MetricsServer::start("127.0.0.1", config.replicas.metrics_port + arguments.replica, metrics));
   return loop->run();
 }
 
@@ -101,9 +100,8 @@ int run(int argc, char** argv) {
     std::fprintf(stderr, "error: %s\n", job.error().message.c_str());
     return launch::kExitBadConfig;
   }
-  const launch::ParentWatch watch([] {
-    launch::end_process_group("mpirun is gone", launch::kExitPeerLost);
-  });
+  const launch::ParentWatch watch(
+      [] { launch::end_process_group("mpirun is gone", launch::kExitPeerLost); });
   SystemClock clock;
   const Status status = run_replica(*config, arguments, **job, stop_fd, clock);
   // Told to stop: mpirun is ending every rank by signal, so there is nobody to leave MPI with.

@@ -23,13 +23,12 @@ std::vector<TenantOptions> tenants_of(const ClusterConfig& config) {
 
 int64_t kv_bytes_per_block(const ReplicaLoopOptions& options) {
   plan::MemoryInputs inputs;
-  inputs.kv_dtype =
-      options.config.model.compute_dtype == "float32" ? DType::kF32 : DType::kBF16;
+  inputs.kv_dtype = options.config.model.compute_dtype == "float32" ? DType::kF32 : DType::kBF16;
   inputs.block_size = options.config.scheduler.block_size;
   int64_t bytes = 0;
   for (const plan::RankPlan& rank : options.plan.ranks) {
-    bytes += plan::rank_memory(options.spec, options.plan, rank.worker_rank, inputs)
-                 .kv_bytes_per_block;
+    bytes +=
+        plan::rank_memory(options.spec, options.plan, rank.worker_rank, inputs).kv_bytes_per_block;
   }
   return bytes;
 }
@@ -70,8 +69,7 @@ Result<std::unique_ptr<ReplicaLoop>> ReplicaLoop::create(ReplicaLoopOptions opti
   engine.tenants = tenants_of(o.config);
   engine.vllm_metric_names = o.config.router.vllm_metric_names;
   TRY(validate(engine));
-  loop->coordinator_ =
-      std::make_unique<Coordinator>(engine, clock, link, *loop->routers_, metrics);
+  loop->coordinator_ = std::make_unique<Coordinator>(engine, clock, link, *loop->routers_, metrics);
   return loop;
 }
 
@@ -118,12 +116,13 @@ Status ReplicaLoop::announce() {
   hello.epoch = options_.epoch;
   hello.model = options_.config.model.served_name;
   hello.plan = options_.plan.to_string();
-  ASSIGN_OR_RETURN(hello.model_fingerprint,
-                   launch::model_fingerprint({.model_dir = options_.config.model.path,
-                                              .random_weights = options_.config.model.random_weights,
-                                              .plan = hello.plan,
-                                              .compute_dtype = options_.config.model.compute_dtype,
-                                              .device = device_}));
+  ASSIGN_OR_RETURN(
+      hello.model_fingerprint,
+      launch::model_fingerprint({.model_dir = options_.config.model.path,
+                                 .random_weights = options_.config.model.random_weights,
+                                 .plan = hello.plan,
+                                 .compute_dtype = options_.config.model.compute_dtype,
+                                 .device = device_}));
   hello.n_devices = options_.plan.tp * options_.plan.pp;
   hello.context = coordinator_->context();
   hello.vocab = options_.spec.vocab;

@@ -1,9 +1,10 @@
-// ReplicaLoop: the one thread of a coordinator process. It waits on the ranks' link, the routers' endpoints and the clock, hands
-// what came to the Coordinator, and sends what that says.
+// ReplicaLoop: the one thread of a coordinator process. It waits on the ranks' link, the routers'
+// endpoints and the clock, hands what came to the Coordinator, and sends what that says.
 //
-// The replica dials every router and, once its ranks are ready, announces itself to each: with Hello, again whenever a router
-// says HelloAgain, with heartbeats that carry its load, and with its ledger once a second. A router that is unheard for
-// replica_dead_ns is lost: its requests are cancelled, and it is greeted again when it comes back.
+// The replica dials every router and, once its ranks are ready, announces itself to each: with
+// Hello, again whenever a router says HelloAgain, with heartbeats that carry its load, and with its
+// ledger once a second. A router that is unheard for replica_dead_ns is lost: its requests are
+// cancelled, and it is greeted again when it comes back.
 #pragma once
 
 #include <cstdint>
@@ -46,8 +47,9 @@ class ReplicaLoop {
                                                      MetricsRegistry& metrics);
   ~ReplicaLoop();
 
-  // Runs until stop_fd is readable (success: routers have been told goodbye, ranks to shut down) or the replica is lost (the
-  // error names the rank, step and op as far as they are known; routers have been told goodbye).
+  // Runs until stop_fd is readable (success: routers have been told goodbye, ranks to shut down) or
+  // the replica is lost (the error names the rank, step and op as far as they are known; routers
+  // have been told goodbye).
   Status run();
 
  private:

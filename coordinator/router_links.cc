@@ -58,37 +58,37 @@ Status RouterLinks::handle(Coordinator& coordinator, size_t index, wire::FromRou
   const RouterId router(static_cast<int32_t>(index));
   Link& link = links_[index];
   return std::visit(
-      Overloaded{
-          [&](wire::Welcome& welcome) -> Status {
-            if (link.epoch != welcome.router_epoch) log::info("router {} welcomes us", index);
-            link.epoch = welcome.router_epoch;
-            coordinator.router_epoch(router, welcome.router_epoch);
-            return {};
-          },
-          [&](wire::Refused& refused) -> Status {
-            return failed_precondition("router " + std::to_string(index) +
-                                       " refuses this replica: " + refused.reason);
-          },
-          [&](wire::HelloAgain&) -> Status {
-            if (hello_) send(index, *hello_);
-            return {};
-          },
-          [&](wire::RouterHeartbeat& beat) -> Status {
-            coordinator.router_epoch(router, beat.router_epoch);
-            return {};
-          },
-          [&](wire::Submit& submit) -> Status {
-            coordinator.submit(router, std::move(submit));
-            return {};
-          },
-          [&](wire::Cancel& cancel) -> Status {
-            coordinator.cancel(router, cancel);
-            return {};
-          },
-          [&](wire::Drain&) -> Status {
-            coordinator.drain();
-            return {};
-          }},
+      Overloaded{[&](wire::Welcome& welcome) -> Status {
+                   if (link.epoch != welcome.router_epoch)
+                     log::info("router {} welcomes us", index);
+                   link.epoch = welcome.router_epoch;
+                   coordinator.router_epoch(router, welcome.router_epoch);
+                   return {};
+                 },
+                 [&](wire::Refused& refused) -> Status {
+                   return failed_precondition("router " + std::to_string(index) +
+                                              " refuses this replica: " + refused.reason);
+                 },
+                 [&](wire::HelloAgain&) -> Status {
+                   if (hello_) send(index, *hello_);
+                   return {};
+                 },
+                 [&](wire::RouterHeartbeat& beat) -> Status {
+                   coordinator.router_epoch(router, beat.router_epoch);
+                   return {};
+                 },
+                 [&](wire::Submit& submit) -> Status {
+                   coordinator.submit(router, std::move(submit));
+                   return {};
+                 },
+                 [&](wire::Cancel& cancel) -> Status {
+                   coordinator.cancel(router, cancel);
+                   return {};
+                 },
+                 [&](wire::Drain&) -> Status {
+                   coordinator.drain();
+                   return {};
+                 }},
       message);
 }
 
@@ -115,7 +115,8 @@ void RouterLinks::publish(RouterId router, wire::TokenBatch batch) {
 
 void RouterLinks::send(size_t index, const wire::FromReplica& message) {
   const Status sent = links_[index].endpoint->send(message);
-  // A router that is away for long fills its queue; when it comes back it asks for a Hello and resubmits what it lost.
+  // A router that is away for long fills its queue; when it comes back it asks for a Hello and
+  // resubmits what it lost.
   if (!sent.ok()) log::debug("router {}: {}", index, sent.error().message);
 }
 

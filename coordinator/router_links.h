@@ -1,4 +1,5 @@
-// RouterLinks: a replica's connections to all its routers, and who is greeted, alive or lost. One thread, the replica's loop.
+// RouterLinks: a replica's connections to all its routers, and who is greeted, alive or lost. One
+// thread, the replica's loop.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +16,8 @@ namespace trireme::coordinator {
 
 class RouterLinks final : public RouterSink {
  public:
-  static Result<std::unique_ptr<RouterLinks>> connect(const RouterConfig& config,
-                                                      const std::optional<wire::CurveClient>& curve);
+  static Result<std::unique_ptr<RouterLinks>> connect(
+      const RouterConfig& config, const std::optional<wire::CurveClient>& curve);
 
   // What the Hello says, from now on: the replica is ready. Greets every router.
   void announce(wire::Hello hello, int64_t now_ns);
@@ -33,8 +34,8 @@ class RouterLinks final : public RouterSink {
  private:
   struct Link {
     std::unique_ptr<wire::ReplicaEndpoint> endpoint;
-    uint64_t epoch = 0;          // as it welcomed us
-    int64_t last_heard_ns = 0;   // 0: never, or lost
+    uint64_t epoch = 0;         // as it welcomed us
+    int64_t last_heard_ns = 0;  // 0: never, or lost
   };
 
   explicit RouterLinks(const RouterConfig& config) : config_(config) {}

@@ -70,12 +70,12 @@ int run(int argc, char** argv) {
              .format = config->log.format == "json" ? log::Format::kJson : log::Format::kText,
              .component = "replica-" + std::to_string(arguments.replica) + " rank " +
                           std::to_string((*job)->rank() - 1)});
-  const launch::ParentWatch watch([] {
-    launch::end_process_group("mpirun is gone", launch::kExitPeerLost);
-  });
+  const launch::ParentWatch watch(
+      [] { launch::end_process_group("mpirun is gone", launch::kExitPeerLost); });
   SystemClock clock;
   const Status status = run_rank(*config, **job, clock);
-  // The coordinator said to stop, and mpirun is ending every rank: there is nobody to leave MPI with.
+  // The coordinator said to stop, and mpirun is ending every rank: there is nobody to leave MPI
+  // with.
   if (status.ok()) std::_Exit(0);
   launch::end_process_group(status.error().message, 1);
 }

@@ -6,16 +6,17 @@ Result<WorkerOptions> worker_options(const ClusterConfig& config, int worker_ran
   WorkerOptions options;
   options.model_dir = config.model.path;
   ASSIGN_OR_RETURN(options.spec, plan::load_model_spec(config.model.path));
-  ASSIGN_OR_RETURN(options.plan,
-                   plan::make_parallel_plan(options.spec,
-                                            {.tp = config.replicas.tp,
-                                             .pp = config.replicas.pp,
-                                             .stage_layers = config.replicas.stage_layers}));
+  ASSIGN_OR_RETURN(options.plan, plan::make_parallel_plan(
+                                     options.spec, {.tp = config.replicas.tp,
+                                                    .pp = config.replicas.pp,
+                                                    .stage_layers = config.replicas.stage_layers}));
   options.worker_rank = worker_rank;
   options.block_size = config.scheduler.block_size;
   options.max_step_tokens = config.scheduler.max_step_tokens;
-  // Every running sequence may sample in a step, and prompt log-probabilities want a row per position.
-  options.max_logits_rows = std::max(config.scheduler.max_step_tokens, config.scheduler.max_running);
+  // Every running sequence may sample in a step, and prompt log-probabilities want a row per
+  // position.
+  options.max_logits_rows =
+      std::max(config.scheduler.max_step_tokens, config.scheduler.max_running);
   options.random_weights = config.model.random_weights;
   options.memory_bytes = static_cast<int64_t>(config.replicas.memory_gib * 1024 * 1024 * 1024);
   options.utilisation = config.replicas.memory_utilisation;

@@ -1,4 +1,5 @@
-// From the cluster's configuration to a rank's options and backend. The rank's main program and the embedded form use it.
+// From the cluster's configuration to a rank's options and backend. The rank's main program and the
+// embedded form use it.
 #pragma once
 
 #include <memory>

@@ -35,7 +35,8 @@ int64_t machine_memory_bytes() {
   return static_cast<int64_t>(info.totalram) * info.mem_unit;
 }
 
-// A port that is free now on `host`. Somebody may take it before the router does; the router then says so.
+// A port that is free now on `host`. Somebody may take it before the router does; the router then
+// says so.
 Result<int> free_port(const std::string& host) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
@@ -73,7 +74,9 @@ Status check_memory(const LaunchPlan& launch) {
   inputs.kv_dtype = inputs.weight_dtype;
   inputs.block_size = launch.config.scheduler.block_size;
   inputs.max_step_tokens = launch.config.scheduler.max_step_tokens;
-  inputs.max_logits_rows = launch.config.scheduler.max_running;
+  // As worker/setup.cc asks for: prompt log-probabilities want a row per position.
+  inputs.max_logits_rows =
+      std::max(launch.config.scheduler.max_step_tokens, launch.config.scheduler.max_running);
   inputs.memory_bytes = static_cast<int64_t>(replicas.memory_gib * kGiB);
   inputs.utilisation = replicas.memory_utilisation;
   const int64_t min_blocks = (kMinKvTokens + inputs.block_size - 1) / inputs.block_size;
@@ -115,12 +118,13 @@ bool answers_ready(const std::string& host, int port) {
   address.sin_port = htons(static_cast<uint16_t>(port));
   inet_pton(AF_INET, host == "0.0.0.0" ? "127.0.0.1" : host.c_str(), &address.sin_addr);
   char reply[16] = {};
-  const std::string request = "GET /readiness HTTP/1.1\r\nHost: trireme\r\nConnection: close\r\n\r\n";
-  const bool ok =
-      connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
-      ::send(fd, request.data(), request.size(), MSG_NOSIGNAL) ==
-          static_cast<ssize_t>(request.size()) &&
-      recv(fd, reply, 12, MSG_WAITALL) == 12 && std::string(reply).substr(9, 3) == "200";
+  const std::string request =
+      "GET /readiness HTTP/1.1\r\nHost: trireme\r\nConnection: close\r\n\r\n";
+  const bool ok = connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
+                  ::send(fd, request.data(), request.size(), MSG_NOSIGNAL) ==
+                      static_cast<ssize_t>(request.size()) &&
+                  recv(fd, reply, 12, MSG_WAITALL) == 12 &&
+                  std::string(reply).substr(9, 3) == "200";
   close(fd);
   return ok;
 }
@@ -137,8 +141,9 @@ std::vector<std::string> mpirun_argv(const LaunchPlan& launch, const std::string
   }
   // Ranks outnumber cores here, so MPI's own waits must give the core away.
   argv.insert(argv.end(), {"--mca", "mpi_yield_when_idle", "1"});
-  // Ranks of one node talk through our own nameless shared memory, so MPI need not leave files in /dev/shm behind when it is
-  // killed; what it keeps elsewhere goes into the run's folder, which the next start clears.
+  // Ranks of one node talk through our own nameless shared memory, so MPI need not leave files in
+  // /dev/shm behind when it is killed; what it keeps elsewhere goes into the run's folder, which
+  // the next start clears.
   argv.insert(argv.end(), {"--mca", "btl", "^vader", "--mca", "orte_tmpdir_base",
                            std::filesystem::path(config_path).parent_path().string()});
   argv.insert(argv.end(), replicas.mpirun_args.begin(), replicas.mpirun_args.end());
@@ -162,8 +167,8 @@ Result<LaunchPlan> prepare_launch(ClusterConfig config) {
                                                           .stage_layers = replicas.stage_layers}));
   if (config.model.served_name.empty()) {
     const std::filesystem::path path = std::filesystem::weakly_canonical(config.model.path);
-    config.model.served_name = path.filename().empty() ? path.parent_path().filename().string()
-                                                       : path.filename().string();
+    config.model.served_name =
+        path.filename().empty() ? path.parent_path().filename().string() : path.filename().string();
   }
   config.model.path = std::filesystem::absolute(config.model.path).lexically_normal().string();
   TRY(choose_port(config.router.port, config.router.host, config.router.count));
@@ -192,7 +197,8 @@ std::vector<ProcessSpec> process_specs(const LaunchPlan& launch, const std::stri
     spec.name = "replica-" + std::to_string(i);
     spec.role = Role::kReplica;
     if (launch.config.replicas.collective == "inproc") {
-      spec.spawn.argv = {bin_dir + "/trireme", "replica", config_path, "--replica", std::to_string(i)};
+      spec.spawn.argv = {bin_dir + "/trireme", "replica", config_path, "--replica",
+                         std::to_string(i)};
     } else {
       spec.spawn.argv = mpirun_argv(launch, bin_dir, config_path, i);
     }

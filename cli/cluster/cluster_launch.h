@@ -1,4 +1,5 @@
-// What `trireme serve` starts: the processes of a cluster on this machine, from a ClusterConfig. Pure but for the probes.
+// What `trireme serve` starts: the processes of a cluster on this machine, from a ClusterConfig.
+// Pure but for the probes.
 #pragma once
 
 #include <string>
@@ -12,19 +13,20 @@
 
 namespace trireme::cli {
 
-// A config made ready for this machine: "auto" resolved, threads and memory divided, free ports found where 0 was asked
-// for, and the plan known to fit.
+// A config made ready for this machine: "auto" resolved, threads and memory divided, free ports
+// found where 0 was asked for, and the plan known to fit.
 struct LaunchPlan {
   ClusterConfig config;
   plan::ModelSpec spec;
   plan::ParallelPlan parallel;
 };
 
-// Says before anything is started what would fail: a plan that the shapes forbid, not enough memory (with the numbers and
-// what would fit), a missing model, a backend that this build lacks.
+// Says before anything is started what would fail: a plan that the shapes forbid, not enough memory
+// (with the numbers and what would fit), a missing model, a backend that this build lacks.
 Result<LaunchPlan> prepare_launch(ClusterConfig config);
 
-// Routers, then replicas. `config_path` is the YAML that every process reads; `bin_dir` holds the binaries.
+// Routers, then replicas. `config_path` is the YAML that every process reads; `bin_dir` holds the
+// binaries.
 std::vector<ProcessSpec> process_specs(const LaunchPlan& launch, const std::string& bin_dir,
                                        const std::string& config_path);
 

@@ -1,7 +1,9 @@
-// LoadProgress: one bar for the weights of all replicas, drawn from the lines that coordinators print while they load.
+// LoadProgress: one bar for the weights of all replicas, drawn from the lines that coordinators
+// print while they load.
 //
-// A coordinator's stdout carries lines "@load DONE TOTAL" (bytes, all its ranks together); everything else that a replica
-// prints is passed on to stderr with its name in front. On a terminal the bar redraws in place; elsewhere only its end shows.
+// A coordinator's stdout carries lines "@load DONE TOTAL" (bytes, all its ranks together);
+// everything else that a replica prints is passed on to stderr with its name in front. On a
+// terminal the bar redraws in place; elsewhere only its end shows.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,9 @@
 // Supervisor: keeps the processes of a cluster on one machine running, and ends them together.
 //
-// A child that dies is started again with backoff, its cause printed; one that says its configuration is wrong (exit code
-// kExitBadConfig) or that never came up ends the cluster. SIGINT or SIGTERM drains: routers first, so that streams end, then
-// replicas; a second signal ends everything at once. Children die with this process however it ends. One thread.
+// A child that dies is started again with backoff, its cause printed; one that says its
+// configuration is wrong (exit code kExitBadConfig) or that never came up ends the cluster. SIGINT
+// or SIGTERM drains: routers first, so that streams end, then replicas; a second signal ends
+// everything at once. Children die with this process however it ends. One thread.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,9 @@
-// EmbeddedRanks: the worker ranks of a replica as threads of this process, with inproc collectives and links.
+// EmbeddedRanks: the worker ranks of a replica as threads of this process, with inproc collectives
+// and links.
 //
-// The library form of a replica: together with a Coordinator (or a ReplicaLoop) in the same process it is what mpirun starts as
-// tp x pp + 1 processes. Tests and `trireme serve --collective inproc` use it. It runs the production executor and differs from the
-// processes in its transports alone.
+// The library form of a replica: together with a Coordinator (or a ReplicaLoop) in the same process
+// it is what mpirun starts as tp x pp + 1 processes. Tests and `trireme serve --collective inproc`
+// use it. It runs the production executor and differs from the processes in its transports alone.
 #pragma once
 
 #include <memory>
@@ -19,7 +20,8 @@ namespace trireme::cli {
 
 class EmbeddedRanks {
  public:
-  // Starts a thread per rank; each loads its weights, says RankReady on its link and obeys. `clock` outlives the ranks.
+  // Starts a thread per rank; each loads its weights, says RankReady on its link and obeys. `clock`
+  // outlives the ranks.
   EmbeddedRanks(const ClusterConfig& config, const Clock& clock);
   // Ends the ranks: a Shutdown, then the join.
   ~EmbeddedRanks();

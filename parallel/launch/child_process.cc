@@ -111,8 +111,6 @@ std::string describe_exit(int wait_status) {
   return "exit code " + std::to_string(WEXITSTATUS(wait_status));
 }
 
-int exit_code_of(int wait_status) {
-  return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
-}
+int exit_code_of(int wait_status) { return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1; }
 
 }  // namespace trireme::launch

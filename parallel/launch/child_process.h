@@ -15,8 +15,9 @@ namespace trireme::launch {
 struct SpawnOptions {
   std::vector<std::string> argv;  // argv[0] is looked up in PATH when it has no slash
   std::vector<std::pair<std::string, std::string>> environment;  // added to ours
-  int parent_death_signal = 0;    // what the child gets when the calling thread's process ends; 0: nothing
-  bool capture_stdout = false;    // through stdout_fd(), non-blocking
+  int parent_death_signal =
+      0;  // what the child gets when the calling thread's process ends; 0: nothing
+  bool capture_stdout = false;  // through stdout_fd(), non-blocking
 };
 
 class ChildProcess {

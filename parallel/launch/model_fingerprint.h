@@ -1,5 +1,6 @@
-// A short text that is equal for replicas that give identical tokens: same configuration, same weights, same plan, same
-// arithmetic. A stream is resumed only between replicas with equal fingerprints.
+// A short text that is equal for replicas that give identical tokens: same configuration, same
+// weights, same plan, same arithmetic. A stream is resumed only between replicas with equal
+// fingerprints.
 #pragma once
 
 #include <string>
@@ -13,11 +14,12 @@ struct FingerprintInputs {
   bool random_weights = false;  // then the weights follow from config.json
   std::string plan;             // "tp 2 x pp 2 (layers 4 + 4)"
   std::string compute_dtype;
-  std::string device;           // the ranks' backend and instruction set
+  std::string device;  // the ranks' backend and instruction set
 };
 
-// SHA-256 over config.json, every safetensors file's name, size and header, and the rest of the inputs; 32 hex digits. The
-// tensors' bytes are not read: two files that differ in them alone, with equal sizes and headers, are taken for equal.
+// SHA-256 over config.json, every safetensors file's name, size and header, and the rest of the
+// inputs; 32 hex digits. The tensors' bytes are not read: two files that differ in them alone, with
+// equal sizes and headers, are taken for equal.
 Result<std::string> model_fingerprint(const FingerprintInputs& inputs);
 
 }  // namespace trireme::launch

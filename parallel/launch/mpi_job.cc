@@ -23,8 +23,8 @@ class MpiJobImpl final : public MpiJob {
     int64_t n = static_cast<int64_t>(text.size());
     MPI_Bcast(&n, 1, MPI_INT64_T, 0, MPI_COMM_WORLD);
     if (n < 0 || n > kMaxTextBytes) {
-      return invalid_argument(fmt::format("the coordinator tells {} bytes; the limit is {}", n,
-                                          kMaxTextBytes));
+      return invalid_argument(
+          fmt::format("the coordinator tells {} bytes; the limit is {}", n, kMaxTextBytes));
     }
     std::string received = rank() == 0 ? text : std::string(static_cast<size_t>(n), '\0');
     MPI_Bcast(received.data(), static_cast<int>(n), MPI_CHAR, 0, MPI_COMM_WORLD);

@@ -1,7 +1,9 @@
-// MpiJob: this process as a rank of its replica's MPI job. Rank 0 is the coordinator, ranks 1.. are the workers.
+// MpiJob: this process as a rank of its replica's MPI job. Rank 0 is the coordinator, ranks 1.. are
+// the workers.
 //
-// MPI starts the ranks and introduces the workers to each other (parallel/comm/mpi). Plans, results and heartbeats go over the
-// step link, whose address rank 0 tells the others here. Called from the main thread only.
+// MPI starts the ranks and introduces the workers to each other (parallel/comm/mpi). Plans, results
+// and heartbeats go over the step link, whose address rank 0 tells the others here. Called from the
+// main thread only.
 #pragma once
 
 #include <memory>
@@ -15,7 +17,8 @@ namespace trireme::launch {
 
 class MpiJob {
  public:
-  // failed_precondition when the job has not 1 + n_workers ranks: it was not started as the configuration says.
+  // failed_precondition when the job has not 1 + n_workers ranks: it was not started as the
+  // configuration says.
   static Result<std::unique_ptr<MpiJob>> start(int n_workers);
   virtual ~MpiJob() = default;
 
@@ -24,7 +27,8 @@ class MpiJob {
   virtual Result<std::string> broadcast_from_coordinator(const std::string& text) = 0;
   // Collective over the workers.
   virtual Result<comm::Mesh> make_worker_mesh(int tp, int pp, const Clock& clock) = 0;
-  // The job ends by signals or failed: MPI is not left in good order, since that waits for every rank.
+  // The job ends by signals or failed: MPI is not left in good order, since that waits for every
+  // rank.
   virtual void abandon() = 0;
 };
 

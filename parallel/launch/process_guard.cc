@@ -21,21 +21,22 @@ ParentWatch::ParentWatch(std::function<void()> on_parent_exit) : impl_(std::make
   const pid_t parent = getppid();
   const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, parent, 0));
   impl_->stop_fd = eventfd(0, EFD_CLOEXEC);
-  impl_->thread = std::thread([pidfd, parent, stop_fd = impl_->stop_fd,
-                               on_exit = std::move(on_parent_exit)] {
-    // Without a pidfd (an old kernel, or a parent that is already gone) the parent's id is asked twice a second.
-    const int timeout_ms = pidfd < 0 ? 500 : -1;
-    while (true) {
-      pollfd fds[2] = {{stop_fd, POLLIN, 0}, {pidfd, POLLIN, 0}};
-      poll(fds, pidfd < 0 ? 1 : 2, timeout_ms);
-      if (fds[0].revents != 0) break;
-      if (getppid() != parent || (pidfd >= 0 && fds[1].revents != 0)) {
-        on_exit();
-        break;
-      }
-    }
-    if (pidfd >= 0) close(pidfd);
-  });
+  impl_->thread =
+      std::thread([pidfd, parent, stop_fd = impl_->stop_fd, on_exit = std::move(on_parent_exit)] {
+        // Without a pidfd (an old kernel, or a parent that is already gone) the parent's id is
+        // asked twice a second.
+        const int timeout_ms = pidfd < 0 ? 500 : -1;
+        while (true) {
+          pollfd fds[2] = {{stop_fd, POLLIN, 0}, {pidfd, POLLIN, 0}};
+          poll(fds, pidfd < 0 ? 1 : 2, timeout_ms);
+          if (fds[0].revents != 0) break;
+          if (getppid() != parent || (pidfd >= 0 && fds[1].revents != 0)) {
+            on_exit();
+            break;
+          }
+        }
+        if (pidfd >= 0) close(pidfd);
+      });
 }
 
 ParentWatch::~ParentWatch() {

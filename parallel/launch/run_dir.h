@@ -1,4 +1,5 @@
-// RunDir: the folder of one run of a cluster (its resolved YAML), inside the state folder that keeps the CURVE keys.
+// RunDir: the folder of one run of a cluster (its resolved YAML), inside the state folder that
+// keeps the CURVE keys.
 #pragma once
 
 #include <memory>
@@ -10,8 +11,9 @@ namespace trireme::launch {
 
 class RunDir {
  public:
-  // `state_dir` empty: $XDG_STATE_HOME/trireme, ~/.local/state/trireme, or /tmp/trireme-UID where there is no home.
-  // Makes both folders with mode 0700. Folders of runs whose process has ended are removed.
+  // `state_dir` empty: $XDG_STATE_HOME/trireme, ~/.local/state/trireme, or /tmp/trireme-UID where
+  // there is no home. Makes both folders with mode 0700. Folders of runs whose process has ended
+  // are removed.
   static Result<std::unique_ptr<RunDir>> create(const std::string& state_dir);
   // Removes the run's folder.
   ~RunDir();

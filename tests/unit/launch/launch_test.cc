@@ -50,8 +50,9 @@ TEST(ChildProcess, AMissingProgramIsAnError) {
 }
 
 TEST(ChildProcess, CapturesStdoutAndPassesEnvironment) {
-  auto child = ChildProcess::spawn(
-      {.argv = {"sh", "-c", "echo $WORD"}, .environment = {{"WORD", "oars"}}, .capture_stdout = true});
+  auto child = ChildProcess::spawn({.argv = {"sh", "-c", "echo $WORD"},
+                                    .environment = {{"WORD", "oars"}},
+                                    .capture_stdout = true});
   ASSERT_TRUE(child.ok());
   wait_for_exit(**child);
   char buffer[64] = {};
@@ -97,7 +98,8 @@ TEST(ParentWatch, FiresWhenTheParentIsKilled) {
 }
 
 TEST(RunDir, IsPrivateAndGoesAway) {
-  const std::string state = fs::temp_directory_path() / ("trireme-launch-test-" + std::to_string(getpid()));
+  const std::string state =
+      fs::temp_directory_path() / ("trireme-launch-test-" + std::to_string(getpid()));
   std::string path;
   {
     auto run = RunDir::create(state);
@@ -106,7 +108,8 @@ TEST(RunDir, IsPrivateAndGoesAway) {
     struct stat info {};
     ASSERT_EQ(stat(path.c_str(), &info), 0);
     EXPECT_EQ(info.st_mode & 0777, 0700u);
-    // A folder of a run that has ended is removed by the next one; its process id is past the kernel's maximum.
+    // A folder of a run that has ended is removed by the next one; its process id is past the
+    // kernel's maximum.
     fs::create_directories(state + "/run/4194999");
     auto second = RunDir::create(state);
     EXPECT_FALSE(fs::exists(state + "/run/4194999"));
