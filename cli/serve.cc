@@ -85,6 +85,7 @@ Result<ClusterConfig> build_config(const ServeFlags& flags) {
   if (!flags.collective.empty()) config.replicas.collective = flags.collective;
   if (flags.random_weights) config.model.random_weights = true;
   if (!flags.state_dir.empty()) config.state_dir = flags.state_dir;
+  TRY(check_cluster_config(config));
   return config;
 }
 

@@ -19,13 +19,14 @@ namespace {
 
 Error to_error(const jinja::TemplateFailure& failure) {
   if (failure.raised) return invalid_argument(failure.message);
-  const std::string message = failure.line > 0
-                                  ? fmt::format("chat template, line {}: {}", failure.line, failure.message)
-                                  : fmt::format("chat template: {}", failure.message);
+  const std::string message =
+      failure.line > 0 ? fmt::format("chat template, line {}: {}", failure.line, failure.message)
+                       : fmt::format("chat template: {}", failure.message);
   return failure.limit ? resource_exhausted(message) : invalid_argument(message);
 }
 
-// The reference gives templates one text under both names of the field: what is missing is put in front.
+// The reference gives templates one text under both names of the field: what is missing is put in
+// front.
 Value with_reasoning_names(const Value& message) {
   if (!message.is_dict()) return message;
   const Dict& dict = message.as_dict();
@@ -43,7 +44,8 @@ Value with_reasoning_names(const Value& message) {
   return Value::dict(std::move(out));
 }
 
-// Stands at the end of an open last message while it is rendered. Its blank shows whether the template trims.
+// Stands at the end of an open last message while it is rendered. Its blank shows whether the
+// template trims.
 constexpr std::string_view kFinalMark = "CONTINUE_FINAL_MESSAGE_TAG ";
 
 Value with_mark(const Value& text) {
@@ -58,10 +60,12 @@ Value with_entry(const Value& dict, std::string_view key, Value value) {
   return Value::dict(std::move(copy));
 }
 
-// The last message with the mark behind its text: behind its content, or behind its last part that has a text.
+// The last message with the mark behind its text: behind its content, or behind its last part that
+// has a text.
 Result<Value> mark_final(const Value& message) {
   const Value* content = message.is_dict() ? message.as_dict().find("content") : nullptr;
-  if (content != nullptr && content->is_string()) return with_entry(message, "content", with_mark(*content));
+  if (content != nullptr && content->is_string())
+    return with_entry(message, "content", with_mark(*content));
   if (content != nullptr && content->is_sequence()) {
     std::vector<Value> parts = content->items();
     for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
@@ -71,7 +75,8 @@ Result<Value> mark_final(const Value& message) {
       return with_entry(message, "content", Value::list(std::move(parts)));
     }
   }
-  return invalid_argument("continue_final_message is set but the final message has no text to continue");
+  return invalid_argument(
+      "continue_final_message is set but the final message has no text to continue");
 }
 
 // Cuts the rendered text where the final message ends.
@@ -92,8 +97,9 @@ Status cut_at_mark(Text* text) {
 
 Result<ChatTemplate> ChatTemplate::parse(std::string_view source) {
   if (source.size() > kMaxSourceBytes) {
-    return invalid_argument(fmt::format("a chat template of {} bytes is longer than the limit of {}",
-                                        source.size(), kMaxSourceBytes));
+    return invalid_argument(
+        fmt::format("a chat template of {} bytes is longer than the limit of {}", source.size(),
+                    kMaxSourceBytes));
   }
   if (!is_valid_utf8(source)) return invalid_argument("the chat template is not valid UTF-8");
   try {
@@ -105,13 +111,16 @@ Result<ChatTemplate> ChatTemplate::parse(std::string_view source) {
   }
 }
 
-Result<Rendered> ChatTemplate::render(const RenderRequest& request, const RenderLimits& limits) const {
+Result<Rendered> ChatTemplate::render(const RenderRequest& request,
+                                      const RenderLimits& limits) const {
   if (!request.messages.is(Kind::kList)) return invalid_argument("the messages are not a list");
   std::vector<Value> messages;
-  for (const Value& message : request.messages.items()) messages.push_back(with_reasoning_names(message));
+  for (const Value& message : request.messages.items())
+    messages.push_back(with_reasoning_names(message));
   if (request.continue_final_message) {
     if (request.add_generation_prompt) {
-      return invalid_argument("continue_final_message and add_generation_prompt exclude each other");
+      return invalid_argument(
+          "continue_final_message and add_generation_prompt exclude each other");
     }
     if (messages.empty()) {
       return invalid_argument("continue_final_message is set but the conversation is empty");

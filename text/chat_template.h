@@ -1,11 +1,12 @@
 // Chat templates: the Jinja of published models, interpreted, never executed as anything else.
 //
-// Renders as the reference library does: trim_blocks, lstrip_blocks, loop controls, generation blocks, tojson,
-// raise_exception, strftime_now with a clock that is handed in, an immutable sandbox. Not supported, with a clear error:
-// include, import, extends and block.
+// Renders as the reference library does: trim_blocks, lstrip_blocks, loop controls, generation
+// blocks, tojson, raise_exception, strftime_now with a clock that is handed in, an immutable
+// sandbox. Not supported, with a clear error: include, import, extends and block.
 //
-// The result says which of its bytes came from the request (message texts, tool descriptions ...), so that control tokens
-// spelled in them are not mistaken for the template's own: Tokenizer::encode_spans.
+// The result says which of its bytes came from the request (message texts, tool descriptions ...),
+// so that control tokens spelled in them are not mistaken for the template's own:
+// Tokenizer::encode_spans.
 //
 // A ChatTemplate is immutable and thread-safe; each render is bounded in steps, depth and bytes.
 #pragma once
@@ -23,9 +24,9 @@
 namespace trireme::text {
 
 struct RenderLimits {
-  uint64_t max_steps = 4'000'000;          // nodes evaluated, and bytes made / 16
-  int max_depth = 1000;                    // evaluations inside each other, macro calls included
-  size_t max_output_bytes = 32 << 20;      // of the result, and of any string on the way
+  uint64_t max_steps = 4'000'000;      // nodes evaluated, and bytes made / 16
+  int max_depth = 1000;                // evaluations inside each other, macro calls included
+  size_t max_output_bytes = 32 << 20;  // of the result, and of any string on the way
 };
 
 // What a render is given. All but bos_token, eos_token and the like is the request's.
@@ -56,8 +57,8 @@ class ChatTemplate {
   // Errors name the line: "line 3: expected ...".
   static Result<ChatTemplate> parse(std::string_view source);
 
-  // Errors: invalid_argument for what the template or the request does wrong (raise_exception's message comes as it is),
-  // resource_exhausted for a limit.
+  // Errors: invalid_argument for what the template or the request does wrong (raise_exception's
+  // message comes as it is), resource_exhausted for a limit.
   Result<Rendered> render(const RenderRequest& request, const RenderLimits& limits = {}) const;
 
  private:

@@ -12,7 +12,9 @@ constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 }  // namespace
 
 Detokenizer::Detokenizer(Tokenizer tokenizer, bool skip_special)
-    : tokenizer_(std::move(tokenizer)), decoder_(&tokenizer_.decoder()), skip_special_(skip_special),
+    : tokenizer_(std::move(tokenizer)),
+      decoder_(&tokenizer_.decoder()),
+      skip_special_(skip_special),
       strip_left_(decoder_->config().strip_start_count) {}
 
 std::string Detokenizer::push(int32_t id) {
@@ -35,8 +37,8 @@ std::string Detokenizer::push_text(int32_t id) {
   if (const int byte = decoder_->byte_value(id); byte >= 0) {
     first_ = false;
     held_.push_back(static_cast<char>(byte));
-    // Characters that are complete are shown; bytes that can never become one are shown as U+FFFD, and where a run
-    // counts as a whole so are all that follow in it.
+    // Characters that are complete are shown; bytes that can never become one are shown as U+FFFD,
+    // and where a run counts as a whole so are all that follow in it.
     for (; broken_run_ && !held_.empty(); held_.erase(0, 1)) out += kReplacement;
     while (!held_.empty() && incomplete_suffix(held_) != held_.size()) {
       const CodePoint c = decode_at(held_, 0);
@@ -67,7 +69,8 @@ std::string Detokenizer::push_text(int32_t id) {
 
 void Detokenizer::strip(std::string* text) {
   size_t gone = 0;
-  while (strip_left_ > 0 && gone < text->size() && (*text)[gone] == decoder_->config().strip_start) {
+  while (strip_left_ > 0 && gone < text->size() &&
+         (*text)[gone] == decoder_->config().strip_start) {
     ++gone;
     --strip_left_;
   }

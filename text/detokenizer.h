@@ -1,8 +1,9 @@
 // Text of a token stream, as soon as it is certain.
 //
-// `push` returns what can no longer change: only the bytes of an unfinished UTF-8 character are held back, so that what
-// is returned is always valid UTF-8. pieces + flush = the whole text. One object per stream, not thread-safe; it shares
-// the tokenizer's tables and costs a copy of the token's own bytes.
+// `push` returns what can no longer change: only the bytes of an unfinished UTF-8 character are
+// held back, so that what is returned is always valid UTF-8. pieces + flush = the whole text. One
+// object per stream, not thread-safe; it shares the tokenizer's tables and costs a copy of the
+// token's own bytes.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +35,7 @@ class Detokenizer {
   std::string held_;
   bool first_ = true;
   bool broken_run_ = false;  // a byte-fallback run that is already known not to be UTF-8
-  uint32_t strip_left_;  // leading characters that may still be removed
+  uint32_t strip_left_;      // leading characters that may still be removed
 };
 
 }  // namespace trireme::text

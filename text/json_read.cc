@@ -42,7 +42,8 @@ Result<Json> parse_json(std::string_view text, std::string_view what, int max_de
   } catch (const Json::exception& e) {
     // The library's words hold the position, behind a tag in brackets.
     std::string_view reason = e.what();
-    if (const size_t tag = reason.find("] "); tag != std::string_view::npos) reason.remove_prefix(tag + 2);
+    if (const size_t tag = reason.find("] "); tag != std::string_view::npos)
+      reason.remove_prefix(tag + 2);
     return invalid_argument(fmt::format("{} is not valid JSON: {}", what, reason));
   }
 }

@@ -1,4 +1,5 @@
-// Bounded JSON parsing and typed access with errors that name the key. For .cc files only: it brings in nlohmann.
+// Bounded JSON parsing and typed access with errors that name the key. For .cc files only: it
+// brings in nlohmann.
 #pragma once
 
 #include <fmt/format.h>
@@ -19,9 +20,11 @@ Result<Json> parse_json(std::string_view text, std::string_view what, int max_de
 // The value of `key`, or null when it is absent or `object` is no object.
 const Json& get(const Json& object, std::string_view key);
 
-// Errors unless the value of `key` has the type. The variants with a default accept an absent or null value.
+// Errors unless the value of `key` has the type. The variants with a default accept an absent or
+// null value.
 Result<std::string> get_string(const Json& object, std::string_view key);
-Result<std::string> get_string(const Json& object, std::string_view key, std::string_view otherwise);
+Result<std::string> get_string(const Json& object, std::string_view key,
+                               std::string_view otherwise);
 Result<bool> get_bool(const Json& object, std::string_view key, bool otherwise);
 Result<int64_t> get_int(const Json& object, std::string_view key, int64_t min, int64_t max);
 

@@ -55,7 +55,8 @@ Result<std::string> template_source(const Json& config) {
   const Json& entry = get(config, "chat_template");
   if (entry.is_null()) return std::string();
   if (entry.is_string()) return entry.get<std::string>();
-  if (!entry.is_array()) return invalid_argument("tokenizer_config.json: \"chat_template\" is neither text nor list");
+  if (!entry.is_array())
+    return invalid_argument("tokenizer_config.json: \"chat_template\" is neither text nor list");
   std::string source;
   for (const Json& named : entry) {
     ASSIGN_OR_RETURN(const std::string name, get_string(named, "name"));
@@ -70,10 +71,12 @@ Status read_eos_ids(const Json& config, const char* file, std::vector<int32_t>* 
   const Json& entry = get(config, "eos_token_id");
   if (entry.is_null()) return {};
   const Json list = entry.is_array() ? entry : Json::array({entry});
-  if (static_cast<int64_t>(list.size()) > kMaxEosIds) return invalid_argument(fmt::format("{}: too many eos ids", file));
+  if (static_cast<int64_t>(list.size()) > kMaxEosIds)
+    return invalid_argument(fmt::format("{}: too many eos ids", file));
   for (const Json& id : list) {
     if (!id.is_number_integer() || id.get<int64_t>() < -1 || id.get<int64_t>() >= kMaxVocab) {
-      return invalid_argument(fmt::format("{}: \"eos_token_id\" is not an id or a list of ids", file));
+      return invalid_argument(
+          fmt::format("{}: \"eos_token_id\" is not an id or a list of ids", file));
     }
     if (id.get<int64_t>() >= 0) out->push_back(id.get<int32_t>());
   }
@@ -82,7 +85,8 @@ Status read_eos_ids(const Json& config, const char* file, std::vector<int32_t>* 
 
 Result<Tokenizer> load_configured_tokenizer(const std::string& folder, const Json& config) {
   if (file_exists(fs::path(folder) / "tokenizer.json")) return Tokenizer::load(folder);
-  // A SentencePiece file alone does not say whether a BOS is wanted; the config does, with Llama's default.
+  // A SentencePiece file alone does not say whether a BOS is wanted; the config does, with Llama's
+  // default.
   ASSIGN_OR_RETURN(const std::string bytes,
                    read_file(fs::path(folder) / "tokenizer.model", Tokenizer::kMaxFileBytes));
   SentencePieceOptions options;
@@ -96,7 +100,8 @@ Result<Value> parse_part(const std::string& json, const char* what, Kind kind) {
   auto value = value_from_json(json, /*from_request=*/true);
   if (!value.ok()) return invalid_argument(fmt::format("\"{}\": {}", what, value.error().message));
   if (!value->is(kind) && !value->is_none()) {
-    return invalid_argument(fmt::format("\"{}\" is not {}", what, kind == Kind::kList ? "a list" : "an object"));
+    return invalid_argument(
+        fmt::format("\"{}\" is not {}", what, kind == Kind::kList ? "a list" : "an object"));
   }
   return value;
 }
@@ -116,7 +121,8 @@ Result<ModelText> ModelText::load(const std::string& folder) {
   }
   std::string source;
   if (file_exists(path / "chat_template.jinja")) {
-    ASSIGN_OR_RETURN(source, read_file(path / "chat_template.jinja", ChatTemplate::kMaxSourceBytes));
+    ASSIGN_OR_RETURN(source,
+                     read_file(path / "chat_template.jinja", ChatTemplate::kMaxSourceBytes));
   } else {
     ASSIGN_OR_RETURN(source, template_source(config));
   }
@@ -138,7 +144,8 @@ Result<ModelText> ModelText::load(const std::string& folder) {
     if (id >= 0) parts->eos_ids.push_back(id);
   }
   std::sort(parts->eos_ids.begin(), parts->eos_ids.end());
-  parts->eos_ids.erase(std::unique(parts->eos_ids.begin(), parts->eos_ids.end()), parts->eos_ids.end());
+  parts->eos_ids.erase(std::unique(parts->eos_ids.begin(), parts->eos_ids.end()),
+                       parts->eos_ids.end());
   return ModelText(std::move(parts));
 }
 
@@ -181,13 +188,15 @@ const Tokenizer& ModelText::tokenizer() const {
   return *parts_->tokenizer;
 }
 
-Result<Rendered> ModelText::render_chat(const ChatRequest& request, const RenderLimits& limits) const {
+Result<Rendered> ModelText::render_chat(const ChatRequest& request,
+                                        const RenderLimits& limits) const {
   ASSIGN_OR_RETURN(const ChatTemplate chat, chat_template());
   RenderRequest render;
   ASSIGN_OR_RETURN(render.messages, parse_part(request.messages_json, "messages", Kind::kList));
   ASSIGN_OR_RETURN(render.tools, parse_part(request.tools_json, "tools", Kind::kList));
   ASSIGN_OR_RETURN(render.documents, parse_part(request.documents_json, "documents", Kind::kList));
-  ASSIGN_OR_RETURN(const Value kwargs, parse_part(request.kwargs_json, "chat_template_kwargs", Kind::kDict));
+  ASSIGN_OR_RETURN(const Value kwargs,
+                   parse_part(request.kwargs_json, "chat_template_kwargs", Kind::kDict));
   render.add_generation_prompt = request.add_generation_prompt;
   render.continue_final_message = request.continue_final_message;
   render.now_seconds = request.now_seconds;
@@ -196,7 +205,8 @@ Result<Rendered> ModelText::render_chat(const ChatRequest& request, const Render
     for (const auto& [name, value] : kwargs.as_dict().entries) {
       // What the render itself supplies is not the request's to replace.
       for (const char* own : {"messages", "tools", "documents", "add_generation_prompt"}) {
-        if (name.str() == own) return invalid_argument(fmt::format("chat_template_kwargs may not set \"{}\"", own));
+        if (name.str() == own)
+          return invalid_argument(fmt::format("chat_template_kwargs may not set \"{}\"", own));
       }
       render.variables.emplace_back(name.str(), value);
     }
@@ -204,10 +214,12 @@ Result<Rendered> ModelText::render_chat(const ChatRequest& request, const Render
   return chat.render(render, limits);
 }
 
-Result<std::vector<int32_t>> ModelText::encode_chat(const ChatRequest& request, const RenderLimits& limits) const {
+Result<std::vector<int32_t>> ModelText::encode_chat(const ChatRequest& request,
+                                                    const RenderLimits& limits) const {
   if (!has_tokenizer()) return failed_precondition("the model has no tokenizer");
   ASSIGN_OR_RETURN(const Rendered rendered, render_chat(request, limits));
-  ASSIGN_OR_RETURN(Encoding encoding, tokenizer().encode_spans(rendered.text, rendered.content_spans));
+  ASSIGN_OR_RETURN(Encoding encoding,
+                   tokenizer().encode_spans(rendered.text, rendered.content_spans));
   return std::move(encoding.ids);
 }
 

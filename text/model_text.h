@@ -1,7 +1,8 @@
-// Everything textual in a model folder: tokenizer, chat template, special tokens, ids that end a generation.
+// Everything textual in a model folder: tokenizer, chat template, special tokens, ids that end a
+// generation.
 //
-// A folder without a tokenizer is fine (`has_tokenizer()` is false): such a model is served for token ids only.
-// Immutable after load and thread-safe; copies share everything.
+// A folder without a tokenizer is fine (`has_tokenizer()` is false): such a model is served for
+// token ids only. Immutable after load and thread-safe; copies share everything.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +31,8 @@ struct ChatRequest {
 
 class ModelText {
  public:
-  // Errors: a file that is there but wrong. Missing files are no error, and a chat template that cannot be parsed is one
-  // only for who asks for it: the model can still complete plain prompts.
+  // Errors: a file that is there but wrong. Missing files are no error, and a chat template that
+  // cannot be parsed is one only for who asks for it: the model can still complete plain prompts.
   static Result<ModelText> load(const std::string& folder);
   // The tokenizer alone. kNotFound when the folder has none.
   static Result<Tokenizer> load_tokenizer(const std::string& folder);
@@ -47,14 +48,17 @@ class ModelText {
 
   // The template's text of a conversation.
   Result<Rendered> render_chat(const ChatRequest& request, const RenderLimits& limits = {}) const;
-  // Its ids: control tokens are those of the template, never those spelled in the request. Nothing is added to them.
-  Result<std::vector<int32_t>> encode_chat(const ChatRequest& request, const RenderLimits& limits = {}) const;
+  // Its ids: control tokens are those of the template, never those spelled in the request. Nothing
+  // is added to them.
+  Result<std::vector<int32_t>> encode_chat(const ChatRequest& request,
+                                           const RenderLimits& limits = {}) const;
 
   // As tokenizer_config.json spells them; empty when there is none.
   const std::string& bos_token() const;
   const std::string& eos_token() const;
   const std::string& pad_token() const;
-  // Ids that end a generation: generation_config.json's, else config.json's, else the tokenizer's eos token. Sorted.
+  // Ids that end a generation: generation_config.json's, else config.json's, else the tokenizer's
+  // eos token. Sorted.
   const std::vector<int32_t>& eos_ids() const;
 
  private:

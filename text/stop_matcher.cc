@@ -7,15 +7,15 @@ namespace trireme::text {
 Result<StopMatcher> StopMatcher::create(std::vector<std::string> stops, bool include_stop_str,
                                         const StopLimits& limits) {
   if (stops.size() > limits.max_strings) {
-    return invalid_argument(fmt::format("{} stop strings are more than the limit of {}", stops.size(),
-                                        limits.max_strings));
+    return invalid_argument(fmt::format("{} stop strings are more than the limit of {}",
+                                        stops.size(), limits.max_strings));
   }
   CHECK(limits.max_bytes_each <= UINT16_MAX);
   for (size_t i = 0; i < stops.size(); ++i) {
     if (stops[i].empty()) return invalid_argument(fmt::format("stop string {} is empty", i));
     if (stops[i].size() > limits.max_bytes_each) {
-      return invalid_argument(fmt::format("stop string {} has {} bytes, more than the limit of {}", i,
-                                          stops[i].size(), limits.max_bytes_each));
+      return invalid_argument(fmt::format("stop string {} has {} bytes, more than the limit of {}",
+                                          i, stops[i].size(), limits.max_bytes_each));
     }
   }
   StopMatcher matcher;
@@ -94,12 +94,14 @@ StopMatcher::Out StopMatcher::push(std::string_view text) {
     const size_t end = i + 1;
     out.stopped = stopped_ = true;
     out.which = stop;
-    out.emit = held_.substr(0, include_stop_str_ ? end : end - stops_[static_cast<size_t>(stop)].size());
+    out.emit =
+        held_.substr(0, include_stop_str_ ? end : end - stops_[static_cast<size_t>(stop)].size());
     held_.clear();
     return out;
   }
-  // The state's depth is the longest tail that may still become a stop string. A tail that begins inside a character
-  // cannot happen, as stop strings are whole characters; bytes before it are final.
+  // The state's depth is the longest tail that may still become a stop string. A tail that begins
+  // inside a character cannot happen, as stop strings are whole characters; bytes before it are
+  // final.
   const auto keep = static_cast<size_t>(nodes_[static_cast<size_t>(state_)].depth);
   out.emit = held_.substr(0, held_.size() - keep);
   held_.erase(0, held_.size() - keep);

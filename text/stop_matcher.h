@@ -1,8 +1,8 @@
 // Stop strings in a stream of text, found across piece boundaries.
 //
-// Text goes out as soon as it cannot be the beginning of a stop string; no more than the longest stop string less one
-// byte is ever held. The match that ends first wins; of those, the one that began first. Linear time (Aho-Corasick).
-// One object per stream, not thread-safe.
+// Text goes out as soon as it cannot be the beginning of a stop string; no more than the longest
+// stop string less one byte is ever held. The match that ends first wins; of those, the one that
+// began first. Linear time (Aho-Corasick). One object per stream, not thread-safe.
 //
 // Source: Aho and Corasick, CACM 18(6), 1975.
 #pragma once
@@ -29,7 +29,8 @@ class StopMatcher {
     int which = -1;        // its index among the stop strings
   };
 
-  // Without stop strings everything passes. An empty stop string, too many or too long ones are errors.
+  // Without stop strings everything passes. An empty stop string, too many or too long ones are
+  // errors.
   static Result<StopMatcher> create(std::vector<std::string> stops, bool include_stop_str = false,
                                     const StopLimits& limits = {});
 
@@ -39,7 +40,8 @@ class StopMatcher {
   size_t held_bytes() const { return held_.size(); }
 
  private:
-  // A trie as first child and next sibling: 20 bytes per byte of stop string, as the strings come from requests.
+  // A trie as first child and next sibling: 20 bytes per byte of stop string, as the strings come
+  // from requests.
   struct Node {
     int32_t child = -1;
     int32_t sibling = -1;

@@ -55,9 +55,9 @@ Result<Encoding> Tokenizer::encode_spans(std::string_view text,
     }
   }
   const auto is_content = [&](size_t byte) {
-    const auto after = std::upper_bound(
-        joined.begin(), joined.end(), byte,
-        [](size_t value, const ContentSpan& span) { return value < span.first; });
+    const auto after =
+        std::upper_bound(joined.begin(), joined.end(), byte,
+                         [](size_t value, const ContentSpan& span) { return value < span.first; });
     return after != joined.begin() && byte < std::prev(after)->second;
   };
   const bool parse_special = options.parse_special;

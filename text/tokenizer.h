@@ -1,12 +1,13 @@
 // A model's tokenizer: text to token ids and back, as the model's own files say.
 //
-// Reads tokenizer.json (BPE: byte-level as in GPT-2, Llama 3, Qwen, or SentencePiece style with byte fallback as in
-// Llama 2, Mistral, Gemma) or tokenizer.model (SentencePiece BPE). Ids, offsets and decoding equal those of the reference
-// libraries. It does not know chat templates (text/chat_template.h) or stop strings (text/stop_matcher.h).
+// Reads tokenizer.json (BPE: byte-level as in GPT-2, Llama 3, Qwen, or SentencePiece style with
+// byte fallback as in Llama 2, Mistral, Gemma) or tokenizer.model (SentencePiece BPE). Ids, offsets
+// and decoding equal those of the reference libraries. It does not know chat templates
+// (text/chat_template.h) or stop strings (text/stop_matcher.h).
 //
 // Immutable after load and thread-safe; a copy shares everything and costs a reference count.
-// Files are bounded and checked: a wrong one is an error that says what and where. Unigram and WordPiece models are
-// `unimplemented`.
+// Files are bounded and checked: a wrong one is an error that says what and where. Unigram and
+// WordPiece models are `unimplemented`.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +35,8 @@ struct EncodeOptions {
 
 struct Encoding {
   std::vector<int32_t> ids;
-  // [first, second) in code points of the input, one per id when asked for; tokens that were added have [0, 0).
+  // [first, second) in code points of the input, one per id when asked for; tokens that were added
+  // have [0, 0).
   std::vector<std::pair<uint32_t, uint32_t>> offsets;
 };
 
@@ -57,12 +59,15 @@ class Tokenizer {
   static Result<Tokenizer> from_sentencepiece(std::string_view bytes,
                                               const SentencePieceOptions& options = {});
 
-  // Errors: text that is too long or not UTF-8 (invalid_argument), a pattern at its limit (resource_exhausted).
+  // Errors: text that is too long or not UTF-8 (invalid_argument), a pattern at its limit
+  // (resource_exhausted).
   Result<Encoding> encode(std::string_view text, const EncodeOptions& options = {}) const;
 
-  // Encodes a rendered chat: control tokens are recognised in the template's text only. A special token, or one named
-  // like one (<|...|>), that begins or ends inside a content span stays plain text. Nothing is added.
-  Result<Encoding> encode_spans(std::string_view text, const std::vector<ContentSpan>& content_spans,
+  // Encodes a rendered chat: control tokens are recognised in the template's text only. A special
+  // token, or one named like one (<|...|>), that begins or ends inside a content span stays plain
+  // text. Nothing is added.
+  Result<Encoding> encode_spans(std::string_view text,
+                                const std::vector<ContentSpan>& content_spans,
                                 const EncodeOptions& options = {.add_special_tokens = false}) const;
 
   // Ids that the vocabulary does not have contribute nothing.

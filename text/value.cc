@@ -224,7 +224,8 @@ bool equal(const Value& a, const Value& b) {
       return a.str() == b.str();
     case Kind::kList:
     case Kind::kTuple:
-      return std::equal(a.items().begin(), a.items().end(), b.items().begin(), b.items().end(), equal);
+      return std::equal(a.items().begin(), a.items().end(), b.items().begin(), b.items().end(),
+                        equal);
     case Kind::kDict: {
       const Dict& x = a.as_dict();
       const Dict& y = b.as_dict();
@@ -243,17 +244,27 @@ bool equal(const Value& a, const Value& b) {
 
 std::string type_name(const Value& value) {
   switch (value.kind()) {
-    case Kind::kUndefined: return "Undefined";
-    case Kind::kNone: return "NoneType";
-    case Kind::kBool: return "bool";
+    case Kind::kUndefined:
+      return "Undefined";
+    case Kind::kNone:
+      return "NoneType";
+    case Kind::kBool:
+      return "bool";
     case Kind::kInt:
-    case Kind::kBigInt: return "int";
-    case Kind::kFloat: return "float";
-    case Kind::kString: return "str";
-    case Kind::kList: return "list";
-    case Kind::kTuple: return "tuple";
-    case Kind::kDict: return "dict";
-    case Kind::kObject: return value.as_object()->type_name();
+    case Kind::kBigInt:
+      return "int";
+    case Kind::kFloat:
+      return "float";
+    case Kind::kString:
+      return "str";
+    case Kind::kList:
+      return "list";
+    case Kind::kTuple:
+      return "tuple";
+    case Kind::kDict:
+      return "dict";
+    case Kind::kObject:
+      return value.as_object()->type_name();
   }
   return "object";
 }

@@ -1,8 +1,10 @@
-// The values that chat templates compute with: Python's None, bool, int, float, str, list, tuple, dict, and objects.
+// The values that chat templates compute with: Python's None, bool, int, float, str, list, tuple,
+// dict, and objects.
 //
-// A Value is immutable and cheap to copy (containers are shared). Strings know which of their bytes came from a request,
-// so that a rendered prompt can tell the template's own text from its content. Values of one template run belong to one
-// thread; values made by value_from_json may be shared between threads, as nothing ever changes them.
+// A Value is immutable and cheap to copy (containers are shared). Strings know which of their bytes
+// came from a request, so that a rendered prompt can tell the template's own text from its content.
+// Values of one template run belong to one thread; values made by value_from_json may be shared
+// between threads, as nothing ever changes them.
 #pragma once
 
 #include <cstdint>
@@ -108,7 +110,8 @@ struct Sequence {
   int depth = 1;
 };
 
-// A dict in the order of insertion. Keys are found by Python's equality: 1, 1.0 and True are one key.
+// A dict in the order of insertion. Keys are found by Python's equality: 1, 1.0 and True are one
+// key.
 struct Dict {
   const Value* find(const Value& key) const;
   const Value* find(std::string_view key) const;
@@ -157,8 +160,8 @@ struct JsonStyle {
 // Python's json.dumps. Errors: a value that JSON does not have.
 Result<Text> to_json(const Value& value, const JsonStyle& style = {});
 
-// Parses JSON, keeping the order of keys and integers of any size. Strings, keys included, count as request content
-// when `from_request`. Errors name the place.
+// Parses JSON, keeping the order of keys and integers of any size. Strings, keys included, count as
+// request content when `from_request`. Errors name the place.
 Result<Value> value_from_json(std::string_view json, bool from_request, int max_depth = 64);
 
 }  // namespace trireme::text

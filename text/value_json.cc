@@ -19,7 +19,8 @@ class Handler {
   bool boolean(bool value) { return put(Value::boolean(value)); }
   bool number_integer(Json::number_integer_t value) { return put(Value::integer(value)); }
   bool number_unsigned(Json::number_unsigned_t value) {
-    if (value > static_cast<uint64_t>(INT64_MAX)) return put(Value::big_integer(std::to_string(value)));
+    if (value > static_cast<uint64_t>(INT64_MAX))
+      return put(Value::big_integer(std::to_string(value)));
     return put(Value::integer(static_cast<int64_t>(value)));
   }
   bool number_float(Json::number_float_t value, const std::string& written) {
@@ -41,7 +42,8 @@ class Handler {
 
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& e) {
     std::string_view reason = e.what();
-    if (const size_t tag = reason.find("] "); tag != std::string_view::npos) reason.remove_prefix(tag + 2);
+    if (const size_t tag = reason.find("] "); tag != std::string_view::npos)
+      reason.remove_prefix(tag + 2);
     error_ = fmt::format("byte {}: {}", position, reason);
     return false;
   }
@@ -73,7 +75,8 @@ class Handler {
   bool close() {
     Open done = std::move(stack_.back());
     stack_.pop_back();
-    return put(done.is_object ? Value::dict(std::move(done.dict)) : Value::list(std::move(done.items)));
+    return put(done.is_object ? Value::dict(std::move(done.dict))
+                              : Value::list(std::move(done.items)));
   }
 
   bool put(Value value) {
@@ -99,7 +102,8 @@ class Handler {
 Result<Value> value_from_json(std::string_view json, bool from_request, int max_depth) {
   Handler handler(from_request, max_depth);
   try {
-    if (!Json::sax_parse(json, &handler)) return invalid_argument("not valid JSON: " + handler.error());
+    if (!Json::sax_parse(json, &handler))
+      return invalid_argument("not valid JSON: " + handler.error());
   } catch (const Json::exception& e) {
     return invalid_argument(std::string("not valid JSON: ") + e.what());
   }

@@ -16,7 +16,8 @@ std::string float_repr(double value) {
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
   char buffer[64];
   // The shortest digits that read back as the same number.
-  const auto end = std::to_chars(buffer, buffer + sizeof(buffer), value, std::chars_format::scientific);
+  const auto end =
+      std::to_chars(buffer, buffer + sizeof(buffer), value, std::chars_format::scientific);
   std::string_view digits(buffer, static_cast<size_t>(end.ptr - buffer));
   std::string out;
   if (digits.front() == '-') {
@@ -33,7 +34,8 @@ std::string float_repr(double value) {
     if (n > 1) out += "." + mantissa.substr(1);
     return out + fmt::format("e{}{:02}", exponent < 0 ? '-' : '+', std::abs(exponent));
   }
-  if (exponent < 0) return out + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + mantissa;
+  if (exponent < 0)
+    return out + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + mantissa;
   if (n <= exponent + 1) {
     return out + mantissa + std::string(static_cast<size_t>(exponent + 1 - n), '0') + ".0";
   }
@@ -43,12 +45,14 @@ std::string float_repr(double value) {
 
 namespace {
 
-// Characters that repr() shows as themselves: not separators (but the blank), controls, or unassigned.
+// Characters that repr() shows as themselves: not separators (but the blank), controls, or
+// unassigned.
 bool is_printable(char32_t c) {
   if (c < 0x7F) return c >= 0x20;
   const int cat = category(c);
-  static const int kHidden[] = {category_by_name("Cn"), category_by_name("Cc"), category_by_name("Cf"),
-                                category_by_name("Cs"), category_by_name("Co"), category_by_name("Zl"),
+  static const int kHidden[] = {category_by_name("Cn"), category_by_name("Cc"),
+                                category_by_name("Cf"), category_by_name("Cs"),
+                                category_by_name("Co"), category_by_name("Zl"),
                                 category_by_name("Zp"), category_by_name("Zs")};
   return std::find(std::begin(kHidden), std::end(kHidden), cat) == std::end(kHidden);
 }
@@ -136,15 +140,24 @@ std::string to_repr(const Value& value) { return to_repr_text(value).bytes; }
 
 Text to_text(const Value& value) {
   switch (value.kind()) {
-    case Kind::kUndefined: return {};
-    case Kind::kNone: return {.bytes = "None"};
-    case Kind::kBool: return {.bytes = value.as_bool() ? "True" : "False"};
-    case Kind::kInt: return {.bytes = std::to_string(value.as_int())};
-    case Kind::kBigInt: return {.bytes = value.digits()};
-    case Kind::kFloat: return {.bytes = float_repr(value.as_float())};
-    case Kind::kString: return value.as_text();
-    case Kind::kObject: return {.bytes = value.as_object()->print()};
-    default: return to_repr_text(value);
+    case Kind::kUndefined:
+      return {};
+    case Kind::kNone:
+      return {.bytes = "None"};
+    case Kind::kBool:
+      return {.bytes = value.as_bool() ? "True" : "False"};
+    case Kind::kInt:
+      return {.bytes = std::to_string(value.as_int())};
+    case Kind::kBigInt:
+      return {.bytes = value.digits()};
+    case Kind::kFloat:
+      return {.bytes = float_repr(value.as_float())};
+    case Kind::kString:
+      return value.as_text();
+    case Kind::kObject:
+      return {.bytes = value.as_object()->print()};
+    default:
+      return to_repr_text(value);
   }
 }
 
@@ -217,11 +230,13 @@ class JsonWriter {
     for (const auto& entry : dict.entries) entries.push_back(&entry);
     if (style_.sort_keys) {
       for (const auto* entry : entries) {
-        if (!entry->first.is_string()) return invalid_argument("keys that are not all strings cannot be sorted");
+        if (!entry->first.is_string())
+          return invalid_argument("keys that are not all strings cannot be sorted");
       }
       // UTF-8 sorts as its code points do.
-      std::stable_sort(entries.begin(), entries.end(),
-                       [](const auto* a, const auto* b) { return a->first.str() < b->first.str(); });
+      std::stable_sort(entries.begin(), entries.end(), [](const auto* a, const auto* b) {
+        return a->first.str() < b->first.str();
+      });
     }
     out_.bytes += '{';
     bool first = true;
@@ -240,14 +255,25 @@ class JsonWriter {
 
   Status key(const Value& key) {
     switch (key.kind()) {
-      case Kind::kString: string(key.as_text()); return {};
-      case Kind::kNone: out_.bytes += "\"null\""; return {};
-      case Kind::kBool: out_.bytes += key.as_bool() ? "\"true\"" : "\"false\""; return {};
+      case Kind::kString:
+        string(key.as_text());
+        return {};
+      case Kind::kNone:
+        out_.bytes += "\"null\"";
+        return {};
+      case Kind::kBool:
+        out_.bytes += key.as_bool() ? "\"true\"" : "\"false\"";
+        return {};
       case Kind::kInt:
-      case Kind::kBigInt: out_.bytes += "\"" + to_text(key).bytes + "\""; return {};
-      case Kind::kFloat: out_.bytes += "\"" + number(key.as_float()) + "\""; return {};
+      case Kind::kBigInt:
+        out_.bytes += "\"" + to_text(key).bytes + "\"";
+        return {};
+      case Kind::kFloat:
+        out_.bytes += "\"" + number(key.as_float()) + "\"";
+        return {};
       default:
-        return invalid_argument("keys must be str, int, float, bool or None, not " + type_name(key));
+        return invalid_argument("keys must be str, int, float, bool or None, not " +
+                                type_name(key));
     }
   }
 
@@ -271,14 +297,22 @@ class JsonWriter {
 
   std::string escape(char32_t c) const {
     switch (c) {
-      case '"': return "\\\"";
-      case '\\': return "\\\\";
-      case '\n': return "\\n";
-      case '\r': return "\\r";
-      case '\t': return "\\t";
-      case '\f': return "\\f";
-      case '\b': return "\\b";
-      default: break;
+      case '"':
+        return "\\\"";
+      case '\\':
+        return "\\\\";
+      case '\n':
+        return "\\n";
+      case '\r':
+        return "\\r";
+      case '\t':
+        return "\\t";
+      case '\f':
+        return "\\f";
+      case '\b':
+        return "\\b";
+      default:
+        break;
     }
     const auto code = static_cast<uint32_t>(c);
     if (code < 0x20) return fmt::format("\\u{:04x}", code);

@@ -16,7 +16,8 @@ constexpr int64_t kMaxRows = 256;
 // Rows start a little apart from a power of two, so that those of a tile do not compete for one
 // cache set.
 constexpr int64_t kRowPaddingBytes = 64;
-// Products of units from which on a second thread pays for being woken: a row times 1 MB of weights.
+// Products of units from which on a second thread pays for being woken: a row times 1 MB of
+// weights.
 constexpr int64_t kUnitsWorthThreads = 262144;
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -85,27 +86,28 @@ void Linear::run_rows(const LinearArgs& args, int64_t first_row, int64_t n_rows)
   const float* bias = args.bias.defined() ? args.bias.as<float>() : nullptr;
   const auto out_size = static_cast<int64_t>(size_of(args.out.dtype));
   const int64_t work = n_rows * weight.n_units() * weight.n_panels() * kPanelWidth;
-  pool_->split(weight.n_panels(), work > kUnitsWorthThreads, [&](int64_t begin, int64_t end, int thread) {
-    float* sums = per_thread_[static_cast<size_t>(thread)].get<float>(n_rows * kPanelWidth);
-    for (int64_t panel = begin; panel < end; ++panel) {
-      gemm({.x = inputs.data,
-            .x_stride = inputs.row_bytes / 4,
-            .n_rows = n_rows,
-            .panel = weight.panel(panel),
-            .n_units = weight.n_units(),
-            .sums = sums,
-            .sums_stride = kPanelWidth,
-            .accumulate = false});
-      const int64_t first = panel * kPanelWidth;
-      const int64_t n = std::min<int64_t>(kPanelWidth, weight.out_features() - first);
-      for (int64_t i = 0; i < n_rows; ++i) {
-        char* out = static_cast<char*>(args.out.data) +
-                    ((first_row + i) * args.out.row_stride + first) * out_size;
-        isa_.add_bias(sums + i * kPanelWidth, bias == nullptr ? nullptr : bias + first, n,
-                      args.out.dtype, out);
-      }
-    }
-  });
+  pool_->split(
+      weight.n_panels(), work > kUnitsWorthThreads, [&](int64_t begin, int64_t end, int thread) {
+        float* sums = per_thread_[static_cast<size_t>(thread)].get<float>(n_rows * kPanelWidth);
+        for (int64_t panel = begin; panel < end; ++panel) {
+          gemm({.x = inputs.data,
+                .x_stride = inputs.row_bytes / 4,
+                .n_rows = n_rows,
+                .panel = weight.panel(panel),
+                .n_units = weight.n_units(),
+                .sums = sums,
+                .sums_stride = kPanelWidth,
+                .accumulate = false});
+          const int64_t first = panel * kPanelWidth;
+          const int64_t n = std::min<int64_t>(kPanelWidth, weight.out_features() - first);
+          for (int64_t i = 0; i < n_rows; ++i) {
+            char* out = static_cast<char*>(args.out.data) +
+                        ((first_row + i) * args.out.row_stride + first) * out_size;
+            isa_.add_bias(sums + i * kPanelWidth, bias == nullptr ? nullptr : bias + first, n,
+                          args.out.dtype, out);
+          }
+        }
+      });
 }
 
 void Linear::run(const LinearArgs& args) {

@@ -73,12 +73,14 @@ Status ZmqRankLink::open(const StepLinkAddress& address, int worker_rank,
 }
 
 void ZmqRankLink::lost(const Error& error) {
+  // The callback comes first: it says why before the main thread, woken below, can end the process
+  // without a word.
+  if (on_lost_) on_lost_(error);
   {
     const std::lock_guard lock(mutex_);
     lost_error_ = error;
   }
   wake_.signal();
-  if (on_lost_) on_lost_(error);
 }
 
 Result<step::RankCommand> ZmqRankLink::receive() {

@@ -65,7 +65,8 @@ struct RankLinkOptions {
   int64_t heartbeat_ns = 500 * kMillisecondNs;
   int64_t dead_ns = 5 * kSecondNs;
   int64_t connect_timeout_ns = 30 * kSecondNs;
-  // Called once, on the heartbeat thread, with why. It must not destroy the link.
+  // Called once, on the heartbeat thread, with why, before receive() returns. It ends the process
+  // or returns soon, and does not destroy the link.
   std::function<void(const Error&)> on_lost;
 };
 

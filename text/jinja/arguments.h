@@ -31,7 +31,9 @@ class ArgumentReader {
     const Value* found = find(place, name);
     return found != nullptr ? *found : std::move(otherwise);
   }
-  std::string string(size_t place, std::string_view name) const { return as_string(value(place, name), name); }
+  std::string string(size_t place, std::string_view name) const {
+    return as_string(value(place, name), name);
+  }
   std::string string(size_t place, std::string_view name, std::string otherwise) const {
     const Value* found = find(place, name);
     return found != nullptr ? as_string(*found, name) : std::move(otherwise);
@@ -40,7 +42,9 @@ class ArgumentReader {
     const Value* found = find(place, name);
     return found != nullptr ? truthy(*found) : otherwise;
   }
-  int64_t integer(size_t place, std::string_view name) const { return as_integer(value(place, name), name); }
+  int64_t integer(size_t place, std::string_view name) const {
+    return as_integer(value(place, name), name);
+  }
   int64_t integer(size_t place, std::string_view name, int64_t otherwise) const {
     const Value* found = find(place, name);
     return found != nullptr ? as_integer(*found, name) : otherwise;
@@ -50,7 +54,8 @@ class ArgumentReader {
  private:
   static std::string as_string(const Value& value, std::string_view name) {
     if (value.is_undefined()) fail(value.reason());
-    if (!value.is_string()) fail(fmt::format("argument '{}' must be str, not {}", name, type_name(value)));
+    if (!value.is_string())
+      fail(fmt::format("argument '{}' must be str, not {}", name, type_name(value)));
     return value.str();
   }
   static int64_t as_integer(const Value& value, std::string_view name) {

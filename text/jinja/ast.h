@@ -1,4 +1,5 @@
-// The tree of a parsed template. Immutable after parsing; shared by renders on any number of threads.
+// The tree of a parsed template. Immutable after parsing; shared by renders on any number of
+// threads.
 #pragma once
 
 #include <cstdint>
@@ -18,26 +19,26 @@ using StmtPtr = std::unique_ptr<Stmt>;
 using Body = std::vector<StmtPtr>;
 
 enum class ExprKind : uint8_t {
-  kLiteral,   // literal
-  kName,      // name
-  kList,      // args
-  kTuple,     // args
-  kDict,      // args: key, value, key, value ...
-  kAttr,      // args[0].name
-  kItem,      // args[0][args[1]]
-  kSlice,     // args[0][args[1]:args[2]:args[3]], each bound may be null
-  kCall,      // args[0](args[1..], kwargs, *star, **star_star)
-  kFilter,    // args[0] | name(args[1..], kwargs); args[0] is null in a filter block
-  kTest,      // args[0] is name(args[1..], kwargs)
+  kLiteral,  // literal
+  kName,     // name
+  kList,     // args
+  kTuple,    // args
+  kDict,     // args: key, value, key, value ...
+  kAttr,     // args[0].name
+  kItem,     // args[0][args[1]]
+  kSlice,    // args[0][args[1]:args[2]:args[3]], each bound may be null
+  kCall,     // args[0](args[1..], kwargs, *star, **star_star)
+  kFilter,   // args[0] | name(args[1..], kwargs); args[0] is null in a filter block
+  kTest,     // args[0] is name(args[1..], kwargs)
   kNot,
   kNegative,
   kPositive,
   kAnd,
   kOr,
-  kCompare,   // args[0] ops[0] args[1] ops[1] args[2] ...
-  kBinary,    // args[0] name args[1], name one of + - * / // % **
-  kConcat,    // args[0] ~ args[1] ~ ...
-  kCondition, // args[0] if args[1] else args[2], the last may be null
+  kCompare,    // args[0] ops[0] args[1] ops[1] args[2] ...
+  kBinary,     // args[0] name args[1], name one of + - * / // % **
+  kConcat,     // args[0] ~ args[1] ~ ...
+  kCondition,  // args[0] if args[1] else args[2], the last may be null
 };
 
 struct Expr {

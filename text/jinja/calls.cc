@@ -33,7 +33,8 @@ Value make_range(const Arguments& args) {
   if (range->step == 0) fail("range() arg 3 must not be zero");
   const auto distance = static_cast<__int128>(range->stop) - range->start;
   const auto count = (distance + range->step + (range->step > 0 ? -1 : 1)) / range->step;
-  if (count > kMaxRange) fail(fmt::format("Range too big. The sandbox blocks ranges larger than {}.", kMaxRange));
+  if (count > kMaxRange)
+    fail(fmt::format("Range too big. The sandbox blocks ranges larger than {}.", kMaxRange));
   range->count = count > 0 && (distance > 0) == (range->step > 0) ? static_cast<size_t>(count) : 0;
   return Value::object(std::move(range));
 }
@@ -41,7 +42,8 @@ Value make_range(const Arguments& args) {
 Value make_namespace(Interpreter& in, const Arguments& args) {
   auto ns = std::make_shared<NamespaceObject>();
   const auto set = [&](const std::string& name, const Value& value) {
-    if (name.starts_with('_')) fail(fmt::format("a namespace cannot have the attribute '{}', which begins with _", name));
+    if (name.starts_with('_'))
+      fail(fmt::format("a namespace cannot have the attribute '{}', which begins with _", name));
     for (auto& [known, slot] : ns->attributes) {
       if (known == name) {
         slot = value;
@@ -100,14 +102,14 @@ Value loop_attribute(const LoopObject& loop, const std::string& name) {
   return Value::undefined("'loop' has no attribute '" + name + "'");
 }
 
-Value call_loop_method(Interpreter& in, LoopObject* loop, const std::string& name, const Arguments& args) {
+Value call_loop_method(Interpreter& in, LoopObject* loop, const std::string& name,
+                       const Arguments& args) {
   if (name == "cycle") {
     if (args.positional.empty()) fail("no items for cycling given");
     return args.positional[loop->index % args.positional.size()];
   }
   const Value now = in.make_tuple(args.positional);  // changed
-  const bool same = loop->has_changed &&
-                    equal(now, Value::tuple(loop->last_changed));
+  const bool same = loop->has_changed && equal(now, Value::tuple(loop->last_changed));
   loop->last_changed = args.positional;
   loop->has_changed = true;
   return Value::boolean(!same);
@@ -140,7 +142,8 @@ Value call_cycler(CyclerObject* cycler, const std::string& name) {
 
 std::string NamespaceObject::print() const {
   Dict dict;
-  for (const auto& [name, value] : attributes) dict.set(Value::string(name), value.is(Kind::kObject) ? Value::none() : value);
+  for (const auto& [name, value] : attributes)
+    dict.set(Value::string(name), value.is(Kind::kObject) ? Value::none() : value);
   return "<Namespace " + to_repr(Value::dict(std::move(dict))) + ">";
 }
 
@@ -149,7 +152,8 @@ std::string LoopObject::print() const {
 }
 
 std::string RangeObject::print() const {
-  return step == 1 ? fmt::format("range({}, {})", start, stop) : fmt::format("range({}, {}, {})", start, stop, step);
+  return step == 1 ? fmt::format("range({}, {})", start, stop)
+                   : fmt::format("range({}, {}, {})", start, stop, step);
 }
 
 Value Interpreter::object_attribute(const Value& value, const std::string& name) {
@@ -160,8 +164,9 @@ Value Interpreter::object_attribute(const Value& value, const std::string& name)
     return Value::undefined("'namespace' has no attribute '" + name + "'");
   }
   const auto* loop = object_as<LoopObject>(value);
-  const bool method = (loop != nullptr && (name == "cycle" || name == "changed")) ||
-                      (object_as<CyclerObject>(value) != nullptr && (name == "next" || name == "reset"));
+  const bool method =
+      (loop != nullptr && (name == "cycle" || name == "changed")) ||
+      (object_as<CyclerObject>(value) != nullptr && (name == "next" || name == "reset"));
   if (method) {
     auto bound = std::make_shared<MethodObject>();
     bound->self = value;
@@ -169,7 +174,8 @@ Value Interpreter::object_attribute(const Value& value, const std::string& name)
     return Value::object(std::move(bound));
   }
   if (loop != nullptr) return loop_attribute(*loop, name);
-  if (const auto* macro = object_as<MacroObject>(value)) return macro_attribute(*this, *macro, name);
+  if (const auto* macro = object_as<MacroObject>(value))
+    return macro_attribute(*this, *macro, name);
   if (auto* cycler = object_as<CyclerObject>(value); cycler != nullptr && name == "current") {
     return cycler->items[cycler->at];
   }
@@ -182,7 +188,8 @@ Value Interpreter::call(const Value& callee, Arguments arguments) {
     const FramePtr closure = macro->closure;
     return call_macro(*macro->macro, closure, std::move(arguments));
   }
-  if (const auto* function = object_as<FunctionObject>(callee)) return call_builtin(function->name, arguments);
+  if (const auto* function = object_as<FunctionObject>(callee))
+    return call_builtin(function->name, arguments);
   if (const auto* loop = object_as<LoopObject>(callee)) {
     if (arguments.positional.size() != 1) fail("loop() takes one argument");
     const FramePtr scope = loop->scope;
@@ -196,7 +203,8 @@ Value Interpreter::call(const Value& callee, Arguments arguments) {
   if (const auto* method = object_as<MethodObject>(callee)) {
     const Value self = method->self;
     const std::string name = method->name;
-    if (auto* of_loop = object_as<LoopObject>(self)) return call_loop_method(*this, of_loop, name, arguments);
+    if (auto* of_loop = object_as<LoopObject>(self))
+      return call_loop_method(*this, of_loop, name, arguments);
     if (auto* of_cycler = object_as<CyclerObject>(self)) return call_cycler(of_cycler, name);
     return call_method(*this, self, name, arguments);
   }
@@ -222,7 +230,8 @@ Value Interpreter::call_builtin(const std::string& name, const Arguments& argume
   if (name == "strftime_now") {
     return make(format_time(args.string(0, "format"), now_seconds_));
   }
-  throw TemplateFailure{.message = to_text(args.value(0, "message")).bytes, .raised = true};  // raise_exception
+  throw TemplateFailure{.message = to_text(args.value(0, "message")).bytes,
+                        .raised = true};  // raise_exception
 }
 
 }  // namespace trireme::text::jinja

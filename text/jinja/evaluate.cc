@@ -43,8 +43,9 @@ Value Interpreter::eval_inner(const Expr& expr) {
       const Value value = eval(*expr.args[0]);
       if (!value.is_number() || value.is(Kind::kBigInt)) {
         if (value.is_undefined()) fail(value.reason());
-        fail("bad operand type for unary " + std::string(expr.kind == ExprKind::kNegative ? "-" : "+") +
-             ": '" + type_name(value) + "'");
+        fail("bad operand type for unary " +
+             std::string(expr.kind == ExprKind::kNegative ? "-" : "+") + ": '" + type_name(value) +
+             "'");
       }
       if (expr.kind == ExprKind::kPositive) return value;
       if (value.is(Kind::kFloat)) return Value::floating(-value.as_float());
@@ -72,14 +73,16 @@ Value Interpreter::eval_inner(const Expr& expr) {
 Value Interpreter::eval_condition(const Expr& expr) {
   if (truthy(eval(*expr.args[1]))) return eval(*expr.args[0]);
   if (expr.args[2]) return eval(*expr.args[2]);
-  return Value::undefined("the inline if-expression evaluated to false and no else section was defined.");
+  return Value::undefined(
+      "the inline if-expression evaluated to false and no else section was defined.");
 }
 
 Value Interpreter::eval_name(const Expr& expr) {
   for (const Frame* frame = frame_.get(); frame != nullptr; frame = frame->parent.get()) {
     if (const Value* value = frame->find(expr.name)) return *value;
   }
-  for (const char* name : {"range", "dict", "namespace", "raise_exception", "strftime_now", "cycler", "joiner"}) {
+  for (const char* name :
+       {"range", "dict", "namespace", "raise_exception", "strftime_now", "cycler", "joiner"}) {
     if (expr.name != name) continue;
     auto function = std::make_shared<FunctionObject>();
     function->name = name;
@@ -93,7 +96,8 @@ Value Interpreter::eval_containers(const Expr& expr) {
     std::vector<Value> items;
     items.reserve(expr.args.size());
     for (const ExprPtr& arg : expr.args) items.push_back(eval(*arg));
-    return expr.kind == ExprKind::kList ? make_list(std::move(items)) : make_tuple(std::move(items));
+    return expr.kind == ExprKind::kList ? make_list(std::move(items))
+                                        : make_tuple(std::move(items));
   }
   Dict dict;
   for (size_t i = 0; i + 1 < expr.args.size(); i += 2) {
@@ -107,39 +111,48 @@ Value Interpreter::eval_containers(const Expr& expr) {
 Value Interpreter::eval_slice(const Expr& expr) {
   const Value value = eval(*expr.args[0]);
   Value bounds[3];
-  for (size_t i = 0; i < 3; ++i) bounds[i] = expr.args[i + 1] ? eval(*expr.args[i + 1]) : Value::none();
+  for (size_t i = 0; i < 3; ++i)
+    bounds[i] = expr.args[i + 1] ? eval(*expr.args[i + 1]) : Value::none();
   return slice(value, bounds[0], bounds[1], bounds[2]);
 }
 
 namespace {
 
-int64_t slice_bound(const Value& value, int64_t otherwise, int64_t size, int64_t low, int64_t high) {
+int64_t slice_bound(const Value& value, int64_t otherwise, int64_t size, int64_t low,
+                    int64_t high) {
   if (value.is_none()) return otherwise;
   if (!value.is(Kind::kInt) && !value.is(Kind::kBool)) {
     fail(value.is_undefined() ? value.reason() : "slice indices must be integers or None");
   }
-  const int64_t at = value.as_int() < 0 ? std::max<int64_t>(value.as_int(), -size - 1) + size : value.as_int();
+  const int64_t at =
+      value.as_int() < 0 ? std::max<int64_t>(value.as_int(), -size - 1) + size : value.as_int();
   return std::clamp(at, low, high);
 }
 
 }  // namespace
 
-Value Interpreter::slice(const Value& value, const Value& start, const Value& stop, const Value& step_value) {
+Value Interpreter::slice(const Value& value, const Value& start, const Value& stop,
+                         const Value& step_value) {
   if (value.is_undefined()) fail(value.reason());
   const auto* range = object_as<RangeObject>(value);
   if (!value.is_string() && !value.is_sequence() && range == nullptr) {
     return Value::undefined("'" + type_name(value) + " object' cannot be sliced");
   }
-  const std::vector<size_t> starts = value.is_string() ? char_starts(value.str()) : std::vector<size_t>();
+  const std::vector<size_t> starts =
+      value.is_string() ? char_starts(value.str()) : std::vector<size_t>();
   const auto n = static_cast<int64_t>(value.is_string()     ? starts.size() - 1
                                       : value.is_sequence() ? value.items().size()
                                                             : range->count);
   if (step_value.is_undefined()) fail(step_value.reason());
-  if (!step_value.is_none() && !step_value.is(Kind::kInt)) fail("slice indices must be integers or None");
-  const int64_t step = step_value.is_none() ? 1 : std::clamp<int64_t>(step_value.as_int(), -INT32_MAX, INT32_MAX);
+  if (!step_value.is_none() && !step_value.is(Kind::kInt))
+    fail("slice indices must be integers or None");
+  const int64_t step =
+      step_value.is_none() ? 1 : std::clamp<int64_t>(step_value.as_int(), -INT32_MAX, INT32_MAX);
   if (step == 0) fail("slice step cannot be zero");
-  const int64_t first = step > 0 ? slice_bound(start, 0, n, 0, n) : slice_bound(start, n - 1, n, -1, n - 1);
-  const int64_t end = step > 0 ? slice_bound(stop, n, n, 0, n) : slice_bound(stop, -1, n, -1, n - 1);
+  const int64_t first =
+      step > 0 ? slice_bound(start, 0, n, 0, n) : slice_bound(start, n - 1, n, -1, n - 1);
+  const int64_t end =
+      step > 0 ? slice_bound(stop, n, n, 0, n) : slice_bound(stop, -1, n, -1, n - 1);
   if (value.is_string()) {
     Text out;
     for (int64_t i = first; step > 0 ? i < end : i > end; i += step) {
@@ -150,7 +163,8 @@ Value Interpreter::slice(const Value& value, const Value& start, const Value& st
   }
   std::vector<Value> out;
   for (int64_t i = first; step > 0 ? i < end : i > end; i += step) {
-    out.push_back(range != nullptr ? range->at(static_cast<size_t>(i)) : value.items()[static_cast<size_t>(i)]);
+    out.push_back(range != nullptr ? range->at(static_cast<size_t>(i))
+                                   : value.items()[static_cast<size_t>(i)]);
   }
   return value.is(Kind::kTuple) ? make_tuple(std::move(out)) : make_list(std::move(out));
 }
@@ -254,9 +268,11 @@ std::string missing(const Value& value, std::string_view name) {
 
 // Methods that would change a value: the sandbox has them but refuses them.
 bool changes_value(const Value& value, std::string_view name) {
-  static constexpr std::string_view kList[] = {"append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"};
+  static constexpr std::string_view kList[] = {"append", "clear", "pop",    "reverse",
+                                               "insert", "sort",  "extend", "remove"};
   static constexpr std::string_view kDict[] = {"clear", "pop", "popitem", "setdefault", "update"};
-  if (value.is(Kind::kList)) return std::find(std::begin(kList), std::end(kList), name) != std::end(kList);
+  if (value.is(Kind::kList))
+    return std::find(std::begin(kList), std::end(kList), name) != std::end(kList);
   return value.is_dict() && std::find(std::begin(kDict), std::end(kDict), name) != std::end(kDict);
 }
 
@@ -321,7 +337,8 @@ Value Interpreter::attribute_path(const Value& value, const Value& path) {
   for (size_t begin = 0; begin <= names.size();) {
     const size_t dot = std::min(names.find('.', begin), names.size());
     const std::string part = names.substr(begin, dot - begin);
-    const bool number = !part.empty() && part.size() < 10 && std::all_of(part.begin(), part.end(), ::isdigit);
+    const bool number =
+        !part.empty() && part.size() < 10 && std::all_of(part.begin(), part.end(), ::isdigit);
     // An item first, as the reference does for map(attribute=..).
     current = item(current, number ? Value::integer(std::stoll(part)) : Value::string(part));
     begin = dot + 1;

@@ -42,11 +42,21 @@ void ExpressionParser::unexpected(std::string_view wanted) const {
   const Token& token = peek();
   std::string found;
   switch (token.type) {
-    case Tok::kEnd: found = "the end of the template"; break;
-    case Tok::kBlockEnd: found = "'%}'"; break;
-    case Tok::kVariableEnd: found = "'}}'"; break;
-    case Tok::kString: found = "a string"; break;
-    default: found = "'" + token.text.substr(0, 40) + "'"; break;
+    case Tok::kEnd:
+      found = "the end of the template";
+      break;
+    case Tok::kBlockEnd:
+      found = "'%}'";
+      break;
+    case Tok::kVariableEnd:
+      found = "'}}'";
+      break;
+    case Tok::kString:
+      found = "a string";
+      break;
+    default:
+      found = "'" + token.text.substr(0, 40) + "'";
+      break;
   }
   fail(fmt::format("expected {}, found {}", wanted, found), token.line);
 }
@@ -67,7 +77,8 @@ ExprPtr ExpressionParser::finish(ExprPtr expr) {
   count(expr->star);
   count(expr->star_star);
   if (expr->depth > kMaxTreeHeight) {
-    throw TemplateFailure{.message = "an expression is too long a chain", .line = expr->line, .limit = true};
+    throw TemplateFailure{
+        .message = "an expression is too long a chain", .line = expr->line, .limit = true};
   }
   return expr;
 }
@@ -274,8 +285,8 @@ ExprPtr ExpressionParser::parse_dict() {
 }
 
 bool ExpressionParser::ends_tuple(std::string_view end_name) const {
-  return peek().type == Tok::kVariableEnd || peek().type == Tok::kBlockEnd || is_op(")") || is_op("=") ||
-         (!end_name.empty() && is_name(end_name)) || is_name("in");
+  return peek().type == Tok::kVariableEnd || peek().type == Tok::kBlockEnd || is_op(")") ||
+         is_op("=") || (!end_name.empty() && is_name(end_name)) || is_name("in");
 }
 
 ExprPtr ExpressionParser::parse_tuple(bool with_condition, std::string_view end_name) {
@@ -410,11 +421,12 @@ ExprPtr ExpressionParser::parse_test(ExprPtr value) {
   while (skip_op(".")) test->name += "." + expect_name();
   test->args.push_back(std::move(value));
   const Token& token = peek();
-  const bool starts_value = token.type == Tok::kString || token.type == Tok::kInteger ||
-                            token.type == Tok::kFloat || is_op("[") || is_op("{") ||
-                            (token.type == Tok::kName && token.text != "else" && token.text != "or" &&
-                             token.text != "and" && token.text != "is" && token.text != "if" &&
-                             token.text != "not" && token.text != "in" && token.text != "recursive");
+  const bool starts_value =
+      token.type == Tok::kString || token.type == Tok::kInteger || token.type == Tok::kFloat ||
+      is_op("[") || is_op("{") ||
+      (token.type == Tok::kName && token.text != "else" && token.text != "or" &&
+       token.text != "and" && token.text != "is" && token.text != "if" && token.text != "not" &&
+       token.text != "in" && token.text != "recursive");
   if (is_op("(")) {
     parse_arguments(test.get());
   } else if (starts_value) {

@@ -12,7 +12,8 @@ namespace trireme::text::jinja {
 
 namespace {
 
-// The part of an item that a filter looks at: an attribute of it, in lower case unless case matters.
+// The part of an item that a filter looks at: an attribute of it, in lower case unless case
+// matters.
 class KeyOf {
  public:
   KeyOf(Interpreter& in, Value attribute, bool case_sensitive)
@@ -40,7 +41,8 @@ class KeyOf {
   bool case_sensitive_;
 };
 
-// Sorts stably by key. Comparisons may fail, so that the sort must not depend on the comparator's good behaviour.
+// Sorts stably by key. Comparisons may fail, so that the sort must not depend on the comparator's
+// good behaviour.
 void sort_by_key(Interpreter& in, std::vector<Value>* items, const KeyOf& key, bool reverse) {
   std::vector<std::pair<Value, Value>> keyed;
   for (Value& item : *items) keyed.emplace_back(key(item), std::move(item));
@@ -54,26 +56,31 @@ void sort_by_key(Interpreter& in, std::vector<Value>* items, const KeyOf& key, b
 Value f_sort(Interpreter& in, const Value& v, const Arguments& a) {
   const ArgumentReader args(a);
   std::vector<Value> items = in.iterate(v);
-  const KeyOf key(in, args.value(2, "attribute", Value::none()), args.boolean(1, "case_sensitive", false));
+  const KeyOf key(in, args.value(2, "attribute", Value::none()),
+                  args.boolean(1, "case_sensitive", false));
   sort_by_key(in, &items, key, args.boolean(0, "reverse", false));
   return in.make_list(std::move(items));
 }
 
 Value f_dictsort(Interpreter& in, const Value& v, const Arguments& a) {
   const ArgumentReader args(a);
-  if (!v.is_dict()) fail(v.is_undefined() ? v.reason() : "dictsort needs a mapping, not " + type_name(v));
+  if (!v.is_dict())
+    fail(v.is_undefined() ? v.reason() : "dictsort needs a mapping, not " + type_name(v));
   const std::string by = args.string(1, "by", "key");
   if (by != "key" && by != "value") fail("You can only sort by either \"key\" or \"value\"");
   std::vector<Value> items;
-  for (const auto& [name, value] : v.as_dict().entries) items.push_back(Value::tuple({name, value}));
-  const KeyOf key(in, Value::integer(by == "key" ? 0 : 1), args.boolean(0, "case_sensitive", false));
+  for (const auto& [name, value] : v.as_dict().entries)
+    items.push_back(Value::tuple({name, value}));
+  const KeyOf key(in, Value::integer(by == "key" ? 0 : 1),
+                  args.boolean(0, "case_sensitive", false));
   sort_by_key(in, &items, key, args.boolean(2, "reverse", false));
   return in.make_list(std::move(items));
 }
 
 Value f_unique(Interpreter& in, const Value& v, const Arguments& a) {
   const ArgumentReader args(a);
-  const KeyOf key(in, args.value(1, "attribute", Value::none()), args.boolean(0, "case_sensitive", false));
+  const KeyOf key(in, args.value(1, "attribute", Value::none()),
+                  args.boolean(0, "case_sensitive", false));
   Dict seen;
   std::vector<Value> out;
   for (const Value& item : in.iterate(v)) {
@@ -88,7 +95,8 @@ Value f_unique(Interpreter& in, const Value& v, const Arguments& a) {
 
 Value extreme(Interpreter& in, const Value& v, const Arguments& a, bool want_less) {
   const ArgumentReader args(a);
-  const KeyOf key(in, args.value(1, "attribute", Value::none()), args.boolean(0, "case_sensitive", false));
+  const KeyOf key(in, args.value(1, "attribute", Value::none()),
+                  args.boolean(0, "case_sensitive", false));
   const std::vector<Value> items = in.iterate(v);
   if (items.empty()) return Value::undefined("No aggregated item, sequence was empty.");
   size_t best = 0;
@@ -104,7 +112,9 @@ Value extreme(Interpreter& in, const Value& v, const Arguments& a, bool want_les
 }
 
 Value f_min(Interpreter& in, const Value& v, const Arguments& a) { return extreme(in, v, a, true); }
-Value f_max(Interpreter& in, const Value& v, const Arguments& a) { return extreme(in, v, a, false); }
+Value f_max(Interpreter& in, const Value& v, const Arguments& a) {
+  return extreme(in, v, a, false);
+}
 
 Value f_sum(Interpreter& in, const Value& v, const Arguments& a) {
   const ArgumentReader args(a);
@@ -130,7 +140,9 @@ Value f_length(Interpreter& in, const Value& v, const Arguments&) {
   return Value::integer(static_cast<int64_t>(in.length(v)));
 }
 
-Value f_list(Interpreter& in, const Value& v, const Arguments&) { return in.make_list(in.iterate(v)); }
+Value f_list(Interpreter& in, const Value& v, const Arguments&) {
+  return in.make_list(in.iterate(v));
+}
 
 Value f_reverse(Interpreter& in, const Value& v, const Arguments&) {
   std::vector<Value> items = in.iterate(v);
@@ -179,7 +191,8 @@ Value f_batch(Interpreter& in, const Value& v, const Arguments& a) {
   std::vector<Value> out;
   std::vector<Value> row;
   for (const Value& item : in.iterate(v)) {
-    if (static_cast<int64_t>(row.size()) == size) out.push_back(in.make_list(std::exchange(row, {})));
+    if (static_cast<int64_t>(row.size()) == size)
+      out.push_back(in.make_list(std::exchange(row, {})));
     row.push_back(item);
   }
   if (!row.empty()) {
@@ -203,7 +216,8 @@ Value f_slice(Interpreter& in, const Value& v, const Arguments& a) {
   size_t at = 0;
   for (size_t i = 0; i < parts; ++i) {
     const size_t count = each + (i < longer ? 1 : 0);
-    std::vector<Value> part(items.begin() + static_cast<ptrdiff_t>(at), items.begin() + static_cast<ptrdiff_t>(at + count));
+    std::vector<Value> part(items.begin() + static_cast<ptrdiff_t>(at),
+                            items.begin() + static_cast<ptrdiff_t>(at + count));
     at += count;
     if (!fill.is_none() && i >= longer) part.push_back(fill);
     out.push_back(in.make_list(std::move(part)));
@@ -229,7 +243,8 @@ Value f_groupby(Interpreter& in, const Value& v, const Arguments& a) {
     const Value key = key_of(keyed[begin]);
     std::vector<Value> group;
     size_t end = begin;
-    for (; end < keyed.size() && equal(key_of(keyed[end]), key); ++end) group.push_back(keyed[end].items()[1]);
+    for (; end < keyed.size() && equal(key_of(keyed[end]), key); ++end)
+      group.push_back(keyed[end].items()[1]);
     out.push_back(in.make_tuple({keyed[begin].items()[0], in.make_list(std::move(group))}));
     begin = end;
   }
@@ -277,18 +292,43 @@ Value choose(Interpreter& in, const Value& v, const Arguments& a, bool wanted, b
   return in.make_list(std::move(out));
 }
 
-Value f_select(Interpreter& in, const Value& v, const Arguments& a) { return choose(in, v, a, true, false); }
-Value f_reject(Interpreter& in, const Value& v, const Arguments& a) { return choose(in, v, a, false, false); }
-Value f_selectattr(Interpreter& in, const Value& v, const Arguments& a) { return choose(in, v, a, true, true); }
-Value f_rejectattr(Interpreter& in, const Value& v, const Arguments& a) { return choose(in, v, a, false, true); }
+Value f_select(Interpreter& in, const Value& v, const Arguments& a) {
+  return choose(in, v, a, true, false);
+}
+Value f_reject(Interpreter& in, const Value& v, const Arguments& a) {
+  return choose(in, v, a, false, false);
+}
+Value f_selectattr(Interpreter& in, const Value& v, const Arguments& a) {
+  return choose(in, v, a, true, true);
+}
+Value f_rejectattr(Interpreter& in, const Value& v, const Arguments& a) {
+  return choose(in, v, a, false, true);
+}
 
 constexpr FilterEntry kFilters[] = {
-    {"sort", f_sort},       {"dictsort", f_dictsort}, {"unique", f_unique},         {"min", f_min},
-    {"max", f_max},         {"sum", f_sum},           {"first", f_first},           {"last", f_last},
-    {"length", f_length},   {"count", f_length},      {"list", f_list},             {"reverse", f_reverse},
-    {"join", f_join},       {"items", f_items},       {"attr", f_attr},             {"batch", f_batch},
-    {"slice", f_slice},     {"groupby", f_groupby},   {"map", f_map},               {"select", f_select},
-    {"reject", f_reject},   {"selectattr", f_selectattr}, {"rejectattr", f_rejectattr},
+    {"sort", f_sort},
+    {"dictsort", f_dictsort},
+    {"unique", f_unique},
+    {"min", f_min},
+    {"max", f_max},
+    {"sum", f_sum},
+    {"first", f_first},
+    {"last", f_last},
+    {"length", f_length},
+    {"count", f_length},
+    {"list", f_list},
+    {"reverse", f_reverse},
+    {"join", f_join},
+    {"items", f_items},
+    {"attr", f_attr},
+    {"batch", f_batch},
+    {"slice", f_slice},
+    {"groupby", f_groupby},
+    {"map", f_map},
+    {"select", f_select},
+    {"reject", f_reject},
+    {"selectattr", f_selectattr},
+    {"rejectattr", f_rejectattr},
 };
 
 }  // namespace

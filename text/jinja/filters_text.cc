@@ -15,10 +15,18 @@ Text soft_text(const Value& value) { return value.is_string() ? value.as_text() 
 
 namespace {
 
-Value f_upper(Interpreter& in, const Value& v, const Arguments&) { return in.make(upper(soft_text(v))); }
-Value f_lower(Interpreter& in, const Value& v, const Arguments&) { return in.make(lower(soft_text(v))); }
-Value f_capitalize(Interpreter& in, const Value& v, const Arguments&) { return in.make(capitalize(soft_text(v))); }
-Value f_title(Interpreter& in, const Value& v, const Arguments&) { return in.make(title_filter(soft_text(v))); }
+Value f_upper(Interpreter& in, const Value& v, const Arguments&) {
+  return in.make(upper(soft_text(v)));
+}
+Value f_lower(Interpreter& in, const Value& v, const Arguments&) {
+  return in.make(lower(soft_text(v)));
+}
+Value f_capitalize(Interpreter& in, const Value& v, const Arguments&) {
+  return in.make(capitalize(soft_text(v)));
+}
+Value f_title(Interpreter& in, const Value& v, const Arguments&) {
+  return in.make(title_filter(soft_text(v)));
+}
 
 Value f_trim(Interpreter& in, const Value& v, const Arguments& a) {
   const Value chars = ArgumentReader(a).value(0, "chars", Value::none());
@@ -46,7 +54,8 @@ Value f_indent(Interpreter& in, const Value& v, const Arguments& a) {
   if (width.is_string()) {
     pad_text = width.as_text();
   } else {
-    pad_text.bytes.assign(static_cast<size_t>(std::clamp<int64_t>(args.integer(0, "width", 4), 0, 4096)), ' ');
+    pad_text.bytes.assign(
+        static_cast<size_t>(std::clamp<int64_t>(args.integer(0, "width", 4), 0, 4096)), ' ');
   }
   Text source = soft_text(v);
   source.bytes += '\n';  // so that a trailing newline keeps its last, empty line
@@ -67,7 +76,9 @@ Value f_escape(Interpreter& in, const Value& v, const Arguments&) {
   return in.make(text.markup ? text : escape_html(text));
 }
 
-Value f_forceescape(Interpreter& in, const Value& v, const Arguments&) { return in.make(escape_html(soft_text(v))); }
+Value f_forceescape(Interpreter& in, const Value& v, const Arguments&) {
+  return in.make(escape_html(soft_text(v)));
+}
 
 Value f_safe(Interpreter& in, const Value& v, const Arguments&) {
   Text text = soft_text(v);
@@ -75,7 +86,9 @@ Value f_safe(Interpreter& in, const Value& v, const Arguments&) {
   return in.make(std::move(text));
 }
 
-Value f_string(Interpreter& in, const Value& v, const Arguments&) { return v.is_string() ? v : in.make(to_text(v)); }
+Value f_string(Interpreter& in, const Value& v, const Arguments&) {
+  return v.is_string() ? v : in.make(to_text(v));
+}
 
 Value f_format(Interpreter& in, const Value& v, const Arguments& a) {
   if (!a.named.empty()) {
@@ -111,14 +124,16 @@ Value f_truncate(Interpreter& in, const Value& v, const Arguments& a) {
   if (static_cast<int64_t>(starts.size()) - 1 <= length + leeway) return in.make(text);
   Text kept = sub_text(text, 0, starts[static_cast<size_t>(length - end_size)]);
   if (!kill_words) {
-    if (const size_t space = kept.bytes.rfind(' '); space != std::string::npos) kept = sub_text(kept, 0, space);
+    if (const size_t space = kept.bytes.rfind(' '); space != std::string::npos)
+      kept = sub_text(kept, 0, space);
   }
   append_plain(end, &kept);
   return in.make(std::move(kept));
 }
 
 // Words of one line, filled up to `width`; words that are longer are cut.
-void wrap_line(const Text& line, size_t width, const std::string& newline, bool break_long, Text* out) {
+void wrap_line(const Text& line, size_t width, const std::string& newline, bool break_long,
+               Text* out) {
   size_t column = 0;
   bool first = true;
   for (const Text& word : split(line, nullptr, -1, false)) {
@@ -180,8 +195,8 @@ Value f_striptags(Interpreter& in, const Value& v, const Arguments&) {
 std::string url_quote(std::string_view text, bool query) {
   std::string out;
   for (const char c : text) {
-    if (std::isalnum(static_cast<unsigned char>(c)) || std::string_view("_.-~").find(c) != std::string_view::npos ||
-        (c == '/' && !query)) {
+    if (std::isalnum(static_cast<unsigned char>(c)) ||
+        std::string_view("_.-~").find(c) != std::string_view::npos || (c == '/' && !query)) {
       out += c;
     } else if (c == ' ' && query) {
       out += '+';

@@ -34,18 +34,24 @@ bool parse_integer(std::string text, int base, int64_t* out) {
   text = strip({.bytes = std::move(text)}, nullptr, true, true).bytes;
   std::string digits;
   for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '_' && i > 0 && i + 1 < text.size() && std::isalnum(static_cast<unsigned char>(text[i + 1]))) continue;
+    if (text[i] == '_' && i > 0 && i + 1 < text.size() &&
+        std::isalnum(static_cast<unsigned char>(text[i + 1])))
+      continue;
     digits += text[i];
   }
   bool negative = false;
   size_t at = 0;
-  if (at < digits.size() && (digits[at] == '+' || digits[at] == '-')) negative = digits[at++] == '-';
-  const char prefix = at + 2 < digits.size() && digits[at] == '0' ? static_cast<char>(digits[at + 1] | 0x20) : 0;
-  if ((base == 16 && prefix == 'x') || (base == 8 && prefix == 'o') || (base == 2 && prefix == 'b')) at += 2;
+  if (at < digits.size() && (digits[at] == '+' || digits[at] == '-'))
+    negative = digits[at++] == '-';
+  const char prefix =
+      at + 2 < digits.size() && digits[at] == '0' ? static_cast<char>(digits[at + 1] | 0x20) : 0;
+  if ((base == 16 && prefix == 'x') || (base == 8 && prefix == 'o') || (base == 2 && prefix == 'b'))
+    at += 2;
   int64_t value = 0;
   const char* end = digits.data() + digits.size();
   const auto read = std::from_chars(digits.data() + at, end, value, base);
-  if (read.ec != std::errc() || read.ptr != end || at == digits.size() || digits[at] == '-') return false;
+  if (read.ec != std::errc() || read.ptr != end || at == digits.size() || digits[at] == '-')
+    return false;
   *out = negative ? -value : value;
   return true;
 }
@@ -98,27 +104,32 @@ Value f_round(Interpreter&, const Value& v, const Arguments& a) {
   const ArgumentReader args(a);
   const int64_t precision = args.integer(0, "precision", 0);
   const std::string method = args.string(1, "method", "common");
-  if (method != "common" && method != "ceil" && method != "floor") fail("method must be common, ceil or floor");
+  if (method != "common" && method != "ceil" && method != "floor")
+    fail("method must be common, ceil or floor");
   if (!v.is_number() || v.is(Kind::kBigInt)) {
-    fail(v.is_undefined() ? v.reason() : "type " + type_name(v) + " doesn't define __round__ method");
+    fail(v.is_undefined() ? v.reason()
+                          : "type " + type_name(v) + " doesn't define __round__ method");
   }
   if (std::abs(precision) > 300) fail("round has an absurd precision");
   const double number = v.as_double();
   if (method != "common") {
     const double scale = std::pow(10.0, static_cast<double>(precision));
-    return Value::floating((method == "ceil" ? std::ceil(number * scale) : std::floor(number * scale)) / scale);
+    return Value::floating(
+        (method == "ceil" ? std::ceil(number * scale) : std::floor(number * scale)) / scale);
   }
   if (!v.is(Kind::kFloat) && precision >= 0) return Value::integer(v.as_int());
   if (!std::isfinite(number)) return v;
   double rounded = 0;
   if (precision >= 0) {
     // Correctly rounded decimal digits, ties by the exact binary value, as Python's round.
-    rounded = std::strtod(fmt::format("{:.{}f}", number, static_cast<int>(precision)).c_str(), nullptr);
+    rounded =
+        std::strtod(fmt::format("{:.{}f}", number, static_cast<int>(precision)).c_str(), nullptr);
   } else {
     const double scale = std::pow(10.0, static_cast<double>(-precision));
     rounded = std::nearbyint(number / scale) * scale;
   }
-  return v.is(Kind::kFloat) ? Value::floating(rounded) : Value::integer(static_cast<int64_t>(rounded));
+  return v.is(Kind::kFloat) ? Value::floating(rounded)
+                            : Value::integer(static_cast<int64_t>(rounded));
 }
 
 Value f_filesizeformat(Interpreter& in, const Value& v, const Arguments& a) {
@@ -141,7 +152,9 @@ Value f_filesizeformat(Interpreter& in, const Value& v, const Arguments& a) {
   return in.make(fmt::format("{:.1f} {}B", bytes / unit, prefix));
 }
 
-Value f_pprint(Interpreter& in, const Value& v, const Arguments&) { return in.make(to_repr_text(v)); }
+Value f_pprint(Interpreter& in, const Value& v, const Arguments&) {
+  return in.make(to_repr_text(v));
+}
 
 Value f_tojson(Interpreter& in, const Value& v, const Arguments& a) {
   const ArgumentReader args(a);
@@ -151,7 +164,8 @@ Value f_tojson(Interpreter& in, const Value& v, const Arguments& a) {
   if (indent.is_string()) {
     style.indent = indent.str();
   } else if (!indent.is_none()) {
-    style.indent.assign(static_cast<size_t>(std::clamp<int64_t>(args.integer(1, "indent"), 0, 64)), ' ');
+    style.indent.assign(static_cast<size_t>(std::clamp<int64_t>(args.integer(1, "indent"), 0, 64)),
+                        ' ');
   }
   style.pretty = !indent.is_none();
   if (style.indent.size() > 64) fail("tojson has too wide an indent");
@@ -170,8 +184,8 @@ Value f_tojson(Interpreter& in, const Value& v, const Arguments& a) {
 }
 
 constexpr FilterEntry kFilters[] = {
-    {"default", f_default}, {"d", f_default},   {"abs", f_abs},
-    {"int", f_int},         {"float", f_float}, {"round", f_round},
+    {"default", f_default}, {"d", f_default},     {"abs", f_abs},
+    {"int", f_int},         {"float", f_float},   {"round", f_round},
     {"pprint", f_pprint},   {"tojson", f_tojson}, {"filesizeformat", f_filesizeformat},
 };
 

@@ -30,7 +30,8 @@ int64_t read_number(std::string_view text, size_t* at) {
   int64_t value = 0;
   while (*at < text.size() && text[*at] >= '0' && text[*at] <= '9') {
     value = value * 10 + (text[(*at)++] - '0');
-    if (value > kMaxWidth) fail_limit(fmt::format("a format asks for more than {} characters", kMaxWidth));
+    if (value > kMaxWidth)
+      fail_limit(fmt::format("a format asks for more than {} characters", kMaxWidth));
   }
   return value;
 }
@@ -50,17 +51,24 @@ std::string number_body(const Value& value, const Spec& spec, bool* negative) {
   const char type = spec.type;
   const int precision = static_cast<int>(spec.precision < 0 ? 6 : spec.precision);
   if (std::string_view("fFeEgG%").find(type) != std::string_view::npos) {
-    if (!value.is_number()) fail(value.is_undefined() ? value.reason() : "must be real number, not " + type_name(value));
+    if (!value.is_number())
+      fail(value.is_undefined() ? value.reason() : "must be real number, not " + type_name(value));
     double number = value.as_double();
     *negative = std::signbit(number);
     number = std::abs(number);
     switch (type) {
-      case 'e': return fmt::format("{:.{}e}", number, precision);
-      case 'E': return fmt::format("{:.{}E}", number, precision);
-      case 'g': return fmt::format("{:.{}g}", number, precision == 0 ? 1 : precision);
-      case 'G': return fmt::format("{:.{}G}", number, precision == 0 ? 1 : precision);
-      case '%': return fmt::format("{:.{}f}%", number * 100, precision);
-      default: return fmt::format("{:.{}f}", number, precision);
+      case 'e':
+        return fmt::format("{:.{}e}", number, precision);
+      case 'E':
+        return fmt::format("{:.{}E}", number, precision);
+      case 'g':
+        return fmt::format("{:.{}g}", number, precision == 0 ? 1 : precision);
+      case 'G':
+        return fmt::format("{:.{}G}", number, precision == 0 ? 1 : precision);
+      case '%':
+        return fmt::format("{:.{}f}%", number * 100, precision);
+      default:
+        return fmt::format("{:.{}f}", number, precision);
     }
   }
   if (value.is(Kind::kBigInt) && (type == 'd' || type == 'i')) {
@@ -69,14 +77,25 @@ std::string number_body(const Value& value, const Spec& spec, bool* negative) {
   }
   const int64_t number = to_integer(value, type);
   *negative = number < 0;
-  const uint64_t size = *negative ? 0 - static_cast<uint64_t>(number) : static_cast<uint64_t>(number);
+  const uint64_t size =
+      *negative ? 0 - static_cast<uint64_t>(number) : static_cast<uint64_t>(number);
   std::string digits;
   switch (type) {
-    case 'x': digits = fmt::format("{}{:x}", spec.alternate ? "0x" : "", size); break;
-    case 'X': digits = fmt::format("{}{:X}", spec.alternate ? "0X" : "", size); break;
-    case 'o': digits = fmt::format("{}{:o}", spec.alternate ? "0o" : "", size); break;
-    case 'b': digits = fmt::format("{}{:b}", spec.alternate ? "0b" : "", size); break;
-    default: digits = std::to_string(size); break;
+    case 'x':
+      digits = fmt::format("{}{:x}", spec.alternate ? "0x" : "", size);
+      break;
+    case 'X':
+      digits = fmt::format("{}{:X}", spec.alternate ? "0X" : "", size);
+      break;
+    case 'o':
+      digits = fmt::format("{}{:o}", spec.alternate ? "0o" : "", size);
+      break;
+    case 'b':
+      digits = fmt::format("{}{:b}", spec.alternate ? "0b" : "", size);
+      break;
+    default:
+      digits = std::to_string(size);
+      break;
   }
   if (spec.precision > static_cast<int64_t>(digits.size())) {
     digits.insert(0, static_cast<size_t>(spec.precision) - digits.size(), '0');
@@ -109,9 +128,11 @@ Text cut(const Text& text, int64_t precision) {
 Text convert(const Value& value, const Spec& spec) {
   const char align = spec.align == 0 ? '>' : spec.align;
   switch (spec.type) {
-    case 's': return pad(cut(to_text(value), spec.precision), spec.width, " ", align);
+    case 's':
+      return pad(cut(to_text(value), spec.precision), spec.width, " ", align);
     case 'r':
-    case 'a': return pad(cut(to_repr_text(value), spec.precision), spec.width, " ", align);
+    case 'a':
+      return pad(cut(to_repr_text(value), spec.precision), spec.width, " ", align);
     case 'c': {
       Text one;
       if (value.is_string()) {
@@ -122,8 +143,18 @@ Text convert(const Value& value, const Spec& spec) {
       }
       return pad(one, spec.width, " ", align);
     }
-    case 'd': case 'i': case 'u': case 'o': case 'x': case 'X':
-    case 'e': case 'E': case 'f': case 'F': case 'g': case 'G':
+    case 'd':
+    case 'i':
+    case 'u':
+    case 'o':
+    case 'x':
+    case 'X':
+    case 'e':
+    case 'E':
+    case 'f':
+    case 'F':
+    case 'g':
+    case 'G':
       return format_number(value, spec);
     default:
       fail(fmt::format("unsupported format character '{}'", spec.type));
@@ -213,7 +244,8 @@ Text format_percent(Interpreter& in, const Text& format, const Value& value) {
       continue;
     }
     append_text(convert(key.empty() ? operands.next() : operands.named(key), spec), &out);
-    if (out.bytes.size() > in.limits().max_output_bytes) fail_limit("a format makes too long a text");
+    if (out.bytes.size() > in.limits().max_output_bytes)
+      fail_limit("a format makes too long a text");
   }
   operands.finish();
   append_text(format, done, s.size(), &out);
@@ -270,7 +302,9 @@ Text format_field(const Value& value, char conversion, std::string_view spec_tex
     if (spec.type != 0 && spec.type != 's') return format_number(shown, spec);
   }
   return pad(cut(to_text(shown), spec.precision), spec.width, spec.fill,
-             spec.align != 0 ? spec.align : number ? '>' : '<');
+             spec.align != 0 ? spec.align
+             : number        ? '>'
+                             : '<');
 }
 
 }  // namespace
@@ -291,7 +325,8 @@ Text format_braces(Interpreter& in, const Text& format, const Arguments& args) {
     const size_t close = s.find('}', brace);
     if (s[brace] == '}' || close == std::string::npos) fail("single brace in a format string");
     const std::string field = s.substr(brace + 1, close - brace - 1);
-    if (field.find('{') != std::string::npos) fail("nested fields in a format string are not supported");
+    if (field.find('{') != std::string::npos)
+      fail("nested fields in a format string are not supported");
     const size_t colon = std::min(field.find(':'), field.size());
     std::string name = field.substr(0, colon);
     char conversion = 0;
@@ -304,17 +339,22 @@ Text format_braces(Interpreter& in, const Text& format, const Arguments& args) {
     Value value;
     if (name.empty() || std::all_of(name.begin(), name.end(), ::isdigit)) {
       size_t index_at = 0;
-      const size_t place = name.empty() ? next_place++ : static_cast<size_t>(read_number(name, &index_at));
+      const size_t place =
+          name.empty() ? next_place++ : static_cast<size_t>(read_number(name, &index_at));
       if (place >= args.positional.size()) fail("the format names an argument that is not there");
       value = args.positional[place];
     } else {
-      const auto found = std::find_if(args.named.begin(), args.named.end(), [&](const auto& a) { return a.first == name; });
+      const auto found = std::find_if(args.named.begin(), args.named.end(),
+                                      [&](const auto& a) { return a.first == name; });
       if (found == args.named.end()) fail("the format names '" + name + "', which is not there");
       value = found->second;
     }
     in.charge(1);
-    append_text(format_field(value, conversion, colon < field.size() ? std::string_view(field).substr(colon + 1) : ""), &out);
-    if (out.bytes.size() > in.limits().max_output_bytes) fail_limit("a format makes too long a text");
+    append_text(format_field(value, conversion,
+                             colon < field.size() ? std::string_view(field).substr(colon + 1) : ""),
+                &out);
+    if (out.bytes.size() > in.limits().max_output_bytes)
+      fail_limit("a format makes too long a text");
     at = close + 1;
   }
   return out;

@@ -20,7 +20,8 @@ class Interpreter::Depth {
  public:
   explicit Depth(Interpreter* in) : in_(in) {
     if (++in_->depth_ > in_->limits_.max_depth) {
-      fail_limit(fmt::format("the template nests evaluations deeper than {}", in_->limits_.max_depth));
+      fail_limit(
+          fmt::format("the template nests evaluations deeper than {}", in_->limits_.max_depth));
     }
   }
   ~Depth() { --in_->depth_; }
@@ -67,7 +68,8 @@ void Interpreter::charge(size_t work) {
 
 Value Interpreter::make(Text text) {
   if (text.bytes.size() > limits_.max_output_bytes) {
-    fail_limit(fmt::format("the template makes a text of more than {} bytes", limits_.max_output_bytes));
+    fail_limit(
+        fmt::format("the template makes a text of more than {} bytes", limits_.max_output_bytes));
   }
   charge(1 + text.bytes.size() / kBytesPerStep);
   return Value::text(std::move(text));
@@ -150,21 +152,40 @@ Interpreter::Flow Interpreter::exec(const Stmt& stmt) {
   const Depth depth(this);
   try {
     switch (stmt.kind) {
-      case StmtKind::kData: write({.bytes = stmt.text}); break;
-      case StmtKind::kOutput: write(to_text(eval(*stmt.expr))); break;
-      case StmtKind::kIf: return exec_if(stmt);
-      case StmtKind::kFor: exec_for(stmt); break;
+      case StmtKind::kData:
+        write({.bytes = stmt.text});
+        break;
+      case StmtKind::kOutput:
+        write(to_text(eval(*stmt.expr)));
+        break;
+      case StmtKind::kIf:
+        return exec_if(stmt);
+      case StmtKind::kFor:
+        exec_for(stmt);
+        break;
       case StmtKind::kSet:
-      case StmtKind::kSetBlock: exec_set(stmt); break;
-      case StmtKind::kMacro: exec_macro(stmt); break;
-      case StmtKind::kCallBlock: exec_call_block(stmt); break;
+      case StmtKind::kSetBlock:
+        exec_set(stmt);
+        break;
+      case StmtKind::kMacro:
+        exec_macro(stmt);
+        break;
+      case StmtKind::kCallBlock:
+        exec_call_block(stmt);
+        break;
       case StmtKind::kFilterBlock:
         write(to_text(apply_filters(stmt.filter.get(), make(capture(stmt.body)))));
         break;
-      case StmtKind::kWith: exec_with(stmt); break;
-      case StmtKind::kGeneration: exec_generation(stmt); break;
-      case StmtKind::kBreak: return Flow::kBreak;
-      case StmtKind::kContinue: return Flow::kContinue;
+      case StmtKind::kWith:
+        exec_with(stmt);
+        break;
+      case StmtKind::kGeneration:
+        exec_generation(stmt);
+        break;
+      case StmtKind::kBreak:
+        return Flow::kBreak;
+      case StmtKind::kContinue:
+        return Flow::kContinue;
     }
   } catch (TemplateFailure& failure) {
     if (failure.line == 0) failure.line = stmt.line;
@@ -218,7 +239,8 @@ void Interpreter::run_loop(const Stmt& stmt, std::vector<Value> items, int depth
   frame_ = scope;
 }
 
-Value Interpreter::call_loop(const Stmt& loop, const FramePtr& scope, const Value& items, int depth) {
+Value Interpreter::call_loop(const Stmt& loop, const FramePtr& scope, const Value& items,
+                             int depth) {
   if (!loop.recursive) fail("the loop is not marked as recursive");
   Text text;
   Text* outer = out_;
@@ -248,7 +270,8 @@ void Interpreter::assign(const Expr& target, const Value& value) {
       auto* ns = object_as<NamespaceObject>(holder);
       if (ns == nullptr) fail("cannot assign attribute on a value that is not a namespace");
       if (target.name.starts_with('_')) {
-        fail(fmt::format("a namespace cannot have the attribute '{}', which begins with _", target.name));
+        fail(fmt::format("a namespace cannot have the attribute '{}', which begins with _",
+                         target.name));
       }
       for (auto& [name, slot] : ns->attributes) {
         if (name == target.name) {
@@ -338,8 +361,9 @@ void Interpreter::bind_parameters(const Stmt& macro, Arguments* arguments, Frame
     fail(fmt::format("macro '{}' takes not more than {} argument(s)", macro.text, n));
   }
   if (macro.uses_caller) {
-    const auto caller = std::find_if(arguments->named.begin(), arguments->named.end(),
-                                     [](const auto& argument) { return argument.first == "caller"; });
+    const auto caller =
+        std::find_if(arguments->named.begin(), arguments->named.end(),
+                     [](const auto& argument) { return argument.first == "caller"; });
     if (caller != arguments->named.end()) {
       frame->set("caller", std::move(caller->second));
       arguments->named.erase(caller);
@@ -348,7 +372,8 @@ void Interpreter::bind_parameters(const Stmt& macro, Arguments* arguments, Frame
     }
   }
   if (!arguments->named.empty() && !macro.uses_kwargs) {
-    fail(fmt::format("macro '{}' takes no keyword argument '{}'", macro.text, arguments->named[0].first));
+    fail(fmt::format("macro '{}' takes no keyword argument '{}'", macro.text,
+                     arguments->named[0].first));
   }
 }
 
@@ -359,7 +384,8 @@ Value Interpreter::call_macro(const Stmt& macro, const FramePtr& closure, Argume
   bind_parameters(macro, &arguments, frame_.get());
   if (macro.uses_varargs) {
     std::vector<Value> rest;
-    for (size_t i = n; i < arguments.positional.size(); ++i) rest.push_back(arguments.positional[i]);
+    for (size_t i = n; i < arguments.positional.size(); ++i)
+      rest.push_back(arguments.positional[i]);
     frame_->set("varargs", make_tuple(std::move(rest)));
   }
   if (macro.uses_kwargs) {

@@ -1,8 +1,8 @@
 // Walks the tree of a template and writes its text.
 //
-// One object per render, on one thread. Bounded in steps, in the depth of evaluation and in the bytes that it makes, so
-// that a template from anywhere can only fail. It has no way to reach anything but the values that it was given. Throws
-// TemplateFailure.
+// One object per render, on one thread. Bounded in steps, in the depth of evaluation and in the
+// bytes that it makes, so that a template from anywhere can only fail. It has no way to reach
+// anything but the values that it was given. Throws TemplateFailure.
 #pragma once
 
 #include <cstdint>
@@ -44,16 +44,18 @@ class Interpreter {
   // Runs a template with the given variables and returns what it wrote.
   Text run(const Body& body, std::vector<std::pair<std::string, Value>> variables);
   // Code the template marked with {% generation %}: byte ranges of the result.
-  const std::vector<std::pair<size_t, size_t>>& generation_spans() const { return generation_spans_; }
+  const std::vector<std::pair<size_t, size_t>>& generation_spans() const {
+    return generation_spans_;
+  }
 
   // For filters, tests, methods and functions.
-  void charge(size_t work);                 // counts steps
-  Value make(Text text);                    // a string, its size counted and bounded
+  void charge(size_t work);  // counts steps
+  Value make(Text text);     // a string, its size counted and bounded
   Value make(std::string bytes) { return make(Text{.bytes = std::move(bytes)}); }
   Value make_list(std::vector<Value> items);
   Value make_tuple(std::vector<Value> items);
   Value make_dict(Dict dict);
-  std::vector<Value> iterate(const Value& value);        // what `for` would see
+  std::vector<Value> iterate(const Value& value);  // what `for` would see
   std::vector<Value> unpack(const Value& value, size_t n);
   Value call(const Value& callee, Arguments arguments);
   Value attribute(const Value& value, const std::string& name);

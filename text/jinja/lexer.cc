@@ -95,7 +95,8 @@ class Lexer {
     } else if (sign != '+' && may_lstrip) {
       const size_t line_start = text.rfind('\n') + 1;  // 0 when there is no newline
       const bool at_line_start = line_start > 0 || at_ == 0 || source_[at_ - 1] == '\n';
-      if (at_line_start && std::all_of(text.begin() + static_cast<ptrdiff_t>(line_start), text.end(), is_blank)) {
+      if (at_line_start &&
+          std::all_of(text.begin() + static_cast<ptrdiff_t>(line_start), text.end(), is_blank)) {
         text.resize(line_start);
       }
     }
@@ -195,7 +196,8 @@ class Lexer {
     const std::string_view close = block ? "%}" : "}}";
     while (true) {
       while (at_ < source_.size() && is_blank(source_[at_])) skip_to(at_ + 1);
-      if (at_ >= source_.size()) fail(block ? "a block is never closed" : "a variable is never closed", line_);
+      if (at_ >= source_.size())
+        fail(block ? "a block is never closed" : "a variable is never closed", line_);
       if (open.empty()) {
         const char sign = sign_at(at_);
         const size_t end = at_ + (sign != 0 ? 1 : 0);
@@ -235,7 +237,8 @@ class Lexer {
     while (at < source_.size()) {
       if (is_digit(source_[at])) {
         *out += source_[at++];
-      } else if (source_[at] == '_' && at + 1 < source_.size() && is_digit(source_[at + 1]) && !out->empty()) {
+      } else if (source_[at] == '_' && at + 1 < source_.size() && is_digit(source_[at + 1]) &&
+                 !out->empty()) {
         ++at;
       } else {
         break;
@@ -247,7 +250,8 @@ class Lexer {
   void number() {
     if (source_[at_] == '0' && at_ + 2 < source_.size()) {
       const char base = static_cast<char>(source_[at_ + 1] | 0x20);
-      if (base == 'x' || base == 'o' || base == 'b') return based_number(base == 'x' ? 16 : base == 'o' ? 8 : 2);
+      if (base == 'x' || base == 'o' || base == 'b')
+        return based_number(base == 'x' ? 16 : base == 'o' ? 8 : 2);
     }
     std::string text;
     size_t end = digits(at_, &text);
@@ -261,7 +265,8 @@ class Lexer {
     if (end < source_.size() && (source_[end] == 'e' || source_[end] == 'E')) {
       size_t at = end + 1;
       std::string exponent;
-      if (at < source_.size() && (source_[at] == '+' || source_[at] == '-')) exponent += source_[at++];
+      if (at < source_.size() && (source_[at] == '+' || source_[at] == '-'))
+        exponent += source_[at++];
       std::string power;
       at = digits(at, &power);
       if (!power.empty()) {
@@ -277,7 +282,8 @@ class Lexer {
   void based_number(int base) {
     size_t end = at_ + 2;
     std::string text;
-    while (end < source_.size() && (std::isxdigit(static_cast<unsigned char>(source_[end])) || source_[end] == '_')) {
+    while (end < source_.size() &&
+           (std::isxdigit(static_cast<unsigned char>(source_[end])) || source_[end] == '_')) {
       if (source_[end] != '_') text += source_[end];
       ++end;
     }
@@ -328,8 +334,10 @@ class Lexer {
       uint32_t code = 0;
       for (size_t i = 1; i <= n; ++i) {
         const char digit = at + i < source_.size() ? source_[at + i] : 0;
-        if (!std::isxdigit(static_cast<unsigned char>(digit))) fail("a string has an incomplete escape", line_);
-        code = code * 16 + static_cast<uint32_t>(digit <= '9' ? digit - '0' : (digit | 0x20) - 'a' + 10);
+        if (!std::isxdigit(static_cast<unsigned char>(digit)))
+          fail("a string has an incomplete escape", line_);
+        code = code * 16 +
+               static_cast<uint32_t>(digit <= '9' ? digit - '0' : (digit | 0x20) - 'a' + 10);
       }
       append_utf8(code, value);
       return at + n + 1;
@@ -359,7 +367,9 @@ class Lexer {
     }
     const char c = source_[at_];
     if (std::string_view("+-/*%~[](){}><=.:|,;").find(c) == std::string_view::npos) {
-      fail(fmt::format("unexpected character at \"{}\"", source_.substr(at_, decode_at(source_, at_).length)), line_);
+      fail(fmt::format("unexpected character at \"{}\"",
+                       source_.substr(at_, decode_at(source_, at_).length)),
+           line_);
     }
     if (c == '(' || c == '[' || c == '{') open->push_back(c == '(' ? ')' : c == '[' ? ']' : '}');
     if (c == ')' || c == ']' || c == '}') {

@@ -1,6 +1,7 @@
 // Cuts a Jinja template into tokens, white space control applied.
 //
-// Environment as the chat templates expect: trim_blocks, lstrip_blocks, one trailing newline dropped, the delimiters
+// Environment as the chat templates expect: trim_blocks, lstrip_blocks, one trailing newline
+// dropped, the delimiters
 // {% %}, {{ }} and {# #}. Throws TemplateFailure.
 #pragma once
 

@@ -34,7 +34,8 @@ Value m_strip(Interpreter& in, const Value& self, const ArgumentReader& args) {
 template <bool kFromRight>
 Value m_split(Interpreter& in, const Value& self, const ArgumentReader& args) {
   const Value separator = args.value(0, "sep", Value::none());
-  if (!separator.is_none() && !separator.is_string()) fail("must be str or None, not " + type_name(separator));
+  if (!separator.is_none() && !separator.is_string())
+    fail("must be str or None, not " + type_name(separator));
   return list_of(in, split(self.as_text(), separator.is_none() ? nullptr : &separator.str(),
                            args.integer(1, "maxsplit", -1), kFromRight));
 }
@@ -58,7 +59,8 @@ Value m_partition(Interpreter& in, const Value& self, const ArgumentReader& args
                         Value::text(sub_text(text, end, text.bytes.size()))});
 }
 
-// Bytes of the part of a string between two character positions, as str.find and the like take them.
+// Bytes of the part of a string between two character positions, as str.find and the like take
+// them.
 std::pair<size_t, size_t> window(const std::string& s, const ArgumentReader& args, size_t place) {
   const std::vector<size_t> starts = char_starts(s);
   const auto n = static_cast<int64_t>(starts.size()) - 1;
@@ -68,7 +70,8 @@ std::pair<size_t, size_t> window(const std::string& s, const ArgumentReader& arg
     if (i < 0) i = std::max<int64_t>(i, -n) + n;
     return std::min(i, n);
   };
-  return {starts[static_cast<size_t>(bound(place, "start", 0))], starts[static_cast<size_t>(bound(place + 1, "end", n))]};
+  return {starts[static_cast<size_t>(bound(place, "start", 0))],
+          starts[static_cast<size_t>(bound(place + 1, "end", n))]};
 }
 
 template <bool kFromRight, bool kMustExist>
@@ -86,7 +89,8 @@ Value m_find(Interpreter& in, const Value& self, const ArgumentReader& args) {
     if (kMustExist) fail("substring not found");
     return Value::integer(-1);
   }
-  return Value::integer(static_cast<int64_t>(count_code_points(std::string_view(s).substr(0, begin + at))));
+  return Value::integer(
+      static_cast<int64_t>(count_code_points(std::string_view(s).substr(0, begin + at))));
 }
 
 Value m_count(Interpreter& in, const Value& self, const ArgumentReader& args) {
@@ -98,7 +102,9 @@ Value m_count(Interpreter& in, const Value& self, const ArgumentReader& args) {
   const std::string_view part = std::string_view(s).substr(begin, end - begin);
   if (needle.empty()) return Value::integer(static_cast<int64_t>(count_code_points(part)) + 1);
   int64_t count = 0;
-  for (size_t at = part.find(needle); at != std::string_view::npos; at = part.find(needle, at + needle.size())) ++count;
+  for (size_t at = part.find(needle); at != std::string_view::npos;
+       at = part.find(needle, at + needle.size()))
+    ++count;
   return Value::integer(count);
 }
 
@@ -119,7 +125,8 @@ Value m_affix(Interpreter&, const Value& self, const ArgumentReader& args) {
 Value m_replace(Interpreter& in, const Value& self, const ArgumentReader& args) {
   const Value to = args.value(1, "new");
   if (!to.is_string()) fail("replace() argument 2 must be str, not " + type_name(to));
-  return in.make(replace(in, self.as_text(), args.string(0, "old"), to.as_text(), args.integer(2, "count", -1)));
+  return in.make(replace(in, self.as_text(), args.string(0, "old"), to.as_text(),
+                         args.integer(2, "count", -1)));
 }
 
 Value m_join(Interpreter& in, const Value& self, const ArgumentReader& args) {
@@ -139,8 +146,10 @@ template <bool kSuffix>
 Value m_remove_affix(Interpreter& in, const Value& self, const ArgumentReader& args) {
   const std::string affix = args.string(0, "prefix");
   const std::string& s = self.str();
-  if (kSuffix && s.ends_with(affix)) return in.make(sub_text(self.as_text(), 0, s.size() - affix.size()));
-  if (!kSuffix && s.starts_with(affix)) return in.make(sub_text(self.as_text(), affix.size(), s.size()));
+  if (kSuffix && s.ends_with(affix))
+    return in.make(sub_text(self.as_text(), 0, s.size() - affix.size()));
+  if (!kSuffix && s.starts_with(affix))
+    return in.make(sub_text(self.as_text(), affix.size(), s.size()));
   return self;
 }
 
@@ -151,7 +160,8 @@ Value m_case(Interpreter& in, const Value& self, const ArgumentReader&) {
 
 Text casefold(const Text& text) {
   Text out = lower(text);
-  for (size_t at = out.bytes.find("\xC3\x9F"); at != std::string::npos; at = out.bytes.find("\xC3\x9F", at)) {
+  for (size_t at = out.bytes.find("\xC3\x9F"); at != std::string::npos;
+       at = out.bytes.find("\xC3\x9F", at)) {
     out.bytes.replace(at, 2, "ss");  // the same number of bytes
   }
   return out;
@@ -222,21 +232,48 @@ Value m_is(Interpreter&, const Value& self, const ArgumentReader&) {
 
 const MethodTable& string_methods() {
   static const MethodTable table = {
-      {"strip", m_strip<true, true>}, {"lstrip", m_strip<true, false>}, {"rstrip", m_strip<false, true>},
-      {"split", m_split<false>}, {"rsplit", m_split<true>}, {"splitlines", m_splitlines},
-      {"partition", m_partition<false>}, {"rpartition", m_partition<true>},
-      {"find", m_find<false, false>}, {"rfind", m_find<true, false>},
-      {"index", m_find<false, true>}, {"rindex", m_find<true, true>}, {"count", m_count},
-      {"startswith", m_affix<false>}, {"endswith", m_affix<true>}, {"replace", m_replace}, {"join", m_join},
-      {"removeprefix", m_remove_affix<false>}, {"removesuffix", m_remove_affix<true>},
-      {"upper", m_case<upper>}, {"lower", m_case<lower>}, {"capitalize", m_case<capitalize>},
-      {"title", m_case<title_method>}, {"swapcase", m_case<swap_case>}, {"casefold", m_case<casefold>},
-      {"ljust", m_pad<'<'>}, {"rjust", m_pad<'>'>}, {"center", m_pad<'^'>}, {"zfill", m_zfill},
-      {"expandtabs", m_expandtabs}, {"format", nullptr},
-      {"isalpha", m_all<is_alpha>}, {"isalnum", m_all<is_alnum>}, {"isspace", m_all<is_blank>},
-      {"isdecimal", m_all<is_decimal>}, {"isdigit", m_all<is_digit>}, {"isnumeric", m_all<is_numeric>},
-      {"isupper", m_is<is_cased_upper>}, {"islower", m_is<is_cased_lower>}, {"istitle", m_is<is_titled>},
-      {"isascii", [](Interpreter&, const Value& self, const ArgumentReader&) {
+      {"strip", m_strip<true, true>},
+      {"lstrip", m_strip<true, false>},
+      {"rstrip", m_strip<false, true>},
+      {"split", m_split<false>},
+      {"rsplit", m_split<true>},
+      {"splitlines", m_splitlines},
+      {"partition", m_partition<false>},
+      {"rpartition", m_partition<true>},
+      {"find", m_find<false, false>},
+      {"rfind", m_find<true, false>},
+      {"index", m_find<false, true>},
+      {"rindex", m_find<true, true>},
+      {"count", m_count},
+      {"startswith", m_affix<false>},
+      {"endswith", m_affix<true>},
+      {"replace", m_replace},
+      {"join", m_join},
+      {"removeprefix", m_remove_affix<false>},
+      {"removesuffix", m_remove_affix<true>},
+      {"upper", m_case<upper>},
+      {"lower", m_case<lower>},
+      {"capitalize", m_case<capitalize>},
+      {"title", m_case<title_method>},
+      {"swapcase", m_case<swap_case>},
+      {"casefold", m_case<casefold>},
+      {"ljust", m_pad<'<'>},
+      {"rjust", m_pad<'>'>},
+      {"center", m_pad<'^'>},
+      {"zfill", m_zfill},
+      {"expandtabs", m_expandtabs},
+      {"format", nullptr},
+      {"isalpha", m_all<is_alpha>},
+      {"isalnum", m_all<is_alnum>},
+      {"isspace", m_all<is_blank>},
+      {"isdecimal", m_all<is_decimal>},
+      {"isdigit", m_all<is_digit>},
+      {"isnumeric", m_all<is_numeric>},
+      {"isupper", m_is<is_cased_upper>},
+      {"islower", m_is<is_cased_lower>},
+      {"istitle", m_is<is_titled>},
+      {"isascii",
+       [](Interpreter&, const Value& self, const ArgumentReader&) {
          const std::vector<char32_t> chars = to_code_points(self.str());
          return Value::boolean(std::all_of(chars.begin(), chars.end(), is_ascii_char));
        }},
@@ -273,13 +310,16 @@ template <Part kPart>
 Value m_parts(Interpreter& in, const Value& self, const ArgumentReader&) {
   std::vector<Value> out;
   for (const auto& [key, value] : self.as_dict().entries) {
-    out.push_back(kPart == Part::kKeys ? key : kPart == Part::kValues ? value : in.make_tuple({key, value}));
+    out.push_back(kPart == Part::kKeys     ? key
+                  : kPart == Part::kValues ? value
+                                           : in.make_tuple({key, value}));
   }
   return in.make_list(std::move(out));
 }
 
 const MethodTable* methods_of(const Value& self) {
-  static const MethodTable list = {{"count", m_sequence_count}, {"index", m_sequence_index}, {"copy", m_copy}};
+  static const MethodTable list = {
+      {"count", m_sequence_count}, {"index", m_sequence_index}, {"copy", m_copy}};
   static const MethodTable tuple = {{"count", m_sequence_count}, {"index", m_sequence_index}};
   static const MethodTable dict = {{"get", m_get},
                                    {"keys", m_parts<Part::kKeys>},
@@ -300,7 +340,8 @@ bool has_method(const Value& self, const std::string& name) {
   return table != nullptr && table->contains(name);
 }
 
-Value call_method(Interpreter& in, const Value& self, const std::string& name, const Arguments& args) {
+Value call_method(Interpreter& in, const Value& self, const std::string& name,
+                  const Arguments& args) {
   in.charge(1);
   if (self.is_string() && name == "format") return in.make(format_braces(in, self.as_text(), args));
   const MethodTable* table = methods_of(self);

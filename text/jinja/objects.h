@@ -88,7 +88,8 @@ inline bool is_callable(const Value& value) {
 
 // A method of a string, list, tuple or dict; false when the type has none of that name.
 bool has_method(const Value& self, const std::string& name);
-Value call_method(Interpreter& in, const Value& self, const std::string& name, const Arguments& args);
+Value call_method(Interpreter& in, const Value& self, const std::string& name,
+                  const Arguments& args);
 
 bool filter_exists(const std::string& name);
 bool test_exists(const std::string& name);

@@ -14,7 +14,8 @@ namespace {
 [[noreturn]] void unsupported(const std::string& op, const Value& left, const Value& right) {
   if (left.is_undefined()) fail(left.reason());
   if (right.is_undefined()) fail(right.reason());
-  fail(fmt::format("unsupported operand type(s) for {}: '{}' and '{}'", op, type_name(left), type_name(right)));
+  fail(fmt::format("unsupported operand type(s) for {}: '{}' and '{}'", op, type_name(left),
+                   type_name(right)));
 }
 
 [[noreturn]] void overflow() { fail("an integer is beyond 64 bits"); }
@@ -55,7 +56,8 @@ Value integer_binary(const std::string& op, const Value& left, const Value& righ
     return power(left, right);
   } else {
     if (b == 0) fail("integer division or modulo by zero");
-    if (b == -1) return op == "%" ? Value::integer(0) : integer_binary("-", Value::integer(0), left);
+    if (b == -1)
+      return op == "%" ? Value::integer(0) : integer_binary("-", Value::integer(0), left);
     const int64_t remainder = a % b;
     const bool floors = remainder != 0 && (remainder < 0) != (b < 0);
     result = op == "%" ? remainder + (floors ? b : 0) : a / b - (floors ? 1 : 0);
@@ -132,15 +134,16 @@ Value Interpreter::binary(const std::string& op, const Value& left, const Value&
     return left.is(Kind::kTuple) ? make_tuple(std::move(items)) : make_list(std::move(items));
   }
   if (left.is_string() || left.is_sequence()) {
-    fail(fmt::format("can only concatenate {0} (not \"{1}\") to {0}", type_name(left), type_name(right)));
+    fail(fmt::format("can only concatenate {0} (not \"{1}\") to {0}", type_name(left),
+                     type_name(right)));
   }
   unsupported(op, left, right);
 }
 
 bool Interpreter::less(const Value& left, const Value& right) {
   if (left.is_number() && right.is_number()) {
-    const bool integers = !left.is(Kind::kFloat) && !right.is(Kind::kFloat) && !left.is(Kind::kBigInt) &&
-                          !right.is(Kind::kBigInt);
+    const bool integers = !left.is(Kind::kFloat) && !right.is(Kind::kFloat) &&
+                          !left.is(Kind::kBigInt) && !right.is(Kind::kBigInt);
     return integers ? left.as_int() < right.as_int() : left.as_double() < right.as_double();
   }
   if (left.is_string() && right.is_string()) return left.str() < right.str();
@@ -155,7 +158,8 @@ bool Interpreter::less(const Value& left, const Value& right) {
   }
   if (left.is_undefined()) fail(left.reason());
   if (right.is_undefined()) fail(right.reason());
-  fail(fmt::format("'<' not supported between instances of '{}' and '{}'", type_name(left), type_name(right)));
+  fail(fmt::format("'<' not supported between instances of '{}' and '{}'", type_name(left),
+                   type_name(right)));
 }
 
 bool Interpreter::compare(const std::string& op, const Value& left, const Value& right) {
@@ -176,7 +180,8 @@ bool Interpreter::contains(const Value& container, const Value& item_value) {
   if (container.is_string()) {
     if (!item_value.is_string()) {
       if (item_value.is_undefined()) fail(item_value.reason());
-      fail(fmt::format("'in <string>' requires string as left operand, not {}", type_name(item_value)));
+      fail(fmt::format("'in <string>' requires string as left operand, not {}",
+                       type_name(item_value)));
     }
     charge(container.str().size() / 64);
     return container.str().find(item_value.str()) != std::string::npos;
@@ -188,7 +193,8 @@ bool Interpreter::contains(const Value& container, const Value& item_value) {
     fail("argument of type '" + type_name(container) + "' is not iterable");
   }
   const std::vector<Value> items = iterate(container);
-  return std::any_of(items.begin(), items.end(), [&](const Value& v) { return equal(v, item_value); });
+  return std::any_of(items.begin(), items.end(),
+                     [&](const Value& v) { return equal(v, item_value); });
 }
 
 size_t Interpreter::length(const Value& value) {

@@ -111,7 +111,8 @@ class StatementParser : public ExpressionParser {
       expect_block_end();
       return make_stmt(name == "break" ? StmtKind::kBreak : StmtKind::kContinue, line);
     }
-    for (const char* other : {"include", "import", "from", "extends", "block", "autoescape", "do", "trans"}) {
+    for (const char* other :
+         {"include", "import", "from", "extends", "block", "autoescape", "do", "trans"}) {
       if (name == other) fail(fmt::format("the statement '{}' is not supported", name), line);
     }
     fail(fmt::format("unknown statement '{}'", name), line);

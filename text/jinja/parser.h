@@ -1,7 +1,7 @@
 // Builds the tree of a template: Jinja's grammar without inheritance, includes and imports.
 //
-// Bounded: nesting and tree height have limits, so that no walk over the tree can run out of stack. Throws
-// TemplateFailure with the line.
+// Bounded: nesting and tree height have limits, so that no walk over the tree can run out of stack.
+// Throws TemplateFailure with the line.
 #pragma once
 
 #include <string_view>
@@ -11,8 +11,8 @@
 
 namespace trireme::text::jinja {
 
-inline constexpr int kMaxParseDepth = 200;   // brackets, blocks and operators inside each other
-inline constexpr int kMaxTreeHeight = 400;   // of one expression
+inline constexpr int kMaxParseDepth = 200;  // brackets, blocks and operators inside each other
+inline constexpr int kMaxTreeHeight = 400;  // of one expression
 
 Body parse_template(std::string_view source);
 
@@ -26,16 +26,20 @@ class ExpressionParser {
     return tokens_[std::min(at_ + ahead, tokens_.size() - 1)];
   }
   const Token& next() { return tokens_[at_ + 1 < tokens_.size() ? at_++ : at_]; }
-  bool is_op(std::string_view op) const { return peek().type == Tok::kOperator && peek().text == op; }
-  bool is_name(std::string_view name) const { return peek().type == Tok::kName && peek().text == name; }
+  bool is_op(std::string_view op) const {
+    return peek().type == Tok::kOperator && peek().text == op;
+  }
+  bool is_name(std::string_view name) const {
+    return peek().type == Tok::kName && peek().text == name;
+  }
   bool skip_op(std::string_view op);
   bool skip_name(std::string_view name);
   void expect_op(std::string_view op);
   std::string expect_name();
   [[noreturn]] void unexpected(std::string_view wanted) const;
 
-  ExprPtr parse_expression();                     // conditional and everything below
-  ExprPtr parse_or();                             // no conditional
+  ExprPtr parse_expression();  // conditional and everything below
+  ExprPtr parse_or();          // no conditional
   // One expression, or a tuple without brackets. `end_name` may end it.
   ExprPtr parse_tuple(bool with_condition, std::string_view end_name = {});
   // A chain `name(..) | name(..)` without a value in front, for filter and set blocks.

@@ -10,9 +10,11 @@ namespace trireme::text::jinja {
 
 namespace {
 
-constexpr std::string_view kDays[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
-constexpr std::string_view kMonths[] = {"January", "February", "March", "April", "May", "June", "July",
-                                        "August", "September", "October", "November", "December"};
+constexpr std::string_view kDays[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
+                                      "Thursday", "Friday", "Saturday"};
+constexpr std::string_view kMonths[] = {"January",   "February", "March",    "April",
+                                        "May",       "June",     "July",     "August",
+                                        "September", "October",  "November", "December"};
 
 struct Week {
   int year;
@@ -36,49 +38,88 @@ Week iso_week(const std::tm& t) {
 std::string one(char c, const std::tm& t, int64_t seconds) {
   const int hour12 = t.tm_hour % 12 == 0 ? 12 : t.tm_hour % 12;
   switch (c) {
-    case 'a': return std::string(kDays[t.tm_wday].substr(0, 3));
-    case 'A': return std::string(kDays[t.tm_wday]);
+    case 'a':
+      return std::string(kDays[t.tm_wday].substr(0, 3));
+    case 'A':
+      return std::string(kDays[t.tm_wday]);
     case 'b':
-    case 'h': return std::string(kMonths[t.tm_mon].substr(0, 3));
-    case 'B': return std::string(kMonths[t.tm_mon]);
-    case 'c': return format_time("%a %b %e %H:%M:%S %Y", seconds);
-    case 'C': return fmt::format("{:02}", (t.tm_year + 1900) / 100);
-    case 'd': return fmt::format("{:02}", t.tm_mday);
+    case 'h':
+      return std::string(kMonths[t.tm_mon].substr(0, 3));
+    case 'B':
+      return std::string(kMonths[t.tm_mon]);
+    case 'c':
+      return format_time("%a %b %e %H:%M:%S %Y", seconds);
+    case 'C':
+      return fmt::format("{:02}", (t.tm_year + 1900) / 100);
+    case 'd':
+      return fmt::format("{:02}", t.tm_mday);
     case 'D':
-    case 'x': return format_time("%m/%d/%y", seconds);
-    case 'e': return fmt::format("{:2}", t.tm_mday);
-    case 'f': return "000000";
-    case 'F': return format_time("%Y-%m-%d", seconds);
-    case 'G': return std::to_string(iso_week(t).year);
-    case 'g': return fmt::format("{:02}", iso_week(t).year % 100);
-    case 'H': return fmt::format("{:02}", t.tm_hour);
-    case 'I': return fmt::format("{:02}", hour12);
-    case 'j': return fmt::format("{:03}", t.tm_yday + 1);
-    case 'k': return fmt::format("{:2}", t.tm_hour);
-    case 'l': return fmt::format("{:2}", hour12);
-    case 'm': return fmt::format("{:02}", t.tm_mon + 1);
-    case 'M': return fmt::format("{:02}", t.tm_min);
-    case 'n': return "\n";
-    case 'p': return t.tm_hour < 12 ? "AM" : "PM";
-    case 'P': return t.tm_hour < 12 ? "am" : "pm";
-    case 'r': return format_time("%I:%M:%S %p", seconds);
-    case 'R': return format_time("%H:%M", seconds);
-    case 's': return std::to_string(seconds);
-    case 'S': return fmt::format("{:02}", t.tm_sec);
-    case 't': return "\t";
+    case 'x':
+      return format_time("%m/%d/%y", seconds);
+    case 'e':
+      return fmt::format("{:2}", t.tm_mday);
+    case 'f':
+      return "000000";
+    case 'F':
+      return format_time("%Y-%m-%d", seconds);
+    case 'G':
+      return std::to_string(iso_week(t).year);
+    case 'g':
+      return fmt::format("{:02}", iso_week(t).year % 100);
+    case 'H':
+      return fmt::format("{:02}", t.tm_hour);
+    case 'I':
+      return fmt::format("{:02}", hour12);
+    case 'j':
+      return fmt::format("{:03}", t.tm_yday + 1);
+    case 'k':
+      return fmt::format("{:2}", t.tm_hour);
+    case 'l':
+      return fmt::format("{:2}", hour12);
+    case 'm':
+      return fmt::format("{:02}", t.tm_mon + 1);
+    case 'M':
+      return fmt::format("{:02}", t.tm_min);
+    case 'n':
+      return "\n";
+    case 'p':
+      return t.tm_hour < 12 ? "AM" : "PM";
+    case 'P':
+      return t.tm_hour < 12 ? "am" : "pm";
+    case 'r':
+      return format_time("%I:%M:%S %p", seconds);
+    case 'R':
+      return format_time("%H:%M", seconds);
+    case 's':
+      return std::to_string(seconds);
+    case 'S':
+      return fmt::format("{:02}", t.tm_sec);
+    case 't':
+      return "\t";
     case 'T':
-    case 'X': return format_time("%H:%M:%S", seconds);
-    case 'u': return std::to_string(t.tm_wday == 0 ? 7 : t.tm_wday);
-    case 'U': return fmt::format("{:02}", (t.tm_yday + 7 - t.tm_wday) / 7);
-    case 'V': return fmt::format("{:02}", iso_week(t).number);
-    case 'w': return std::to_string(t.tm_wday);
-    case 'W': return fmt::format("{:02}", (t.tm_yday + 7 - (t.tm_wday + 6) % 7) / 7);
-    case 'y': return fmt::format("{:02}", (t.tm_year + 1900) % 100);
-    case 'Y': return std::to_string(t.tm_year + 1900);
+    case 'X':
+      return format_time("%H:%M:%S", seconds);
+    case 'u':
+      return std::to_string(t.tm_wday == 0 ? 7 : t.tm_wday);
+    case 'U':
+      return fmt::format("{:02}", (t.tm_yday + 7 - t.tm_wday) / 7);
+    case 'V':
+      return fmt::format("{:02}", iso_week(t).number);
+    case 'w':
+      return std::to_string(t.tm_wday);
+    case 'W':
+      return fmt::format("{:02}", (t.tm_yday + 7 - (t.tm_wday + 6) % 7) / 7);
+    case 'y':
+      return fmt::format("{:02}", (t.tm_year + 1900) % 100);
+    case 'Y':
+      return std::to_string(t.tm_year + 1900);
     case 'z':
-    case 'Z': return "";  // a time without a zone
-    case '%': return "%";
-    default: return std::string("%") + c;
+    case 'Z':
+      return "";  // a time without a zone
+    case '%':
+      return "%";
+    default:
+      return std::string("%") + c;
   }
 }
 

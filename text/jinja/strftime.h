@@ -7,7 +7,8 @@
 
 namespace trireme::text::jinja {
 
-// `seconds` since 1970 in the time zone to show; no zone is applied. Unknown conversions are copied.
+// `seconds` since 1970 in the time zone to show; no zone is applied. Unknown conversions are
+// copied.
 std::string format_time(std::string_view format, int64_t seconds);
 
 }  // namespace trireme::text::jinja

@@ -34,7 +34,8 @@ bool compares(Interpreter& in, const Value& value, const Arguments& args) {
 }
 
 bool is_iterable(const Value& v) {
-  return v.is_undefined() || v.is_string() || v.is_sequence() || v.is_dict() || object_as<RangeObject>(v) != nullptr;
+  return v.is_undefined() || v.is_string() || v.is_sequence() || v.is_dict() ||
+         object_as<RangeObject>(v) != nullptr;
 }
 
 const std::unordered_map<std::string_view, TestFunction>& all_tests() {
@@ -47,7 +48,8 @@ const std::unordered_map<std::string_view, TestFunction>& all_tests() {
       {"boolean", [](In&, const Value& v, const A&) { return v.is(Kind::kBool); }},
       {"true", [](In&, const Value& v, const A&) { return v.is(Kind::kBool) && v.as_bool(); }},
       {"false", [](In&, const Value& v, const A&) { return v.is(Kind::kBool) && !v.as_bool(); }},
-      {"integer", [](In&, const Value& v, const A&) { return v.is(Kind::kInt) || v.is(Kind::kBigInt); }},
+      {"integer",
+       [](In&, const Value& v, const A&) { return v.is(Kind::kInt) || v.is(Kind::kBigInt); }},
       {"float", [](In&, const Value& v, const A&) { return v.is(Kind::kFloat); }},
       {"number", [](In&, const Value& v, const A&) { return v.is_number(); }},
       {"string", [](In&, const Value& v, const A&) { return v.is_string(); }},
@@ -55,22 +57,34 @@ const std::unordered_map<std::string_view, TestFunction>& all_tests() {
       {"sequence", [](In&, const Value& v, const A&) { return is_iterable(v); }},
       {"iterable", [](In&, const Value& v, const A&) { return is_iterable(v); }},
       {"callable", [](In&, const Value& v, const A&) { return is_callable(v); }},
-      {"escaped", [](In&, const Value& v, const A&) { return v.is_string() && v.as_text().markup; }},
+      {"escaped",
+       [](In&, const Value& v, const A&) { return v.is_string() && v.as_text().markup; }},
       {"lower", [](In&, const Value& v, const A&) { return is_cased_lower(to_text(v).bytes); }},
       {"upper", [](In&, const Value& v, const A&) { return is_cased_upper(to_text(v).bytes); }},
       {"odd", parity<1>},
       {"even", parity<0>},
-      {"divisibleby", [](In& in, const Value& v, const A& a) { return divisible(in, v, operand(a)); }},
+      {"divisibleby",
+       [](In& in, const Value& v, const A& a) { return divisible(in, v, operand(a)); }},
       {"sameas", [](In&, const Value& v, const A& a) { return v.same_object(operand(a)); }},
       {"in", [](In& in, const Value& v, const A& a) { return in.contains(operand(a), v); }},
-      {"filter", [](In&, const Value& v, const A&) { return v.is_string() && filter_exists(v.str()); }},
+      {"filter",
+       [](In&, const Value& v, const A&) { return v.is_string() && filter_exists(v.str()); }},
       {"test", [](In&, const Value& v, const A&) { return v.is_string() && test_exists(v.str()); }},
-      {"eq", compares<'=', '='>}, {"equalto", compares<'=', '='>}, {"==", compares<'=', '='>},
-      {"ne", compares<'!', '='>}, {"!=", compares<'!', '='>},
-      {"lt", compares<'<'>}, {"lessthan", compares<'<'>}, {"<", compares<'<'>},
-      {"gt", compares<'>'>}, {"greaterthan", compares<'>'>}, {">", compares<'>'>},
-      {"le", compares<'<', '='>}, {"<=", compares<'<', '='>},
-      {"ge", compares<'>', '='>}, {">=", compares<'>', '='>},
+      {"eq", compares<'=', '='>},
+      {"equalto", compares<'=', '='>},
+      {"==", compares<'=', '='>},
+      {"ne", compares<'!', '='>},
+      {"!=", compares<'!', '='>},
+      {"lt", compares<'<'>},
+      {"lessthan", compares<'<'>},
+      {"<", compares<'<'>},
+      {"gt", compares<'>'>},
+      {"greaterthan", compares<'>'>},
+      {">", compares<'>'>},
+      {"le", compares<'<', '='>},
+      {"<=", compares<'<', '='>},
+      {"ge", compares<'>', '='>},
+      {">=", compares<'>', '='>},
   };
   return table;
 }

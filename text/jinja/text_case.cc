@@ -11,25 +11,41 @@ namespace trireme::text::jinja {
 
 namespace {
 
-char32_t simple_upper(char32_t c) { return static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))); }
-char32_t simple_lower(char32_t c) { return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))); }
-char32_t simple_title(char32_t c) { return static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c))); }
+char32_t simple_upper(char32_t c) {
+  return static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c)));
+}
+char32_t simple_lower(char32_t c) {
+  return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
+}
+char32_t simple_title(char32_t c) {
+  return static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c)));
+}
 
-// Characters whose upper case is several. Source: Unicode SpecialCasing.txt, the unconditional part for Latin, Greek and
-// Armenian.
+// Characters whose upper case is several. Source: Unicode SpecialCasing.txt, the unconditional part
+// for Latin, Greek and Armenian.
 struct Special {
   char32_t from;
   const char* upper;
   const char* title;
 };
 constexpr Special kSpecials[] = {
-    {0xDF, "SS", "Ss"},     {0x149, "\u02BCN", "\u02BCN"}, {0x1F0, "J\u030C", "J\u030C"},
-    {0x390, "\u0399\u0308\u0301", "\u0399\u0308\u0301"},   {0x3B0, "\u03A5\u0308\u0301", "\u03A5\u0308\u0301"},
-    {0x587, "\u0535\u0552", "\u0535\u0582"},               {0x1E96, "H\u0331", "H\u0331"},
-    {0x1E97, "T\u0308", "T\u0308"},                        {0x1E98, "W\u030A", "W\u030A"},
-    {0x1E99, "Y\u030A", "Y\u030A"},                        {0xFB00, "FF", "Ff"},
-    {0xFB01, "FI", "Fi"},   {0xFB02, "FL", "Fl"},          {0xFB03, "FFI", "Ffi"},
-    {0xFB04, "FFL", "Ffl"}, {0xFB05, "ST", "St"},          {0xFB06, "ST", "St"},
+    {0xDF, "SS", "Ss"},
+    {0x149, "\u02BCN", "\u02BCN"},
+    {0x1F0, "J\u030C", "J\u030C"},
+    {0x390, "\u0399\u0308\u0301", "\u0399\u0308\u0301"},
+    {0x3B0, "\u03A5\u0308\u0301", "\u03A5\u0308\u0301"},
+    {0x587, "\u0535\u0552", "\u0535\u0582"},
+    {0x1E96, "H\u0331", "H\u0331"},
+    {0x1E97, "T\u0308", "T\u0308"},
+    {0x1E98, "W\u030A", "W\u030A"},
+    {0x1E99, "Y\u030A", "Y\u030A"},
+    {0xFB00, "FF", "Ff"},
+    {0xFB01, "FI", "Fi"},
+    {0xFB02, "FL", "Fl"},
+    {0xFB03, "FFI", "Ffi"},
+    {0xFB04, "FFL", "Ffl"},
+    {0xFB05, "ST", "St"},
+    {0xFB06, "ST", "St"},
 };
 
 const Special* special(char32_t c) {
@@ -55,9 +71,13 @@ std::string title_of(char32_t c) {
   return known != nullptr ? known->title : one(simple_title(c));
 }
 
-bool is_cased(char32_t c) { return simple_upper(c) != c || simple_lower(c) != c || special(c) != nullptr; }
+bool is_cased(char32_t c) {
+  return simple_upper(c) != c || simple_lower(c) != c || special(c) != nullptr;
+}
 bool is_letter(char32_t c) { return (ClassTable::get().bits(c) & kLetter) != 0; }
-bool is_mark(char32_t c) { return (ClassTable::get().bits(c) & kMark) != 0 || c == '\'' || c == 0x2019 || c == 0xAD; }
+bool is_mark(char32_t c) {
+  return (ClassTable::get().bits(c) & kMark) != 0 || c == '\'' || c == 0x2019 || c == 0xAD;
+}
 
 // Sigma at the end of a word has a form of its own.
 bool is_final_sigma(std::string_view text, size_t at) {
@@ -87,7 +107,8 @@ std::string lower_of(std::string_view text, size_t at) {
   return one(simple_lower(c));
 }
 
-// Replaces each character by what `map(text, byte position)` says; a character's origin is its replacement's.
+// Replaces each character by what `map(text, byte position)` says; a character's origin is its
+// replacement's.
 template <typename Map>
 Text map_chars(const Text& text, Map map) {
   Text out;
@@ -116,7 +137,8 @@ char ascii_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 3
 
 Text upper(const Text& text) {
   if (is_ascii(text.bytes)) return map_ascii(text, ascii_upper);
-  return map_chars(text, [](const std::string& s, size_t at) { return upper_of(decode_at(s, at).value); });
+  return map_chars(
+      text, [](const std::string& s, size_t at) { return upper_of(decode_at(s, at).value); });
 }
 
 Text lower(const Text& text) {

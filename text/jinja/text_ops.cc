@@ -38,7 +38,8 @@ size_t before(std::string_view text, size_t at) {
 }  // namespace
 
 Text strip(const Text& text, const std::string* chars, bool left, bool right) {
-  const std::vector<char32_t> set = chars != nullptr ? to_code_points(*chars) : std::vector<char32_t>();
+  const std::vector<char32_t> set =
+      chars != nullptr ? to_code_points(*chars) : std::vector<char32_t>();
   const auto strips = [&](size_t at) {
     const char32_t c = decode_at(text.bytes, at).value;
     return chars == nullptr ? python_space(c) : std::find(set.begin(), set.end(), c) != set.end();
@@ -50,13 +51,15 @@ Text strip(const Text& text, const std::string* chars, bool left, bool right) {
   return sub_text(text, begin, end);
 }
 
-Text replace(Interpreter& in, const Text& text, const std::string& from, const Text& to, int64_t limit) {
+Text replace(Interpreter& in, const Text& text, const std::string& from, const Text& to,
+             int64_t limit) {
   Text out;
   size_t done = 0;
   const std::string& s = text.bytes;
   const auto check = [&] {
     in.charge(1 + to.bytes.size() / 16);
-    if (out.bytes.size() > in.limits().max_output_bytes) fail_limit("a replacement makes too long a text");
+    if (out.bytes.size() > in.limits().max_output_bytes)
+      fail_limit("a replacement makes too long a text");
   };
   if (from.empty()) {  // between all characters, and at both ends
     for (size_t at = 0; at <= s.size() && limit != 0; --limit) {
@@ -70,7 +73,8 @@ Text replace(Interpreter& in, const Text& text, const std::string& from, const T
     append_text(text, done, s.size(), &out);
     return out;
   }
-  for (size_t at = s.find(from); at != std::string::npos && limit != 0; at = s.find(from, done), --limit) {
+  for (size_t at = s.find(from); at != std::string::npos && limit != 0;
+       at = s.find(from, done), --limit) {
     append_text(text, done, at, &out);
     append_text(to, &out);
     done = at + from.size();
@@ -99,9 +103,11 @@ std::vector<Text> split_spaces(const Text& text, int64_t limit, bool from_right)
   } else if (from_right) {
     const size_t first = words.size() - most;
     out.push_back(strip(sub_text(text, 0, words[first - 1].second), nullptr, true, true));
-    for (size_t i = first; i < words.size(); ++i) out.push_back(sub_text(text, words[i].first, words[i].second));
+    for (size_t i = first; i < words.size(); ++i)
+      out.push_back(sub_text(text, words[i].first, words[i].second));
   } else {
-    for (size_t i = 0; i < most; ++i) out.push_back(sub_text(text, words[i].first, words[i].second));
+    for (size_t i = 0; i < most; ++i)
+      out.push_back(sub_text(text, words[i].first, words[i].second));
     out.push_back(sub_text(text, words[most].first, s.size()));
   }
   return out;
@@ -109,7 +115,8 @@ std::vector<Text> split_spaces(const Text& text, int64_t limit, bool from_right)
 
 }  // namespace
 
-std::vector<Text> split(const Text& text, const std::string* separator, int64_t limit, bool from_right) {
+std::vector<Text> split(const Text& text, const std::string* separator, int64_t limit,
+                        bool from_right) {
   if (separator == nullptr) return split_spaces(text, limit, from_right);
   if (separator->empty()) fail("empty separator");
   const std::string& s = text.bytes;
@@ -146,8 +153,9 @@ std::vector<Text> split_lines(const Text& text, bool keep_ends) {
   for (size_t at = 0; at < s.size();) {
     const CodePoint c = decode_at(s, at);
     size_t next = at + c.length;
-    const bool ends = (c.value >= 0x0A && c.value <= 0x0D) || (c.value >= 0x1C && c.value <= 0x1E) ||
-                      c.value == 0x85 || c.value == 0x2028 || c.value == 0x2029;
+    const bool ends = (c.value >= 0x0A && c.value <= 0x0D) ||
+                      (c.value >= 0x1C && c.value <= 0x1E) || c.value == 0x85 ||
+                      c.value == 0x2028 || c.value == 0x2029;
     if (ends) {
       if (c.value == '\r' && next < s.size() && s[next] == '\n') ++next;
       out.push_back(sub_text(text, begin, keep_ends ? next : at));
@@ -177,12 +185,24 @@ Text escape_html(const Text& text) {
   Text out;
   for (size_t at = 0; at < text.bytes.size(); ++at) {
     switch (text.bytes[at]) {
-      case '&': out.bytes += "&amp;"; break;
-      case '<': out.bytes += "&lt;"; break;
-      case '>': out.bytes += "&gt;"; break;
-      case '"': out.bytes += "&#34;"; break;
-      case '\'': out.bytes += "&#39;"; break;
-      default: append_text(text, at, at + 1, &out); break;
+      case '&':
+        out.bytes += "&amp;";
+        break;
+      case '<':
+        out.bytes += "&lt;";
+        break;
+      case '>':
+        out.bytes += "&gt;";
+        break;
+      case '"':
+        out.bytes += "&#34;";
+        break;
+      case '\'':
+        out.bytes += "&#39;";
+        break;
+      default:
+        append_text(text, at, at + 1, &out);
+        break;
     }
   }
   out.markup = true;
@@ -191,7 +211,8 @@ Text escape_html(const Text& text) {
 
 Text remade(std::string bytes, const Text& original) {
   Text out{.bytes = std::move(bytes)};
-  if (!original.content.empty() && !out.bytes.empty()) out.content.emplace_back(0, out.bytes.size());
+  if (!original.content.empty() && !out.bytes.empty())
+    out.content.emplace_back(0, out.bytes.size());
   return out;
 }
 

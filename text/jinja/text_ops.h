@@ -17,8 +17,10 @@ Text sub_text(const Text& text, size_t begin, size_t end);
 // Without the characters of `chars` at its ends; null: white space.
 Text strip(const Text& text, const std::string* chars, bool left, bool right);
 // Every occurrence, or the first `limit` when it is not negative.
-Text replace(Interpreter& in, const Text& text, const std::string& from, const Text& to, int64_t limit);
-std::vector<Text> split(const Text& text, const std::string* separator, int64_t limit, bool from_right);
+Text replace(Interpreter& in, const Text& text, const std::string& from, const Text& to,
+             int64_t limit);
+std::vector<Text> split(const Text& text, const std::string* separator, int64_t limit,
+                        bool from_right);
 std::vector<Text> split_lines(const Text& text, bool keep_ends);
 // `fill` on both sides up to `width` characters; `align` is '<', '>' or '^'.
 Text pad(const Text& text, int64_t width, std::string_view fill, char align);
@@ -31,7 +33,8 @@ Text upper(const Text& text);
 Text lower(const Text& text);
 Text capitalize(const Text& text);
 Text title_method(const Text& text);  // str.title(): every run of letters
-Text title_filter(const Text& text);  // Jinja's: every run between blanks, hyphens and opening brackets
+Text title_filter(
+    const Text& text);  // Jinja's: every run between blanks, hyphens and opening brackets
 Text swap_case(const Text& text);
 bool is_cased_upper(std::string_view text);
 bool is_cased_lower(std::string_view text);

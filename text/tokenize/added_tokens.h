@@ -1,6 +1,7 @@
 // Added tokens: strings that are found in the text before the model sees it, such as <|im_start|>.
 //
-// The longest token that starts leftmost wins. Matching is one pass with a trie. Immutable after `build`, thread-safe.
+// The longest token that starts leftmost wins. Matching is one pass with a trie. Immutable after
+// `build`, thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,7 @@ namespace trireme::text {
 
 struct AddedToken {
   int32_t id = 0;
-  std::string content;      // as in the file
+  std::string content;       // as in the file
   bool single_word = false;  // only where no word character touches it
   bool lstrip = false;       // takes the white space before it
   bool rstrip = false;       // takes the white space after it
@@ -24,7 +25,8 @@ struct AddedToken {
   bool special = false;      // hidden by skip_special_tokens
 };
 
-// True for a token that text from outside must not produce: special, or named like one (<|...|>, <｜...｜>).
+// True for a token that text from outside must not produce: special, or named like one (<|...|>,
+// <｜...｜>).
 bool is_control(const AddedToken& token);
 
 // Finds strings of a fixed set. Keys are added in any order; an empty key is ignored.
@@ -62,7 +64,8 @@ class PrefixTrie {
   std::unordered_map<uint64_t, uint32_t> edges_;
 };
 
-// One stretch of text: an added token when `token` >= 0 (an index into the list given to build), else plain text.
+// One stretch of text: an added token when `token` >= 0 (an index into the list given to build),
+// else plain text.
 struct AddedSplit {
   ByteSpan span;
   int32_t token = -1;

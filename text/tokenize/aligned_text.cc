@@ -36,8 +36,8 @@ AlignedText AlignedText::slice(ByteSpan part) const {
     return AlignedText(input_, {origin_ + part.begin, origin_ + part.end}, keep_alignment_);
   }
   // Without alignment all that is asked of the origin is whether it is the beginning of the input.
-  const uint32_t from = !keep_alignment_ ? origin_ + (part.begin > 0 ? 1 : 0)
-                                         : source(part.begin, part.end).begin;
+  const uint32_t from =
+      !keep_alignment_ ? origin_ + (part.begin > 0 ? 1 : 0) : source(part.begin, part.end).begin;
   AlignedText out(input_, {0, 0}, keep_alignment_);
   out.changed_ = true;
   out.origin_ = from;

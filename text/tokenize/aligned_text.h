@@ -1,8 +1,8 @@
-// A stretch of input text on its way through normalizers and pre-tokenizers, each byte of which knows the input bytes
-// that it came from.
+// A stretch of input text on its way through normalizers and pre-tokenizers, each byte of which
+// knows the input bytes that it came from.
 //
-// While nothing has changed it is a view and costs nothing. Alignment is kept only when offsets are wanted. Not
-// thread-safe; lives for one encode call.
+// While nothing has changed it is a view and costs nothing. Alignment is kept only when offsets are
+// wanted. Not thread-safe; lives for one encode call.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,10 @@ class AlignedText {
  public:
   // Bytes [range.begin, range.end) of `input`, which must outlive this.
   AlignedText(std::string_view input, ByteSpan range, bool keep_alignment)
-      : input_(input), view_(input.substr(range.begin, range.end - range.begin)),
-        origin_(range.begin), keep_alignment_(keep_alignment) {}
+      : input_(input),
+        view_(input.substr(range.begin, range.end - range.begin)),
+        origin_(range.begin),
+        keep_alignment_(keep_alignment) {}
   AlignedText(AlignedText&& other) noexcept { *this = std::move(other); }
   AlignedText& operator=(AlignedText&& other) noexcept;
   AlignedText(const AlignedText&) = delete;

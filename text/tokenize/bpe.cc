@@ -51,7 +51,8 @@ Status Bpe::add_vocab(const BpeConfig& config) {
   if (byte_level_) {
     raw_ = Vocab(config.vocab.size());
     for (const auto& [piece, id] : config.vocab) {
-      if (const auto raw = from_byte_alphabet(piece); raw && vocab_.find(piece) == id) raw_.add(*raw, id);
+      if (const auto raw = from_byte_alphabet(piece); raw && vocab_.find(piece) == id)
+        raw_.add(*raw, id);
     }
   }
   for (unsigned byte = 0; byte < 256; ++byte) {
@@ -119,7 +120,8 @@ void Bpe::tokenize(std::string_view word, ModelScratch* scratch,
   }
 }
 
-// Leaves the first symbols in scratch->ids, and where each begins (and the end of the last) in scratch->begins.
+// Leaves the first symbols in scratch->ids, and where each begins (and the end of the last) in
+// scratch->begins.
 void Bpe::split_symbols(std::string_view word, ModelScratch* scratch) const {
   scratch->ids.clear();
   scratch->begins.clear();
@@ -215,9 +217,7 @@ void Bpe::merge_long(ModelScratch* scratch) const {
   previous.resize(n);
   merge_at.assign(n, PairMap::kNone);
   heap.clear();
-  const auto entry = [&](uint32_t at) {
-    return (uint64_t{merges_[merge_at[at]].rank} << 32) | at;
-  };
+  const auto entry = [&](uint32_t at) { return (uint64_t{merges_[merge_at[at]].rank} << 32) | at; };
   for (uint32_t i = 0; i < n; ++i) {
     previous[i] = i == 0 ? kEnd : i - 1;
     next[i] = i + 1 == n ? kEnd : i + 1;

@@ -1,8 +1,10 @@
-// Byte-pair encoding, byte-level (GPT-2, Llama 3, Qwen) and SentencePiece style (Llama 2, Mistral, Gemma).
+// Byte-pair encoding, byte-level (GPT-2, Llama 3, Qwen) and SentencePiece style (Llama 2, Mistral,
+// Gemma).
 //
-// The pair of the lowest rank is merged first, the leftmost of equals, until no pair has a rank. Short words scan, long
-// ones keep a heap: n log n whatever the text. A word that is a vocabulary entry which the merges do reach is looked up
-// whole; which entries those are is worked out at load with the same merges, so the result is the same.
+// The pair of the lowest rank is merged first, the leftmost of equals, until no pair has a rank.
+// Short words scan, long ones keep a heap: n log n whatever the text. A word that is a vocabulary
+// entry which the merges do reach is looked up whole; which entries those are is worked out at load
+// with the same merges, so the result is the same.
 //
 // Source: Sennrich et al., arXiv:1508.07909.   Immutable after build, thread-safe.
 #pragma once
@@ -70,8 +72,8 @@ class Bpe final : public Model {
   Vocab raw_;    // byte-level only: the bytes that entries stand for
   PairMap pairs_;
   std::vector<Merge> merges_;
-  std::vector<bool> whole_;                // per id: its spelling tokenizes to it alone
-  std::array<int32_t, 256> byte_ids_{};    // <0xHH> or the byte's own entry; -1: none
+  std::vector<bool> whole_;              // per id: its spelling tokenizes to it alone
+  std::array<int32_t, 256> byte_ids_{};  // <0xHH> or the byte's own entry; -1: none
   PrefixTrie frozen_;
   bool byte_level_ = false;
   bool byte_fallback_ = false;

@@ -1,4 +1,5 @@
-// GPT-2's byte alphabet: a printable character for each of the 256 bytes, in which byte-level vocabularies are spelled.
+// GPT-2's byte alphabet: a printable character for each of the 256 bytes, in which byte-level
+// vocabularies are spelled.
 //
 // Pure and thread-safe.
 #pragma once

@@ -12,7 +12,8 @@ namespace {
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 
 void replace_all(std::string* text, std::string_view from, std::string_view to) {
-  for (size_t at = text->find(from); at != std::string::npos; at = text->find(from, at + to.size())) {
+  for (size_t at = text->find(from); at != std::string::npos;
+       at = text->find(from, at + to.size())) {
     text->replace(at, from.size(), to);
   }
 }
@@ -121,7 +122,8 @@ std::string Decoder::decode_text(const std::vector<int32_t>& ids, bool skip_spec
   }
   end_run();
   size_t strip = 0;
-  while (strip < config_.strip_start_count && strip < out.size() && out[strip] == config_.strip_start) {
+  while (strip < config_.strip_start_count && strip < out.size() &&
+         out[strip] == config_.strip_start) {
     ++strip;
   }
   return out.substr(strip);

@@ -1,6 +1,7 @@
 // The decoder of a tokenizer file, compiled to what each id contributes to the text.
 //
-// Immutable after build, thread-safe. The two users are Tokenizer::decode (whole sequences) and Detokenizer (streams).
+// Immutable after build, thread-safe. The two users are Tokenizer::decode (whole sequences) and
+// Detokenizer (streams).
 #pragma once
 
 #include <cstdint>
@@ -15,13 +16,14 @@ namespace trireme::text {
 struct DecoderConfig {
   bool byte_level = false;     // pieces spell bytes in the byte alphabet
   bool byte_fallback = false;  // <0xHH> is a byte
-  // A run of byte tokens that is not UTF-8 as a whole becomes one U+FFFD per byte (the reference library); else only
-  // its wrong bytes do (SentencePiece).
+  // A run of byte tokens that is not UTF-8 as a whole becomes one U+FFFD per byte (the reference
+  // library); else only its wrong bytes do (SentencePiece).
   bool whole_runs = true;
   bool join_with_spaces = false;  // no decoder at all: pieces with a blank between
   // Per token, in order: what to replace with what.
   std::vector<std::pair<std::string, std::string>> replacements;
-  // Metaspace: this character is a space, and vanishes from the first token when `metaspace_strips_first`.
+  // Metaspace: this character is a space, and vanishes from the first token when
+  // `metaspace_strips_first`.
   std::string metaspace;
   bool metaspace_strips_first = false;
   // Removed from the beginning of the whole text, up to so many times.

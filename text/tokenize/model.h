@@ -1,4 +1,5 @@
-// What every kind of vocabulary model can do: turn one word into tokens. BPE is here; Unigram and WordPiece fit in.
+// What every kind of vocabulary model can do: turn one word into tokens. BPE is here; Unigram and
+// WordPiece fit in.
 //
 // Immutable after load, thread-safe; scratch memory is the caller's.
 #pragma once

@@ -49,7 +49,8 @@ class ReplaceLiteral final : public NormalizerStep {
       done = found + pattern_.size();
       // The new characters stand for the last one that they replace.
       builder.put(content_, static_cast<uint32_t>(done - 1), static_cast<uint32_t>(done));
-      if (builder.size() > kMaxNormalizedBytes) return resource_exhausted("normalized text is too long");
+      if (builder.size() > kMaxNormalizedBytes)
+        return resource_exhausted("normalized text is too long");
     }
     builder.keep(static_cast<uint32_t>(done), static_cast<uint32_t>(old.size()));
     text->replace_text(std::move(builder));
@@ -77,7 +78,8 @@ class ReplaceRegex final : public NormalizerStep {
       builder.keep(done, match.begin);
       builder.put(content_, match.end > match.begin ? match.end - 1 : match.begin, match.end);
       done = match.end;
-      if (builder.size() > kMaxNormalizedBytes) return resource_exhausted("normalized text is too long");
+      if (builder.size() > kMaxNormalizedBytes)
+        return resource_exhausted("normalized text is too long");
     }
     if (done == 0 && builder.size() == 0) return {};
     builder.keep(done, size);

@@ -35,7 +35,8 @@ class Normalizer {
   NormalizerSteps steps_;
 };
 
-// The steps, one function each. Their meaning is that of the reference library's normalizers of the same names.
+// The steps, one function each. Their meaning is that of the reference library's normalizers of the
+// same names.
 std::unique_ptr<NormalizerStep> make_prepend(std::string prefix);
 Result<std::unique_ptr<NormalizerStep>> make_replace(std::string_view pattern, bool is_regex,
                                                      std::string content);

@@ -26,7 +26,8 @@ void push(ByteSpan span, std::vector<ByteSpan>* out) {
 }
 
 // Joins neighbours as the behaviour says. `parts` cover a word from left to right.
-void join_parts(const std::vector<Part>& parts, SplitBehavior behavior, std::vector<ByteSpan>* out) {
+void join_parts(const std::vector<Part>& parts, SplitBehavior behavior,
+                std::vector<ByteSpan>* out) {
   const size_t first = out->size();
   bool previous = false;
   switch (behavior) {
@@ -78,8 +79,7 @@ class RegexSplit final : public PreTokenizerStep {
     std::vector<Part> parts;
     for (const ByteSpan word : words->spans) {
       parts.clear();
-      Regex::Matcher matcher(regex_,
-                             words->text.text().substr(word.begin, word.end - word.begin));
+      Regex::Matcher matcher(regex_, words->text.text().substr(word.begin, word.end - word.begin));
       ByteSpan match;
       uint32_t done = word.begin;
       while (true) {
@@ -251,7 +251,8 @@ Result<std::unique_ptr<PreTokenizerStep>> make_split(std::string_view pattern, b
   using Made = std::unique_ptr<PreTokenizerStep>;
   if (pattern.empty()) return invalid_argument("a Split has an empty pattern");
   const auto fast = is_regex ? fast_splitter_for(pattern) : std::nullopt;
-  // The fast splitters cover their text, so that only an isolating Split can use them; inverted or not is one to it.
+  // The fast splitters cover their text, so that only an isolating Split can use them; inverted or
+  // not is one to it.
   if (fast && behavior == SplitBehavior::kIsolated) return Made(std::make_unique<FastSplit>(*fast));
   ASSIGN_OR_RETURN(Regex regex,
                    is_regex ? Regex::compile(pattern) : Regex::compile_literal(pattern));

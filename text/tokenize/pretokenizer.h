@@ -37,8 +37,8 @@ Result<std::unique_ptr<PreTokenizerStep>> make_split(std::string_view pattern, b
                                                      SplitBehavior behavior, bool invert);
 std::unique_ptr<PreTokenizerStep> make_metaspace(std::string replacement, PrependScheme scheme,
                                                  bool split);
-// SentencePiece's escaping: every space becomes its mark, and one more goes before the beginning of the input, even if
-// the input begins with a space.
+// SentencePiece's escaping: every space becomes its mark, and one more goes before the beginning of
+// the input, even if the input begins with a space.
 std::unique_ptr<PreTokenizerStep> make_dummy_prefix(bool add_prefix);
 // Splits at characters of the classes `mask` (text/unicode/classes.h).
 std::unique_ptr<PreTokenizerStep> make_class_split(uint8_t mask, SplitBehavior behavior);

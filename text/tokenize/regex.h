@@ -1,8 +1,9 @@
 // Regular expressions of tokenizer files, run by PCRE2 with its JIT.
 //
-// A pattern is written for Oniguruma (Ruby syntax) and translated: \s, \d, \w, \h and \p{..} become the reference
-// engine's own classes, Unicode 16 included, whatever tables the installed PCRE2 has. Matching is bounded: a pattern
-// that backtracks without end is an error, never a hang. A Regex is immutable and thread-safe; a Matcher is not.
+// A pattern is written for Oniguruma (Ruby syntax) and translated: \s, \d, \w, \h and \p{..} become
+// the reference engine's own classes, Unicode 16 included, whatever tables the installed PCRE2 has.
+// Matching is bounded: a pattern that backtracks without end is an error, never a hang. A Regex is
+// immutable and thread-safe; a Matcher is not.
 #pragma once
 
 #include <cstdint>

@@ -20,14 +20,16 @@ constexpr std::string_view kNotSpaceRanges =
 constexpr std::string_view kWordExtras =
     R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
 
-// Members of \p{name} inside brackets: PCRE2's own, and what was assigned after its tables were made.
+// Members of \p{name} inside brackets: PCRE2's own, and what was assigned after its tables were
+// made.
 Result<std::string> property(std::string_view name, bool negated) {
   if (name == "Han" || name == "Hiragana" || name == "Katakana" || name == "Latin" ||
       name == "Cyrillic" || name == "Greek" || name == "Arabic" || name == "Hebrew" ||
       name == "Thai" || name == "Hangul" || name == "Devanagari" || name == "Any") {
     return fmt::format("\\{}{{{}}}", negated ? 'P' : 'p', name);
   }
-  const bool group = name.size() == 1 && std::string_view("LMNPSZC").find(name[0]) != std::string_view::npos;
+  const bool group =
+      name.size() == 1 && std::string_view("LMNPSZC").find(name[0]) != std::string_view::npos;
   if (!group && category_by_name(name) < 0) {
     return unimplemented(fmt::format("the pattern class \\p{{{}}} is not supported", name));
   }
@@ -35,8 +37,8 @@ Result<std::string> property(std::string_view name, bool negated) {
   std::string out = fmt::format("\\p{{{}}}", name);
   static constexpr std::string_view kGroups = "CLLLLLMMMNNNPPPPPPPSSSSZZZCCCC";
   for (const CategoryRange& range : late_assignments()) {
-    const bool member = group ? kGroups[range.category] == name[0]
-                              : category_by_name(name) == range.category;
+    const bool member =
+        group ? kGroups[range.category] == name[0] : category_by_name(name) == range.category;
     if (member) out += fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", range.first, range.last);
   }
   return out;
@@ -97,9 +99,15 @@ class Translator {
     std::string built;
     bool negated = false;
     switch (c) {
-      case 's': members = kSpaceRanges; break;
-      case 'S': members = kNotSpaceRanges; break;
-      case 'h': members = "0-9a-fA-F"; break;
+      case 's':
+        members = kSpaceRanges;
+        break;
+      case 'S':
+        members = kNotSpaceRanges;
+        break;
+      case 'h':
+        members = "0-9a-fA-F";
+        break;
       case 'd':
       case 'D':
       case 'w':
@@ -116,7 +124,8 @@ class Translator {
         break;
       }
       default:
-        // Letters and digits that both engines read alike; any other letter might mean something else.
+        // Letters and digits that both engines read alike; any other letter might mean something
+        // else.
         if (std::isalnum(static_cast<unsigned char>(c)) &&
             std::string_view("nrtfvaexuABbzZ0").find(c) == std::string_view::npos) {
           return unimplemented(fmt::format("the pattern escape \\{} is not supported", c));
@@ -186,8 +195,8 @@ class Translator {
 
 Result<std::string> translate_pattern(std::string_view pattern) {
   if (pattern.size() > kMaxPatternBytes) {
-    return invalid_argument(fmt::format("a pattern of {} bytes is longer than {}", pattern.size(),
-                                        kMaxPatternBytes));
+    return invalid_argument(
+        fmt::format("a pattern of {} bytes is longer than {}", pattern.size(), kMaxPatternBytes));
   }
   if (!is_valid_utf8(pattern)) return invalid_argument("a pattern is not valid UTF-8");
   return Translator(pattern).run();

@@ -1,6 +1,7 @@
 // tokenizer.model: the protobuf of the SentencePiece library, read by hand, and what it means.
 //
-// Fields and their numbers: sentencepiece_model.proto (Apache-2.0). Every length is checked against what is left.
+// Fields and their numbers: sentencepiece_model.proto (Apache-2.0). Every length is checked against
+// what is left.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,10 +19,18 @@ namespace {
 
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
 constexpr size_t kMaxPieceBytes = 4096;
-// Every way to cut a piece in two is a merge: long pieces are cut near the ends only in theory, so this bounds the work.
+// Every way to cut a piece in two is a merge: long pieces are cut near the ends only in theory, so
+// this bounds the work.
 constexpr size_t kMaxMerges = size_t{1} << 24;
 
-enum PieceType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+enum PieceType {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
 
 struct Piece {
   std::string text;
@@ -127,8 +136,8 @@ Status read_piece(std::string_view bytes, SpmFile* file) {
     return {};
   }));
   if (piece.text.empty() || piece.text.size() > kMaxPieceBytes || !is_valid_utf8(piece.text)) {
-    return invalid_argument(
-        fmt::format("tokenizer.model, piece {}: empty, too long or not UTF-8", file->pieces.size()));
+    return invalid_argument(fmt::format("tokenizer.model, piece {}: empty, too long or not UTF-8",
+                                        file->pieces.size()));
   }
   if (file->pieces.size() >= static_cast<size_t>(kMaxVocab)) {
     return invalid_argument("tokenizer.model has too many pieces");
@@ -181,9 +190,8 @@ Status make_merges(const SpmFile& file, BpeConfig* config) {
     index.emplace(file.pieces[i].text, i);
     order.push_back(i);
   }
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return file.pieces[a].score > file.pieces[b].score;
-  });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return file.pieces[a].score > file.pieces[b].score; });
   uint32_t rank = 0;
   float last_score = 0;
   for (const size_t i : order) {
@@ -193,8 +201,10 @@ Status make_merges(const SpmFile& file, BpeConfig* config) {
     for (size_t cut = 1; cut < text.size(); ++cut) {
       if (is_continuation(text[cut])) continue;
       if (!index.contains(text.substr(0, cut)) || !index.contains(text.substr(cut))) continue;
-      if (config->merges.size() >= kMaxMerges) return invalid_argument("tokenizer.model has too many merges");
-      config->merges.push_back({std::string(text.substr(0, cut)), std::string(text.substr(cut)), rank});
+      if (config->merges.size() >= kMaxMerges)
+        return invalid_argument("tokenizer.model has too many merges");
+      config->merges.push_back(
+          {std::string(text.substr(0, cut)), std::string(text.substr(cut)), rank});
     }
   }
   return {};
@@ -208,7 +218,8 @@ Status make_model(const SpmFile& file, TokenizerImpl* impl) {
     const Piece& piece = file.pieces[i];
     const auto id = static_cast<int32_t>(i);
     if (piece.type == kControl) {
-      // Not part of the vocabulary that text is made of: found only where special tokens are parsed.
+      // Not part of the vocabulary that text is made of: found only where special tokens are
+      // parsed.
       impl->added.push_back({.id = id, .content = piece.text, .special = true});
       continue;
     }
@@ -245,7 +256,9 @@ Result<std::shared_ptr<TokenizerImpl>> load_sentencepiece(std::string_view bytes
   impl->decoder_config.whole_runs = false;
   impl->decoder_config.replacements.emplace_back(kSpaceMark, " ");
   impl->decoder_config.strip_start_count = file.add_dummy_prefix ? 1 : 0;
-  const auto in_range = [&](int id) { return id >= 0 && static_cast<size_t>(id) < file.pieces.size(); };
+  const auto in_range = [&](int id) {
+    return id >= 0 && static_cast<size_t>(id) < file.pieces.size();
+  };
   if (options.add_bos && in_range(file.bos_id)) impl->post.prefix = {file.bos_id};
   if (options.add_eos && in_range(file.eos_id)) impl->post.suffix = {file.eos_id};
   TRY(impl->finish());

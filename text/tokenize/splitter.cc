@@ -41,7 +41,8 @@ class Scanner {
     return at;
   }
 
-  // \s+(?!\S)|\s+ : all white space but the last character, unless it ends the text or stands alone.
+  // \s+(?!\S)|\s+ : all white space but the last character, unless it ends the text or stands
+  // alone.
   uint32_t spaces(uint32_t at) const {
     uint32_t length = 0;
     uint32_t last = at;

@@ -1,7 +1,7 @@
 // Hand-written splitters for the three published pre-tokenizer patterns that most models use.
 //
-// Each does exactly what its pattern does (the tests compare them with PCRE2 on random text), several times faster and
-// in linear time whatever the text. Pure and thread-safe.
+// Each does exactly what its pattern does (the tests compare them with PCRE2 on random text),
+// several times faster and in linear time whatever the text. Pure and thread-safe.
 #pragma once
 
 #include <optional>
@@ -21,7 +21,8 @@ enum class FastSplitter { kGpt2, kLlama3, kQwen2 };
 // The splitter that equals `pattern`, if there is one.
 std::optional<FastSplitter> fast_splitter_for(std::string_view pattern);
 
-// Appends the matches of the pattern in bytes [range.begin, range.end) of `text`, valid UTF-8. They cover the range.
+// Appends the matches of the pattern in bytes [range.begin, range.end) of `text`, valid UTF-8. They
+// cover the range.
 void fast_split(FastSplitter splitter, std::string_view text, ByteSpan range,
                 std::vector<ByteSpan>* out);
 

@@ -13,8 +13,8 @@ namespace trireme::text {
 struct TokenizerImpl::Run {
   std::string_view input;
   const TokenFilter& filter;
-  bool offsets;      // the caller wants them
-  bool alignment;    // needed for offsets, or to know where a normalized token came from
+  bool offsets;    // the caller wants them
+  bool alignment;  // needed for offsets, or to know where a normalized token came from
   Encoding out{};
   std::vector<ByteSpan> sources{};  // input bytes of each token, when offsets are wanted
   ModelScratch scratch{};
@@ -41,7 +41,8 @@ Status TokenizerImpl::finish() {
     added_by_id[token.id] = i;
     n_ids = std::max(n_ids, token.id + 1);
   }
-  // Two passes, as in the reference library: raw tokens win over normalized ones wherever they meet.
+  // Two passes, as in the reference library: raw tokens win over normalized ones wherever they
+  // meet.
   raw_matcher.build(&added, raw);
   normalized_matcher.build(&added, normalized);
 
@@ -95,7 +96,9 @@ Result<Encoding> TokenizerImpl::encode(std::string_view text, const EncodeOption
   }
   if (!is_valid_utf8(text)) return invalid_argument("the text is not valid UTF-8");
   const bool filters_normalized = filter != nullptr && !normalized_matcher.empty();
-  Run run{.input = text, .filter = filter, .offsets = options.offsets,
+  Run run{.input = text,
+          .filter = filter,
+          .offsets = options.offsets,
           .alignment = options.offsets || filters_normalized};
   const auto emit_token = [&](ByteSpan span, int32_t token) {
     run.out.ids.push_back(added[static_cast<size_t>(token)].id);
@@ -126,7 +129,8 @@ Result<Encoding> TokenizerImpl::encode(std::string_view text, const EncodeOption
   if (options.offsets) {
     const CodePointIndex index(text);
     out.offsets.reserve(out.ids.size() + 2);
-    for (const ByteSpan span : run.sources) out.offsets.emplace_back(index.at(span.begin), index.at(span.end));
+    for (const ByteSpan span : run.sources)
+      out.offsets.emplace_back(index.at(span.begin), index.at(span.end));
     if (post.trim_offsets) trim_offsets(&out);
   }
   if (options.add_special_tokens) {
@@ -140,7 +144,8 @@ Result<Encoding> TokenizerImpl::encode(std::string_view text, const EncodeOption
   return out;
 }
 
-// A stretch between added tokens: normalize, look for tokens in normalized text, cut the rest into words.
+// A stretch between added tokens: normalize, look for tokens in normalized text, cut the rest into
+// words.
 Status TokenizerImpl::encode_stretch(ByteSpan span, Run* run) const {
   AlignedText text(run->input, span, run->alignment);
   TRY(normalizer.apply(&text));
@@ -187,7 +192,8 @@ Status TokenizerImpl::encode_words(Words words, Run* run) const {
   return {};
 }
 
-// Leaves the spaces at either end of a token out of its offsets; a token of spaces alone collapses to its end.
+// Leaves the spaces at either end of a token out of its offsets; a token of spaces alone collapses
+// to its end.
 void TokenizerImpl::trim_offsets(Encoding* encoding) const {
   for (size_t i = 0; i < encoding->ids.size(); ++i) {
     const std::vector<char32_t> chars = to_code_points(piece(encoding->ids[i]));

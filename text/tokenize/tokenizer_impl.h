@@ -1,6 +1,7 @@
 // The parts of a loaded tokenizer, and the path of a text through them.
 //
-// Filled by a loader (tokenizer_json.cc, sentencepiece.cc), finished by `finish`, immutable and thread-safe from then on.
+// Filled by a loader (tokenizer_json.cc, sentencepiece.cc), finished by `finish`, immutable and
+// thread-safe from then on.
 #pragma once
 
 #include <memory>
@@ -24,7 +25,8 @@ struct PostProcessor {
   std::vector<int32_t> prefix;
   std::vector<int32_t> suffix;
   bool trim_offsets = false;
-  bool add_prefix_space = false;  // one leading space was added by the pre-tokenizer and is not trimmed
+  bool add_prefix_space =
+      false;  // one leading space was added by the pre-tokenizer and is not trimmed
 };
 
 struct TokenizerImpl {
@@ -37,8 +39,8 @@ struct TokenizerImpl {
   DecoderConfig decoder_config;
 
   // Made by finish().
-  AddedTokenMatcher raw_matcher;         // tokens looked for in the text as it came
-  AddedTokenMatcher normalized_matcher;  // tokens looked for in normalized text
+  AddedTokenMatcher raw_matcher;            // tokens looked for in the text as it came
+  AddedTokenMatcher normalized_matcher;     // tokens looked for in normalized text
   std::vector<std::string> added_spelling;  // per added token: how it is written out
   std::unordered_map<std::string, int32_t> added_by_content;
   std::unordered_map<int32_t, size_t> added_by_id;

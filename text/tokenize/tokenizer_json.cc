@@ -112,8 +112,8 @@ Status add_pre_tokenizer(const Json& node, const std::string& type, PreTokenizer
     steps->push_back(make_metaspace(std::move(replacement), scheme, split));
   } else if (type == "Digits") {
     ASSIGN_OR_RETURN(const bool each, get_bool(node, "individual_digits", false));
-    steps->push_back(make_class_split(
-        kNumber, each ? SplitBehavior::kIsolated : SplitBehavior::kContiguous));
+    steps->push_back(
+        make_class_split(kNumber, each ? SplitBehavior::kIsolated : SplitBehavior::kContiguous));
   } else if (type == "WhitespaceSplit") {
     steps->push_back(make_class_split(kSpace, SplitBehavior::kRemoved));
   } else if (type == "Punctuation") {
@@ -140,7 +140,8 @@ Status add_decoder(const Json& node, const std::string& type, DecoderConfig* con
     ASSIGN_OR_RETURN(Pattern pattern, read_pattern(node));
     ASSIGN_OR_RETURN(std::string content, get_string(node, "content"));
     if (pattern.is_regex || pattern.text.empty() || config->byte_fallback) {
-      return unimplemented("a Replace decoder with a pattern, or behind ByteFallback, is not supported");
+      return unimplemented(
+          "a Replace decoder with a pattern, or behind ByteFallback, is not supported");
     }
     config->replacements.emplace_back(std::move(pattern.text), std::move(content));
   } else if (type == "Strip") {
@@ -169,13 +170,15 @@ Result<int32_t> read_token_pair(const Json& node, const char* key) {
     return invalid_argument(fmt::format("\"{}\" is not a token and its id", key));
   }
   const auto id = pair[1].get<int64_t>();
-  if (id < 0 || id >= kMaxVocab) return invalid_argument(fmt::format("the id of \"{}\" is out of range", key));
+  if (id < 0 || id >= kMaxVocab)
+    return invalid_argument(fmt::format("the id of \"{}\" is out of range", key));
   return static_cast<int32_t>(id);
 }
 
 Status add_template(const Json& node, PostProcessor* post) {
   const Json& single = get(node, "single");
-  if (!single.is_array() || single.size() > kMaxSteps) return invalid_argument("\"single\" is not a short list");
+  if (!single.is_array() || single.size() > kMaxSteps)
+    return invalid_argument("\"single\" is not a short list");
   bool seen_text = false;
   for (const Json& part : single) {
     if (!get(part, "Sequence").is_null()) {
@@ -230,7 +233,8 @@ Status read_added_tokens(const Json& list, std::vector<AddedToken>* out) {
     token.id = static_cast<int32_t>(id);
     ASSIGN_OR_RETURN(token.content, get_string(item, "content"));
     if (token.content.size() > kMaxTokenBytes) {
-      return invalid_argument(fmt::format("added token {} is longer than {} bytes", id, kMaxTokenBytes));
+      return invalid_argument(
+          fmt::format("added token {} is longer than {} bytes", id, kMaxTokenBytes));
     }
     ASSIGN_OR_RETURN(token.single_word, get_bool(item, "single_word", false));
     ASSIGN_OR_RETURN(token.lstrip, get_bool(item, "lstrip", false));
@@ -243,13 +247,15 @@ Status read_added_tokens(const Json& list, std::vector<AddedToken>* out) {
 }
 
 Status read_vocab(const Json& vocab, BpeConfig* config) {
-  if (!vocab.is_object() || vocab.empty()) return invalid_argument("\"vocab\" is not an object with entries");
-  if (vocab.size() > static_cast<size_t>(kMaxVocab)) return invalid_argument("\"vocab\" has too many entries");
+  if (!vocab.is_object() || vocab.empty())
+    return invalid_argument("\"vocab\" is not an object with entries");
+  if (vocab.size() > static_cast<size_t>(kMaxVocab))
+    return invalid_argument("\"vocab\" has too many entries");
   config->vocab.reserve(vocab.size());
   for (const auto& [piece, id] : vocab.items()) {
     if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= kMaxVocab) {
-      return invalid_argument(fmt::format("the id of \"{}\" is not a whole number in 0..{}", piece,
-                                          kMaxVocab - 1));
+      return invalid_argument(
+          fmt::format("the id of \"{}\" is not a whole number in 0..{}", piece, kMaxVocab - 1));
     }
     config->vocab.emplace_back(piece, id.get<int32_t>());
   }
@@ -259,7 +265,8 @@ Status read_vocab(const Json& vocab, BpeConfig* config) {
 // Merges are "left right" or ["left", "right"].
 Status read_merges(const Json& merges, BpeConfig* config) {
   if (!merges.is_array()) return invalid_argument("\"merges\" is not a list");
-  if (merges.size() > static_cast<size_t>(kMaxVocab)) return invalid_argument("\"merges\" has too many entries");
+  if (merges.size() > static_cast<size_t>(kMaxVocab))
+    return invalid_argument("\"merges\" has too many entries");
   config->merges.reserve(merges.size());
   for (const Json& merge : merges) {
     const auto rank = static_cast<uint32_t>(config->merges.size());
@@ -270,7 +277,8 @@ Status read_merges(const Json& merges, BpeConfig* config) {
         return invalid_argument(fmt::format("merge {} is not two tokens", rank));
       }
       config->merges.push_back({line.substr(0, space), line.substr(space + 1), rank});
-    } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
+    } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() &&
+               merge[1].is_string()) {
       config->merges.push_back({merge[0].get<std::string>(), merge[1].get<std::string>(), rank});
     } else {
       return invalid_argument(fmt::format("merge {} is not two tokens", rank));
@@ -282,14 +290,16 @@ Status read_merges(const Json& merges, BpeConfig* config) {
 Result<std::unique_ptr<Model>> read_model(const Json& node, bool byte_level) {
   if (!node.is_object()) return invalid_argument("\"model\" is not an object");
   // The oldest files have no type: only BPE has merges, and only Unigram a list for a vocabulary.
-  const std::string guess = !get(node, "merges").is_null()     ? "BPE"
+  const std::string guess = !get(node, "merges").is_null()  ? "BPE"
                             : get(node, "vocab").is_array() ? "Unigram"
                                                             : "WordPiece";
   ASSIGN_OR_RETURN(const std::string type, get_string(node, "type", guess));
-  if (type != "BPE") return unimplemented(fmt::format("tokenizer models of type {} are not supported", type));
+  if (type != "BPE")
+    return unimplemented(fmt::format("tokenizer models of type {} are not supported", type));
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     ASSIGN_OR_RETURN(const std::string affix, get_string(node, key, ""));
-    if (!affix.empty()) return unimplemented(fmt::format("a BPE model with a {} is not supported", key));
+    if (!affix.empty())
+      return unimplemented(fmt::format("a BPE model with a {} is not supported", key));
   }
   BpeConfig config;
   config.byte_level = byte_level;
@@ -309,11 +319,11 @@ Error in_section(const char* section, const Error& error) {
 
 }  // namespace
 
-#define IN_SECTION(name, expr)                                        \
-  do {                                                                \
-    if (auto section_result = (expr); !section_result.ok()) {         \
-      return in_section(name, section_result.error());                \
-    }                                                                 \
+#define IN_SECTION(name, expr)                                \
+  do {                                                        \
+    if (auto section_result = (expr); !section_result.ok()) { \
+      return in_section(name, section_result.error());        \
+    }                                                         \
   } while (false)
 
 Result<std::shared_ptr<TokenizerImpl>> load_tokenizer_json(std::string_view json) {
@@ -321,22 +331,22 @@ Result<std::shared_ptr<TokenizerImpl>> load_tokenizer_json(std::string_view json
   if (!root.is_object()) return invalid_argument("tokenizer.json is not an object");
   auto impl = std::make_shared<TokenizerImpl>();
   NormalizerSteps normalizer;
-  IN_SECTION("normalizer",
-             for_each_step(get(root, "normalizer"), "normalizers", 0,
-                           [&](const Json& node, const std::string& type) {
-                             return add_normalizer(node, type, &normalizer);
-                           }));
+  IN_SECTION("normalizer", for_each_step(get(root, "normalizer"), "normalizers", 0,
+                                         [&](const Json& node, const std::string& type) {
+                                           return add_normalizer(node, type, &normalizer);
+                                         }));
   impl->normalizer = Normalizer(std::move(normalizer));
   bool byte_level = false;
-  IN_SECTION("pre_tokenizer",
-             for_each_step(get(root, "pre_tokenizer"), "pretokenizers", 0,
-                           [&](const Json& node, const std::string& type) {
-                             return add_pre_tokenizer(node, type, &impl->pre_tokenizer, &byte_level);
-                           }));
+  IN_SECTION("pre_tokenizer", for_each_step(get(root, "pre_tokenizer"), "pretokenizers", 0,
+                                            [&](const Json& node, const std::string& type) {
+                                              return add_pre_tokenizer(
+                                                  node, type, &impl->pre_tokenizer, &byte_level);
+                                            }));
   bool fused = false;
   IN_SECTION("decoder", for_each_step(get(root, "decoder"), "decoders", 0,
                                       [&](const Json& node, const std::string& type) {
-                                        return add_decoder(node, type, &impl->decoder_config, &fused);
+                                        return add_decoder(node, type, &impl->decoder_config,
+                                                           &fused);
                                       }));
   impl->decoder_config.join_with_spaces = get(root, "decoder").is_null();
   IN_SECTION("post_processor", for_each_step(get(root, "post_processor"), "processors", 0,

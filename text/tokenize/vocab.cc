@@ -47,7 +47,8 @@ void Vocab::add(std::string_view piece, int32_t id) {
   }
   CHECK(2 * entries_.size() <= slots_.size());
   const auto index = static_cast<int32_t>(entries_.size());
-  entries_.push_back({static_cast<uint32_t>(arena_.size()), static_cast<uint32_t>(piece.size()), id});
+  entries_.push_back(
+      {static_cast<uint32_t>(arena_.size()), static_cast<uint32_t>(piece.size()), id});
   arena_.append(piece);
   slots_[slot] = index;
   by_id_[static_cast<size_t>(id)] = index;

@@ -1,7 +1,7 @@
 // Strings to ids and back, in two flat arrays, and pairs of ids to merges.
 //
-// Immutable after the last `add`, then thread-safe. Bytes live in one arena: a vocabulary of 128,000 entries takes a few
-// MB and a look-up touches two cache lines.
+// Immutable after the last `add`, then thread-safe. Bytes live in one arena: a vocabulary of
+// 128,000 entries takes a few MB and a look-up touches two cache lines.
 #pragma once
 
 #include <cstdint>

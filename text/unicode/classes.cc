@@ -11,14 +11,14 @@ namespace {
 
 // Assigned in Unicode 15.0, 15.1 and 16.0: the libraries of the distribution may be older.
 constexpr CategoryRange kLateAssignments[] = {
-    {0x897, 0x897, UTF8PROC_CATEGORY_MN}, {0xCF3, 0xCF3, UTF8PROC_CATEGORY_MC},
-    {0xECE, 0xECE, UTF8PROC_CATEGORY_MN}, {0x1B4E, 0x1B4F, UTF8PROC_CATEGORY_PO},
-    {0x1B7F, 0x1B7F, UTF8PROC_CATEGORY_PO}, {0x1C89, 0x1C89, UTF8PROC_CATEGORY_LU},
-    {0x1C8A, 0x1C8A, UTF8PROC_CATEGORY_LL}, {0x2427, 0x2429, UTF8PROC_CATEGORY_SO},
-    {0x2FFC, 0x2FFF, UTF8PROC_CATEGORY_SO}, {0x31E4, 0x31E5, UTF8PROC_CATEGORY_SO},
-    {0x31EF, 0x31EF, UTF8PROC_CATEGORY_SO}, {0xA7CB, 0xA7CC, UTF8PROC_CATEGORY_LU},
-    {0xA7CD, 0xA7CD, UTF8PROC_CATEGORY_LL}, {0xA7DA, 0xA7DA, UTF8PROC_CATEGORY_LU},
-    {0xA7DB, 0xA7DB, UTF8PROC_CATEGORY_LL}, {0xA7DC, 0xA7DC, UTF8PROC_CATEGORY_LU},
+    {0x897, 0x897, UTF8PROC_CATEGORY_MN},     {0xCF3, 0xCF3, UTF8PROC_CATEGORY_MC},
+    {0xECE, 0xECE, UTF8PROC_CATEGORY_MN},     {0x1B4E, 0x1B4F, UTF8PROC_CATEGORY_PO},
+    {0x1B7F, 0x1B7F, UTF8PROC_CATEGORY_PO},   {0x1C89, 0x1C89, UTF8PROC_CATEGORY_LU},
+    {0x1C8A, 0x1C8A, UTF8PROC_CATEGORY_LL},   {0x2427, 0x2429, UTF8PROC_CATEGORY_SO},
+    {0x2FFC, 0x2FFF, UTF8PROC_CATEGORY_SO},   {0x31E4, 0x31E5, UTF8PROC_CATEGORY_SO},
+    {0x31EF, 0x31EF, UTF8PROC_CATEGORY_SO},   {0xA7CB, 0xA7CC, UTF8PROC_CATEGORY_LU},
+    {0xA7CD, 0xA7CD, UTF8PROC_CATEGORY_LL},   {0xA7DA, 0xA7DA, UTF8PROC_CATEGORY_LU},
+    {0xA7DB, 0xA7DB, UTF8PROC_CATEGORY_LL},   {0xA7DC, 0xA7DC, UTF8PROC_CATEGORY_LU},
     {0x105C0, 0x105F3, UTF8PROC_CATEGORY_LO}, {0x10D40, 0x10D49, UTF8PROC_CATEGORY_ND},
     {0x10D4A, 0x10D4D, UTF8PROC_CATEGORY_LO}, {0x10D4E, 0x10D4E, UTF8PROC_CATEGORY_LM},
     {0x10D4F, 0x10D4F, UTF8PROC_CATEGORY_LO}, {0x10D50, 0x10D65, UTF8PROC_CATEGORY_LU},
@@ -140,10 +140,9 @@ int category(char32_t c) {
 }
 
 int category_by_name(std::string_view name) {
-  static constexpr std::string_view kNames[] = {"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc",
-                                                "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe",
-                                                "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs",
-                                                "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
+  static constexpr std::string_view kNames[] = {
+      "Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps",
+      "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
   const auto* found = std::find(std::begin(kNames), std::end(kNames), name);
   return found == std::end(kNames) ? -1 : static_cast<int>(found - std::begin(kNames));
 }

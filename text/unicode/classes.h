@@ -1,4 +1,5 @@
-// Character classes as tokenizers see them: general categories of Unicode 16, white space, word characters.
+// Character classes as tokenizers see them: general categories of Unicode 16, white space, word
+// characters.
 //
 // A lookup is two loads in a table that is built once, on first use. Pure and thread-safe.
 #pragma once
@@ -38,8 +39,7 @@ class ClassTable {
 };
 
 inline bool is_white_space(char32_t c) {
-  return c < 0x80 ? (c == 0x20 || (c >= 9 && c <= 13))
-                  : (ClassTable::get().bits(c) & kSpace) != 0;
+  return c < 0x80 ? (c == 0x20 || (c >= 9 && c <= 13)) : (ClassTable::get().bits(c) & kSpace) != 0;
 }
 
 // A two-letter general category such as "Lu", as a number of utf8proc's; -1 for an unknown name.

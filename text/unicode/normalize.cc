@@ -32,11 +32,10 @@ void decompose(char32_t c, bool compatibility, std::vector<NormalChar>* out) {
   }
   std::array<utf8proc_int32_t, 32> buffer;
   int boundary = 0;
-  const int options =
-      UTF8PROC_DECOMPOSE | UTF8PROC_STABLE | (compatibility ? UTF8PROC_COMPAT : 0);
-  const auto n = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), buffer.data(),
-                                         buffer.size(), static_cast<utf8proc_option_t>(options),
-                                         &boundary);
+  const int options = UTF8PROC_DECOMPOSE | UTF8PROC_STABLE | (compatibility ? UTF8PROC_COMPAT : 0);
+  const auto n =
+      utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), buffer.data(), buffer.size(),
+                              static_cast<utf8proc_option_t>(options), &boundary);
   if (n <= 0 || n > static_cast<utf8proc_ssize_t>(buffer.size())) {
     out->push_back({c, 0});
     return;
@@ -81,7 +80,8 @@ std::vector<NormalChar> compose(const std::vector<NormalChar>& chars) {
   int last_class = -1;        // class of the last character kept behind the starter; -1: none
   for (const NormalChar& next : chars) {
     const int next_class = combining_class(next.value);
-    // A mark composes with the starter unless something of the same or a higher class stands between them.
+    // A mark composes with the starter unless something of the same or a higher class stands
+    // between them.
     if (starter != SIZE_MAX && (last_class == -1 || last_class < next_class)) {
       if (const char32_t composite = compose_pair(out[starter].value, next.value)) {
         out[starter] = {composite, out[starter].change + next.change - 1};

@@ -1,7 +1,7 @@
 // Unicode normalization forms that remember where every character came from.
 //
-// The tables are those of the reference tokenizer library (about Unicode 12): younger compatibility characters pass
-// through. Pure and thread-safe.
+// The tables are those of the reference tokenizer library (about Unicode 12): younger compatibility
+// characters pass through. Pure and thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,9 @@ namespace trireme::text {
 
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 
-// One character of the result. `change` says how it relates to the source characters, read left to right: 0 replaces
-// the next one, a positive value was inserted after the previous one, -n replaces the next one and removes n more.
+// One character of the result. `change` says how it relates to the source characters, read left to
+// right: 0 replaces the next one, a positive value was inserted after the previous one, -n replaces
+// the next one and removes n more.
 struct NormalChar {
   char32_t value;
   int change;

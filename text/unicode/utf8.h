@@ -39,7 +39,8 @@ std::vector<char32_t> to_code_points(std::string_view text);
 // One U+FFFD for every maximal invalid part, as the Unicode standard advises.
 std::string mend_utf8(std::string_view text);
 
-// Bytes at the end of `text` (0..3) that are the beginning of a character whose rest may still come.
+// Bytes at the end of `text` (0..3) that are the beginning of a character whose rest may still
+// come.
 size_t incomplete_suffix(std::string_view text);
 
 }  // namespace trireme::text

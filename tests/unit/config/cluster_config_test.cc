@@ -204,7 +204,7 @@ class RandomConfig {
     LimitConfig& l = c.limits;
     l.body_bytes = 1024 + wide(1 << 29);
     l.header_bytes = 1024 + below(1 << 19);
-    l.stop_bytes = 1 + below(1 << 19);
+    l.stop_bytes = 1 + below(65'000);
     l.slow_reader_bytes = 4096 + wide(1 << 29);
     l.n_times_max_tokens = 1 + wide(int64_t{1} << 39);
     l.queue_tokens = wide(int64_t{1} << 39);
