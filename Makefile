@@ -12,6 +12,10 @@ JOBS ?= $(shell nproc)
 # The test suite's optional Python clients live here; never needed at run time.
 VENV := $(BUILD)/venv
 
+# Lets ccache, where it is installed, share objects between clones of the repository.
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
+
 .DEFAULT_GOAL := build
 .PHONY: tidy serve test test-all demo build bench clean deps deps-test check
 

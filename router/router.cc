@@ -205,7 +205,7 @@ void Router::Impl::end_if_drained() {
     }
   }
   // Connections outlive their last call by the bytes that are still to be written.
-  if (late || (serving->calls.empty() && api->n_connections() == 0)) loop.stop();
+  if (late || (serving->calls.empty() && api->n_busy_connections() == 0)) loop.stop();
 }
 
 Result<std::unique_ptr<Router>> Router::create(const ClusterConfig& config, ServedModel model,

@@ -40,6 +40,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void start();
   void tick(int64_t now_ns);
   void close_if_idle();
+  // A request is being answered, or bytes of an answer are still to be written.
+  bool busy() const { return phase_ == Phase::kResponding || !out_.empty(); }
   void close();
 
   // Of the current exchange.

@@ -172,6 +172,12 @@ int HttpServer::port() const {
 
 int HttpServer::n_connections() const { return static_cast<int>(impl_->connections.size()); }
 
+int HttpServer::n_busy_connections() const {
+  int n = 0;
+  for (const auto& [key, connection] : impl_->connections) n += connection->busy() ? 1 : 0;
+  return n;
+}
+
 int64_t HttpServer::n_slow_readers_dropped() const { return impl_->context->n_slow_readers; }
 
 void HttpServer::tick() {

@@ -48,6 +48,7 @@ class HttpServer {
 
   int port() const;
   int n_connections() const;
+  int n_busy_connections() const;  // with an answer that is not yet wholly written
   int64_t n_slow_readers_dropped() const;
 
   // Times out what is late. Call every 250 ms or so: timers are coarse on purpose.

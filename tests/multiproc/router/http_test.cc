@@ -166,7 +166,10 @@ TEST_F(HttpTest, HangUpCancelsDuringPrefillAndStream) {
 
   auto quick = replica_options("replica-1", 2);
   TestReplica streaming(quick);
-  wait_ready(1);
+  ASSERT_TRUE(eventually([&] {
+    const Json replicas = get("/v1/pricing")["replicas"];
+    return replicas.size() == 1 && replicas[0]["replica"] == "replica-1";
+  }));
   {
     HttpClient client(router_->port());
     client.send(post("/v1/completions", completion(500, R"("stream":true,"n":3)")));

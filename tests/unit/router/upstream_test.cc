@@ -503,17 +503,17 @@ TEST_F(UpstreamTest, RandomLossesKeepEveryStreamExact) {
         for (int32_t k = 0; k < n_emitted; ++k) ASSERT_EQ(submit.tokens[static_cast<size_t>(submit.n_prompt + k)], k);
         replica.second.push_back({submit, n_emitted});
       }
-      if (replica.second.empty()) continue;
-      Running& job = replica.second[random.below(replica.second.size())];
-      if (job.next >= kTokens) continue;
-      const int32_t n = 1 + static_cast<int32_t>(random.below(3));
-      std::vector<int32_t> ids;
-      const int32_t first = job.next;
-      while (job.next < kTokens && static_cast<int32_t>(ids.size()) < n) ids.push_back(job.next++);
-      const bool last = job.next == kTokens;
-      tokens(peer, replica.first, job.submit.request, first, ids, last ? FinishReason::kLength : FinishReason::kNone);
+      for (Running& job : replica.second) {
+        if (job.next >= kTokens || random.below(3) == 0) continue;
+        const int32_t n = 1 + static_cast<int32_t>(random.below(3));
+        std::vector<int32_t> ids;
+        const int32_t first = job.next;
+        while (job.next < kTokens && static_cast<int32_t>(ids.size()) < n) ids.push_back(job.next++);
+        const bool last = job.next == kTokens;
+        tokens(peer, replica.first, job.submit.request, first, ids, last ? FinishReason::kLength : FinishReason::kNone);
+      }
     }
-    if (random.below(25) == 0 && n_losses < 30) {
+    if (random.below(5) == 0 && n_losses < 30) {
       ++n_losses;
       const auto victim = std::next(replicas.begin(), static_cast<int>(random.below(replicas.size())));
       const std::string peer = victim->first;
