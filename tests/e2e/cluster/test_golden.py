@@ -73,6 +73,18 @@ class GoldenClusterTest(unittest.TestCase):
     def test_llama3_tp2_pp2(self):
         self.check("llama3", "--tp", 2, "--pp", 2)
 
+    def test_bundled_model(self):
+        """The bundled model's answers are those of another implementation: template, tokenizer, forward pass, decoding."""
+        lines = (ROOT / "tools" / "demo_model" / "golden.jsonl").read_text().splitlines()
+        with Cluster(None, "--compute-dtype", "float32", "--tp", 2) as cluster:
+            for line in lines:
+                golden = json.loads(line)
+                _, _, reply = cluster.post("/v1/chat/completions", {
+                    "model": "trireme-demo", "messages": golden["messages"], "temperature": 0, "return_token_ids": True,
+                    "max_completion_tokens": len(golden["greedy_ids"])})
+                self.assertEqual(reply["usage"]["prompt_tokens"], len(golden["prompt_ids"]), golden["messages"])
+                self.assertEqual(reply["choices"][0]["message"]["content"], golden["text"], golden["messages"])
+
     def test_text_for_a_model_without_tokenizer(self):
         with Cluster(MODELS / "llama", "--served-model-name", "golden") as cluster:
             status, _, reply = cluster.post("/v1/completions", {"model": "golden", "prompt": "text", "max_tokens": 1})
