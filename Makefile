@@ -39,14 +39,19 @@ serve: build
 demo: build
 	@tools/demo.sh $(BUILD)/bin/trireme
 
+# The openai package, for the tests that drive a cluster with it; without it they are skipped and say so.
+$(VENV)/installed: tests/e2e/requirements.txt | deps-test
+	@if python3 -m venv $(VENV) >/dev/null 2>&1 && $(VENV)/bin/pip install -q -r $< >/dev/null 2>&1; then touch $@; \
+	  else echo "test: the packages of $< could not be installed; their tests are skipped"; fi
+
 # Tests build in the same folder with the same flags: what is tested is what is served.
-test: deps-test check
+test: deps-test check $(VENV)/installed
 	@cmake --preset release -DTRIREME_BUILD_TESTS=ON
 	@ninja -C $(BUILD) -j $(JOBS)
 	@cd $(BUILD) && ctest --output-on-failure -LE '^(bench|gpu|all)$$' --no-tests=error
 
 # The whole topology matrix and the long fault tests.
-test-all: deps-test check
+test-all: deps-test check $(VENV)/installed
 	@cmake --preset release -DTRIREME_BUILD_TESTS=ON
 	@ninja -C $(BUILD) -j $(JOBS)
 	@cd $(BUILD) && TRIREME_TEST_ALL=1 ctest --output-on-failure -LE '^(bench|gpu)$$' --no-tests=error
