@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "cli/bench_line.h"
 #include "cli/commands.h"
 #include "parallel/comm/inproc/inproc_world.h"
 #include "parallel/comm/mpi/mpi_mesh.h"
@@ -42,36 +43,6 @@ struct Options {
 };
 
 double micros(Timer::duration d) { return std::chrono::duration<double, std::micro>(d).count(); }
-
-std::string machine_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    const size_t colon = line.find(": ");
-    if (line.rfind("model name", 0) == 0 && colon != std::string::npos) {
-      return fmt::format("{}, {} cores", line.substr(colon + 2),
-                         std::thread::hardware_concurrency());
-    }
-  }
-  return "unknown";
-}
-
-// The commit of the checkout that the command is run in, or "unknown".
-std::string commit_of_checkout() {
-  std::error_code error;
-  for (auto dir = std::filesystem::current_path(error); !error; dir = dir.parent_path()) {
-    std::string head;
-    if (std::getline(std::ifstream(dir / ".git" / "HEAD"), head)) {
-      if (head.rfind("ref: ", 0) == 0) {
-        const std::string name = head.substr(5);
-        head.clear();
-        std::getline(std::ifstream(dir / ".git" / name), head);
-      }
-      return head.empty() ? "unknown" : head.substr(0, 12);
-    }
-    if (dir == dir.root_path()) break;
-  }
-  return "unknown";
-}
 
 double copy_micros(size_t bytes) {
   std::vector<char> from(bytes, 1);
@@ -107,8 +78,8 @@ void print_line(const Site& site, int n_ranks, size_t bytes, std::vector<double>
   line["limit_unit"] = "us";
   line["percent_of_limit"] = 100 * limit / median;
   line["core_per_rank"] = site.core_per_rank;
-  line["machine"] = machine_name();
-  line["commit"] = commit_of_checkout();
+  line["machine"] = machine_description();
+  line["commit"] = checkout_commit();
   fmt::print("{}\n", line.dump());
   std::fflush(stdout);
 }

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "cli/bench_line.h"
 #include "cli/commands.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/machine_limits.h"
@@ -70,38 +71,6 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-std::string machine_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    const size_t colon = line.find(": ");
-    if (line.rfind("model name", 0) == 0 && colon != std::string::npos) {
-      return line.substr(colon + 2) + ", " + std::to_string(std::thread::hardware_concurrency()) +
-             " cores";
-    }
-  }
-  return "unknown";
-}
-
-// The commit of the checkout that the command is run in, or "unknown".
-std::string commit_of_checkout() {
-  std::error_code error;
-  for (auto dir = std::filesystem::current_path(error); !error; dir = dir.parent_path()) {
-    const auto git = dir / ".git";
-    if (std::filesystem::exists(git / "HEAD", error)) {
-      std::string head;
-      std::getline(std::ifstream(git / "HEAD"), head);
-      if (head.rfind("ref: ", 0) == 0) {
-        std::string id;
-        std::getline(std::ifstream(git / head.substr(5)), id);
-        head = id;
-      }
-      return head.empty() ? "unknown" : head.substr(0, 12);
-    }
-    if (dir == dir.root_path()) break;
-  }
-  return "unknown";
-}
-
 // What one run of a kernel has to do at least.
 struct Work {
   double bytes = 0;  // read from memory
@@ -116,8 +85,8 @@ class OpsBench {
       : options_(options),
         backend_(std::move(backend)),
         meter_(std::move(meter)),
-        machine_(machine_name()),
-        commit_(commit_of_checkout()) {}
+        machine_(machine_description()),
+        commit_(checkout_commit()) {}
 
   Status run() {
     print_limits();

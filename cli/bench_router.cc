@@ -1,9 +1,11 @@
-// `trireme bench router`: the router against simulated replicas that speak the real wire protocol, and real HTTP clients.
+// `trireme bench router`: the router against simulated replicas that speak the real wire protocol,
+// and real HTTP clients.
 //
-// The router is a process of its own, so that its CPU time (from the kernel's scheduler statistics, all its threads) and its
-// resident memory are its own. Replicas emit a token per stream and interval, one message per step; each token carries no
-// clock, but its index does: the time of its sending is looked up when its event arrives at the client. Added latency is that
-// difference: wire, router, HTTP and the wake-up of the client.
+// The router is a process of its own, so that its CPU time (from the kernel's scheduler statistics,
+// all its threads) and its resident memory are its own. Replicas emit a token per stream and
+// interval, one message per step; each token carries no clock, but its index does: the time of its
+// sending is looked up when its event arrives at the client. Added latency is that difference:
+// wire, router, HTTP and the wake-up of the client.
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
@@ -64,8 +66,9 @@ struct Stream {
   int32_t max_tokens = 0;
 };
 
-void run_replica(const std::string& address, int index, const Options& options, const std::vector<int32_t>& script,
-                 SendTimes& sent, const std::atomic<bool>& stop) {
+void run_replica(const std::string& address, int index, const Options& options,
+                 const std::vector<int32_t>& script, SendTimes& sent,
+                 const std::atomic<bool>& stop) {
   auto connected = wire::ReplicaEndpoint::connect(address, std::nullopt, {});
   if (!connected.ok()) return;
   wire::ReplicaEndpoint& endpoint = **connected;
@@ -103,7 +106,8 @@ void run_replica(const std::string& address, int index, const Options& options, 
     int64_t now_ns = clock.now_ns();
     if (now_ns >= next_beat_ns) {
       next_beat_ns = now_ns + 500 * kMillisecondNs;
-      (void)endpoint.send(wire::Heartbeat{.epoch = 1, .load = {.running = static_cast<int32_t>(streams.size())}});
+      (void)endpoint.send(
+          wire::Heartbeat{.epoch = 1, .load = {.running = static_cast<int32_t>(streams.size())}});
     }
     if (now_ns < next_step_ns) continue;
     next_step_ns += interval_ns;
@@ -138,8 +142,10 @@ class RouterProcess {
 
   Status start(const std::string& config_path) {
     std::error_code error;
-    const std::string binary = fs::read_symlink("/proc/self/exe", error).parent_path().string() + "/trireme-router";
-    if (!fs::exists(binary, error)) return not_found("there is no trireme-router beside this program");
+    const std::string binary =
+        fs::read_symlink("/proc/self/exe", error).parent_path().string() + "/trireme-router";
+    if (!fs::exists(binary, error))
+      return not_found("there is no trireme-router beside this program");
     pid_ = ::fork();
     if (pid_ < 0) return internal_error("cannot start a process");
     if (pid_ == 0) {
@@ -195,8 +201,8 @@ double percentile(std::vector<int64_t>& sorted_ns, double p) {
   return static_cast<double>(sorted_ns[i]) * 1e-6;
 }
 
-Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_streams, const Options& options,
-                            const SendTimes& sent) {
+Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_streams,
+                            const Options& options, const SendTimes& sent) {
   const SystemClock clock;
   std::vector<Client> clients(static_cast<size_t>(n_streams));
   const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
@@ -204,9 +210,10 @@ Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_s
     Client& client = clients[static_cast<size_t>(i)];
     TRY(client.http.connect(url));
     const int max_tokens = static_cast<int>((options.seconds + 3) * 1000 / options.interval_ms);
-    TRY(client.http.send("POST", "/v1/completions",
-                         fmt::format(R"({{"model":"bench","prompt":[{}],"max_tokens":{},"stream":true}})", i,
-                                     std::min(max_tokens, kMaxTokens))));
+    TRY(client.http.send(
+        "POST", "/v1/completions",
+        fmt::format(R"({{"model":"bench","prompt":[{}],"max_tokens":{},"stream":true}})", i,
+                    std::min(max_tokens, kMaxTokens))));
     epoll_event event{EPOLLIN, {.u32 = static_cast<uint32_t>(i)}};
     ::epoll_ctl(epoll, EPOLL_CTL_ADD, client.http.fd(), &event);
   }
@@ -231,8 +238,8 @@ Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_s
         latencies_ns.push_back(clock.now_ns() - sent[i][index]);
       });
       if (state != HttpStream::State::kRunning) {
-        failed = unavailable(fmt::format("stream {} ended early with status {}: {}", i, client.http.status(),
-                                         client.http.body()));
+        failed = unavailable(fmt::format("stream {} ended early with status {}: {}", i,
+                                         client.http.status(), client.http.body()));
       }
     }
   }
@@ -241,7 +248,8 @@ Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_s
   const int64_t cpu_ns = router.cpu_ns() - cpu_begin_ns;
   result.n_tokens = static_cast<int64_t>(latencies_ns.size());
   if (result.n_tokens == 0) return unavailable("no token arrived");
-  result.cpu_us_per_token = static_cast<double>(cpu_ns) * 1e-3 / static_cast<double>(result.n_tokens);
+  result.cpu_us_per_token =
+      static_cast<double>(cpu_ns) * 1e-3 / static_cast<double>(result.n_tokens);
   std::sort(latencies_ns.begin(), latencies_ns.end());
   result.p50_ms = percentile(latencies_ns, 0.5);
   result.p99_ms = percentile(latencies_ns, 0.99);
@@ -249,7 +257,8 @@ Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_s
   return result;
 }
 
-void print(const std::string& what, const std::string& shape, double figure, const char* unit, double limit) {
+void print(const std::string& what, const std::string& shape, double figure, const char* unit,
+           double limit) {
   Json line;
   line["what"] = "router." + what;
   line["shape"] = shape;
@@ -265,19 +274,33 @@ void print(const std::string& what, const std::string& shape, double figure, con
 
 // ---- set-up ----
 
-// A folder that looks like a model to the router: the tokenizer of a real one, and a context that no run reaches the end of.
+// A folder that looks like a model to the router: the tokenizer of a real one, and a context that
+// no run reaches the end of.
 Status write_model(const std::string& from, const fs::path& to) {
   std::error_code error;
   fs::create_directories(to, error);
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "tokenizer.model"}) {
-    if (fs::exists(fs::path(from) / name, error)) fs::copy_file(fs::path(from) / name, to / name, error);
+    if (fs::exists(fs::path(from) / name, error))
+      fs::copy_file(fs::path(from) / name, to / name, error);
   }
-  Json config = {{"architectures", {"LlamaForCausalLM"}}, {"model_type", "llama"}, {"hidden_size", 64},
-                 {"num_hidden_layers", 1}, {"num_attention_heads", 1}, {"num_key_value_heads", 1}, {"head_dim", 64},
-                 {"intermediate_size", 64}, {"vocab_size", kVocab}, {"max_position_embeddings", kContext},
-                 {"rms_norm_eps", 1e-5}, {"rope_theta", 10000.0}, {"hidden_act", "silu"},
-                 {"tie_word_embeddings", true}, {"torch_dtype", "bfloat16"}, {"eos_token_id", 0}};
-  if (!(std::ofstream(to / "config.json") << config.dump(2)).flush()) return internal_error("cannot write a model folder");
+  Json config = {{"architectures", {"LlamaForCausalLM"}},
+                 {"model_type", "llama"},
+                 {"hidden_size", 64},
+                 {"num_hidden_layers", 1},
+                 {"num_attention_heads", 1},
+                 {"num_key_value_heads", 1},
+                 {"head_dim", 64},
+                 {"intermediate_size", 64},
+                 {"vocab_size", kVocab},
+                 {"max_position_embeddings", kContext},
+                 {"rms_norm_eps", 1e-5},
+                 {"rope_theta", 10000.0},
+                 {"hidden_act", "silu"},
+                 {"tie_word_embeddings", true},
+                 {"torch_dtype", "bfloat16"},
+                 {"eos_token_id", 0}};
+  if (!(std::ofstream(to / "config.json") << config.dump(2)).flush())
+    return internal_error("cannot write a model folder");
   return {};
 }
 
@@ -296,9 +319,11 @@ int free_port() {
 // Ids of whole words, so that each token is one event.
 Result<std::vector<int32_t>> make_script(const std::string& model) {
   ASSIGN_OR_RETURN(const text::Tokenizer tokenizer, text::ModelText::load_tokenizer(model));
-  ASSIGN_OR_RETURN(const text::Encoding encoded,
-                   tokenizer.encode(" the quick answer is that a token is a piece of a word and a word is a piece of text",
-                                    {.add_special_tokens = false}));
+  ASSIGN_OR_RETURN(
+      const text::Encoding encoded,
+      tokenizer.encode(
+          " the quick answer is that a token is a piece of a word and a word is a piece of text",
+          {.add_special_tokens = false}));
   return encoded.ids;
 }
 
@@ -339,13 +364,16 @@ Status run(const Options& options) {
   config.log.level = "warn";
   config.state_dir = folder.string();
   const std::string config_path = (folder / "cluster.yaml").string();
-  if (!(std::ofstream(config_path) << to_yaml(config)).flush()) return internal_error("cannot write a config");
+  if (!(std::ofstream(config_path) << to_yaml(config)).flush())
+    return internal_error("cannot write a config");
 
   RouterProcess router;
   TRY(router.start(config_path));
   const int most = *std::max_element(options.streams.begin(), options.streams.end());
   SendTimes sent(static_cast<size_t>(most));
-  const auto n_times = static_cast<size_t>(std::min<double>(kMaxTokens, (options.seconds + 3) * 1000 / options.interval_ms)) + 1;
+  const auto n_times = static_cast<size_t>(std::min<double>(
+                           kMaxTokens, (options.seconds + 3) * 1000 / options.interval_ms)) +
+                       1;
   for (auto& times : sent) times = std::vector<std::atomic<int64_t>>(n_times);
   std::atomic<bool> stop{false};
   std::vector<std::thread> replicas;
@@ -362,8 +390,9 @@ Status run(const Options& options) {
       status = m.error();
       break;
     }
-    const std::string shape = fmt::format("{} streams, a token per {} ms each, {} replicas, {} tokens", n_streams,
-                                          options.interval_ms, options.n_replicas, m->n_tokens);
+    const std::string shape =
+        fmt::format("{} streams, a token per {} ms each, {} replicas, {} tokens", n_streams,
+                    options.interval_ms, options.n_replicas, m->n_tokens);
     print("cpu_per_token", shape, m->cpu_us_per_token, "us", kCpuLimitUs);
     print("added_latency_p50", shape, m->p50_ms, "ms", kLatencyLimitMs);
     print("added_latency_p99", shape, m->p99_ms, "ms", kLatencyLimitMs);
@@ -379,13 +408,19 @@ Status run(const Options& options) {
 
 int run_bench_router(int argc, char** argv) {
   Options options;
-  CLI::App app{"CPU, latency and memory of the router against simulated replicas.", "trireme bench router"};
+  CLI::App app{"CPU, latency and memory of the router against simulated replicas.",
+               "trireme bench router"};
   app.add_option("--replicas", options.n_replicas, "simulated replicas")->check(CLI::Range(1, 64));
-  app.add_option("--streams", options.streams, "concurrent streams, a list")->delimiter(',')->check(CLI::Range(1, 4000));
-  app.add_option("--interval-ms", options.interval_ms, "time between two tokens of a stream")->check(CLI::Range(1.0, 1000.0));
-  app.add_option("--seconds", options.seconds, "measured time per line")->check(CLI::Range(0.5, 600.0));
+  app.add_option("--streams", options.streams, "concurrent streams, a list")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 4000));
+  app.add_option("--interval-ms", options.interval_ms, "time between two tokens of a stream")
+      ->check(CLI::Range(1.0, 1000.0));
+  app.add_option("--seconds", options.seconds, "measured time per line")
+      ->check(CLI::Range(0.5, 600.0));
   app.add_option("--model", options.model, "folder whose tokenizer is used");
-  app.add_flag("--json", "lines are always JSON");
+  bool json = true;
+  app.add_flag("--json", json, "lines are always JSON");
   app.footer("Example: trireme bench router --replicas 2 --streams 64,256");
   try {
     app.parse(argc, argv);

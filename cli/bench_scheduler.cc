@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "cli/bench_line.h"
 #include "cli/commands.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/schedule/schedule.h"
@@ -34,32 +35,6 @@ constexpr int32_t kContext = 4096;
 constexpr int32_t kPrompt = 100;
 
 int64_t now_ns() { return SystemClock().now_ns(); }
-
-std::string machine_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    const size_t colon = line.find(": ");
-    if (line.starts_with("model name") && colon != std::string::npos) {
-      return fmt::format("{}, {} cores", line.substr(colon + 2),
-                         std::thread::hardware_concurrency());
-    }
-  }
-  return "unknown";
-}
-
-// The commit of the checkout that the command is run in.
-std::string commit_of_checkout() {
-  std::error_code error;
-  const auto git = std::filesystem::current_path(error) / ".git";
-  std::string head;
-  std::getline(std::ifstream(git / "HEAD"), head);
-  if (head.starts_with("ref: ")) {
-    std::string id;
-    std::getline(std::ifstream(git / head.substr(5)), id);
-    head = id;
-  }
-  return head.empty() ? "unknown" : head.substr(0, 12);
-}
 
 struct Percentiles {
   double median_us = 0, p99_us = 0;
@@ -87,8 +62,8 @@ void print(const std::string& what, int n_running, int n_waiting, const Percenti
   line["unit"] = "us/step";
   line["limit"] = kLimitUs;
   line["percent_of_limit"] = p.median_us / kLimitUs * 100;
-  line["machine"] = machine_name();
-  line["commit"] = commit_of_checkout();
+  line["machine"] = machine_description();
+  line["commit"] = checkout_commit();
   std::printf("%s\n", line.dump().c_str());
   std::fflush(stdout);
 }

@@ -1,8 +1,9 @@
 // `trireme bench serve`: load on a running server, and what its users felt.
 //
-// N requests, either `--concurrency` at a time (closed loop) or `--rate` per second whatever the server does (open loop,
-// exponential gaps from a seed). Times are the client's own: TTFT to the first text, ITL per gap between two events, TPOT =
-// (E2E - TTFT) / (tokens - 1); goodput counts requests that met every SLO. One JSON line at the end.
+// N requests, either `--concurrency` at a time (closed loop) or `--rate` per second whatever the
+// server does (open loop, exponential gaps from a seed). Times are the client's own: TTFT to the
+// first text, ITL per gap between two events, TPOT = (E2E - TTFT) / (tokens - 1); goodput counts
+// requests that met every SLO. One JSON line at the end.
 #include <fmt/format.h>
 #include <poll.h>
 
@@ -61,10 +62,15 @@ struct Totals {
 Json percentiles(std::vector<double>& values) {
   if (values.empty()) return nullptr;
   std::sort(values.begin(), values.end());
-  const auto at = [&](double p) { return values[static_cast<size_t>(p * static_cast<double>(values.size() - 1))]; };
+  const auto at = [&](double p) {
+    return values[static_cast<size_t>(p * static_cast<double>(values.size() - 1))];
+  };
   double sum = 0;
   for (const double v : values) sum += v;
-  return {{"mean", sum / static_cast<double>(values.size())}, {"p50", at(0.5)}, {"p90", at(0.9)}, {"p99", at(0.99)}};
+  return {{"mean", sum / static_cast<double>(values.size())},
+          {"p50", at(0.5)},
+          {"p90", at(0.9)},
+          {"p99", at(0.99)}};
 }
 
 // The model that the server names, and what it can hold.
@@ -86,7 +92,8 @@ Result<Served> ask_model(const Url& url, const Options& options) {
   }
   const auto reply = parse_json(http.body(), JsonLimits{});
   if (http.status() != 200 || !reply.ok() || !reply->contains("data") || (*reply)["data"].empty()) {
-    return unavailable(fmt::format("GET /v1/models answers {}: {}", http.status(), http.body().substr(0, 200)));
+    return unavailable(
+        fmt::format("GET /v1/models answers {}: {}", http.status(), http.body().substr(0, 200)));
   }
   const Json& model = (*reply)["data"][0];
   return Served{model.value("id", ""), model.value("max_model_len", int64_t{0})};
@@ -95,10 +102,17 @@ Result<Served> ask_model(const Url& url, const Options& options) {
 // Prompts share no prefix but by chance, so that the prefix cache does not answer for the model.
 std::string make_body(const Served& served, const Options& options, std::mt19937_64& random) {
   Json prompt = Json::array();
-  for (int i = 0; i < options.prompt_tokens; ++i) prompt.push_back(random() % static_cast<uint64_t>(served.vocab_guess));
-  return Json{{"model", served.model}, {"prompt", prompt}, {"max_tokens", options.output_tokens}, {"stream", true},
-              {"ignore_eos", true}, {"temperature", 0}, {"return_token_ids", true},
-              {"stream_options", {{"include_usage", true}}}}.dump();
+  for (int i = 0; i < options.prompt_tokens; ++i)
+    prompt.push_back(random() % static_cast<uint64_t>(served.vocab_guess));
+  return Json{{"model", served.model},
+              {"prompt", prompt},
+              {"max_tokens", options.output_tokens},
+              {"stream", true},
+              {"ignore_eos", true},
+              {"temperature", 0},
+              {"return_token_ids", true},
+              {"stream_options", {{"include_usage", true}}}}
+      .dump();
 }
 
 void take_event(Running& running, std::string_view payload, int64_t now_ns, Totals& totals) {
@@ -114,7 +128,8 @@ void take_event(Running& running, std::string_view payload, int64_t now_ns, Tota
   }
   if (!event->contains("choices") || (*event)["choices"].empty()) return;
   const Json& choice = (*event)["choices"][0];
-  const auto n = choice.contains("token_ids") ? static_cast<int64_t>(choice["token_ids"].size()) : int64_t{0};
+  const auto n =
+      choice.contains("token_ids") ? static_cast<int64_t>(choice["token_ids"].size()) : int64_t{0};
   if (n == 0) return;
   if (running.first_ns == 0) {
     running.first_ns = now_ns;
@@ -125,11 +140,14 @@ void take_event(Running& running, std::string_view payload, int64_t now_ns, Tota
   running.n_output += n;
 }
 
-void settle(const Running& running, HttpStream::State state, const Options& options, Totals& totals) {
-  if (state != HttpStream::State::kDone || running.http.status() != 200 || running.failed || running.first_ns == 0) {
+void settle(const Running& running, HttpStream::State state, const Options& options,
+            Totals& totals) {
+  if (state != HttpStream::State::kDone || running.http.status() != 200 || running.failed ||
+      running.first_ns == 0) {
     ++totals.n_failed;
     if (totals.first_failure.empty()) {
-      totals.first_failure = fmt::format("status {}: {}", running.http.status(), running.http.body().substr(0, 300));
+      totals.first_failure =
+          fmt::format("status {}: {}", running.http.status(), running.http.body().substr(0, 300));
     }
     return;
   }
@@ -179,7 +197,8 @@ class Load {
     TRY(running->http.connect(url_));
     running->begin_ns = clock_.now_ns();
     running->last_ns = running->begin_ns;
-    TRY(running->http.send("POST", "/v1/completions", make_body(served_, options_, random_), auth(options_)));
+    TRY(running->http.send("POST", "/v1/completions", make_body(served_, options_, random_),
+                           auth(options_)));
     ++n_started_;
     running_.push_back(std::move(running));
     return {};
@@ -190,7 +209,8 @@ class Load {
     for (const auto& running : running_) fds.push_back({running->http.fd(), POLLIN, 0});
     int timeout_ms = 1000;
     if (options_.rate > 0 && n_started_ < options_.n_requests) {
-      timeout_ms = static_cast<int>(std::clamp<int64_t>((next_ns - clock_.now_ns()) / 1'000'000, 0, 1000));
+      timeout_ms =
+          static_cast<int>(std::clamp<int64_t>((next_ns - clock_.now_ns()) / 1'000'000, 0, 1000));
     }
     ::poll(fds.data(), fds.size(), timeout_ms);
     for (size_t i = 0; i < fds.size(); ++i) {
@@ -224,8 +244,9 @@ Status run(const Options& options) {
   ASSIGN_OR_RETURN(const Url url, parse_url(options.url));
   ASSIGN_OR_RETURN(const Served served, ask_model(url, options));
   if (served.context > 0 && options.prompt_tokens + options.output_tokens > served.context) {
-    return invalid_argument(fmt::format("{} + {} tokens do not fit the context of {}", options.prompt_tokens,
-                                        options.output_tokens, served.context));
+    return invalid_argument(fmt::format("{} + {} tokens do not fit the context of {}",
+                                        options.prompt_tokens, options.output_tokens,
+                                        served.context));
   }
   const SystemClock clock;
   const int64_t begin_ns = clock.now_ns();
@@ -254,7 +275,8 @@ Status run(const Options& options) {
   line["commit"] = checkout_commit();
   std::printf("%s\n", line.dump().c_str());
   if (totals.n_failed > 0) {
-    return unavailable(fmt::format("{} requests failed; the first: {}", totals.n_failed, totals.first_failure));
+    return unavailable(
+        fmt::format("{} requests failed; the first: {}", totals.n_failed, totals.first_failure));
   }
   return {};
 }
@@ -263,19 +285,25 @@ Status run(const Options& options) {
 
 int run_bench_serve(int argc, char** argv) {
   Options options;
-  CLI::App app{"Load on a running server: TTFT, TPOT, ITL percentiles and goodput.", "trireme bench serve"};
+  CLI::App app{"Load on a running server: TTFT, TPOT, ITL percentiles and goodput.",
+               "trireme bench serve"};
   app.add_option("--url", options.url, "the server, http://HOST:PORT");
   app.add_option("--key", options.key, "API key");
-  app.add_option("--requests", options.n_requests, "how many in all")->check(CLI::Range(1, 10'000'000));
-  app.add_option("--concurrency", options.concurrency, "how many at a time")->check(CLI::Range(1, 10'000));
-  app.add_option("--rate", options.rate, "how many per second, instead")->check(CLI::Range(0.0, 1e6));
+  app.add_option("--requests", options.n_requests, "how many in all")
+      ->check(CLI::Range(1, 10'000'000));
+  app.add_option("--concurrency", options.concurrency, "how many at a time")
+      ->check(CLI::Range(1, 10'000));
+  app.add_option("--rate", options.rate, "how many per second, instead")
+      ->check(CLI::Range(0.0, 1e6));
   app.add_option("--prompt-tokens", options.prompt_tokens)->check(CLI::Range(1, 1'000'000));
   app.add_option("--output-tokens", options.output_tokens)->check(CLI::Range(1, 1'000'000));
   app.add_option("--slo-ttft-ms", options.slo_ttft_ms, "a good request's TTFT is at most this");
   app.add_option("--slo-tpot-ms", options.slo_tpot_ms, "a good request's TPOT is at most this");
   app.add_option("--seed", options.seed, "of prompts and arrivals");
-  app.add_flag("--json", "the line is always JSON");
-  app.footer("Example: trireme bench serve --url http://127.0.0.1:8000 --requests 200 --concurrency 32");
+  bool json = true;
+  app.add_flag("--json", json, "the line is always JSON");
+  app.footer(
+      "Example: trireme bench serve --url http://127.0.0.1:8000 --requests 200 --concurrency 32");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

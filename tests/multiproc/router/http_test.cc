@@ -173,10 +173,13 @@ TEST_F(HttpTest, HangUpCancelsDuringPrefillAndStream) {
   {
     HttpClient client(router_->port());
     client.send(post("/v1/completions", completion(500, R"("stream":true,"n":3)")));
+    EXPECT_EQ(client.read_head().status, 200);
     int n = 0;
     client.read_events([&](const std::string&) { return ++n < 10; });
+    EXPECT_EQ(n, 10);
   }
-  EXPECT_TRUE(eventually([&] { return streaming.cancels().size() == 3; }, 1000)) << "each of n sequences is cancelled";
+  EXPECT_TRUE(eventually([&] { return streaming.cancels().size() == 3; }, 1000))
+      << "each of n sequences is cancelled: " << streaming.cancels().size() << " of " << streaming.submits().size();
   EXPECT_TRUE(eventually([&] { return streaming.n_running() == 0; }));
 }
 
