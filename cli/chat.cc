@@ -1,7 +1,8 @@
-// `trireme chat`: a conversation with a served model in the terminal; tokens/s and cost of each answer.
+// `trireme chat`: a conversation with a served model in the terminal; tokens/s and cost of each
+// answer.
 //
-// Reads lines from stdin, streams the answer to stdout, keeps the conversation. Ctrl-C ends an answer; an empty line or the
-// end of the input ends the chat.
+// Reads lines from stdin, streams the answer to stdout, keeps the conversation. Ctrl-C ends an
+// answer; an empty line or the end of the input ends the chat.
 #include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
@@ -59,7 +60,9 @@ void take_event(std::string_view payload, int64_t now_ns, bool print, Answer* an
   }
   if (!event->contains("choices") || (*event)["choices"].empty()) return;
   const Json& delta = (*event)["choices"][0].value("delta", Json::object());
-  const std::string piece = delta.contains("content") && delta["content"].is_string() ? delta["content"].get<std::string>() : "";
+  const std::string piece = delta.contains("content") && delta["content"].is_string()
+                                ? delta["content"].get<std::string>()
+                                : "";
   if (piece.empty()) return;
   if (answer->first_ns == 0) answer->first_ns = now_ns;
   answer->last_ns = now_ns;
@@ -70,7 +73,8 @@ void take_event(std::string_view payload, int64_t now_ns, bool print, Answer* an
 }
 
 Json request_of(const Options& options, const Json& messages) {
-  Json request = {{"messages", messages}, {"stream", true}, {"stream_options", {{"include_usage", true}}}};
+  Json request = {
+      {"messages", messages}, {"stream", true}, {"stream_options", {{"include_usage", true}}}};
   if (options.temperature >= 0) request["temperature"] = options.temperature;
   if (options.max_tokens > 0) request["max_completion_tokens"] = options.max_tokens;
   return request;
@@ -80,7 +84,8 @@ Result<Answer> ask(const Url& url, const Options& options, const Json& messages)
   const SystemClock clock;
   HttpStream http;
   TRY(http.connect(url));
-  const std::string headers = options.key.empty() ? "" : "Authorization: Bearer " + options.key + "\r\n";
+  const std::string headers =
+      options.key.empty() ? "" : "Authorization: Bearer " + options.key + "\r\n";
   TRY(http.send("POST", "/v1/chat/completions", request_of(options, messages).dump(), headers));
   Answer answer;
   g_interrupted = 0;
@@ -94,7 +99,8 @@ Result<Answer> ask(const Url& url, const Options& options, const Json& messages)
   if (http.status() != 200) {
     const auto reply = parse_json(http.body(), JsonLimits{});
     if (reply.ok() && reply->is_object() && reply->contains("error")) {
-      return failed_precondition((*reply)["error"].value("message", "the server refused the request"));
+      return failed_precondition(
+          (*reply)["error"].value("message", "the server refused the request"));
     }
     return unavailable(fmt::format("the server answered with status {}", http.status()));
   }
@@ -105,16 +111,21 @@ Result<Answer> ask(const Url& url, const Options& options, const Json& messages)
 
 void print_figures(const Answer& answer, bool json) {
   const double seconds = static_cast<double>(answer.last_ns - answer.first_ns) * 1e-9;
-  const double rate = seconds > 0 && answer.n_output > 1 ? static_cast<double>(answer.n_output - 1) / seconds : 0;
+  const double rate =
+      seconds > 0 && answer.n_output > 1 ? static_cast<double>(answer.n_output - 1) / seconds : 0;
   if (json) {
-    const Json line = {{"text", answer.text}, {"tokens", answer.n_output}, {"tokens_per_s", rate}, {"cost_usd", answer.cost_usd}};
+    const Json line = {{"text", answer.text},
+                       {"tokens", answer.n_output},
+                       {"tokens_per_s", rate},
+                       {"cost_usd", answer.cost_usd}};
     std::printf("%s\n", line.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
     return;
   }
   std::printf("\n");
   std::fflush(stdout);
   if (answer.n_output == 0) return;  // interrupted: nobody knows
-  std::fprintf(stderr, "  [%lld tokens, %.1f tokens/s, $ %.9f]\n", static_cast<long long>(answer.n_output), rate, answer.cost_usd);
+  std::fprintf(stderr, "  [%lld tokens, %.1f tokens/s, $ %.9f]\n",
+               static_cast<long long>(answer.n_output), rate, answer.cost_usd);
 }
 
 int run(const Options& options) {
@@ -128,7 +139,8 @@ int run(const Options& options) {
   action.sa_handler = on_interrupt;
   ::sigaction(SIGINT, &action, nullptr);
   Json messages = Json::array();
-  if (!options.system.empty()) messages.push_back({{"role", "system"}, {"content", options.system}});
+  if (!options.system.empty())
+    messages.push_back({{"role", "system"}, {"content", options.system}});
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
   const bool once = !options.message.empty();
   while (true) {

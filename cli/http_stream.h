@@ -1,7 +1,7 @@
 // HttpStream: a lean HTTP/1.1 client for load generators and the terminal chat.
 //
-// One request at a time on one keep-alive connection, non-blocking: feed() takes what has arrived and hands out the payloads
-// of `data:` lines as they are complete. Plain HTTP only. One thread.
+// One request at a time on one keep-alive connection, non-blocking: feed() takes what has arrived
+// and hands out the payloads of `data:` lines as they are complete. Plain HTTP only. One thread.
 #pragma once
 
 #include <arpa/inet.h>
@@ -35,7 +35,8 @@ inline Result<Url> parse_url(std::string_view text) {
   const size_t colon = text.rfind(':');
   url.host = std::string(text.substr(0, colon));
   if (colon != std::string_view::npos) url.port = std::string(text.substr(colon + 1));
-  if (url.host.empty() || url.port.empty()) return invalid_argument("the URL must be http://HOST:PORT");
+  if (url.host.empty() || url.port.empty())
+    return invalid_argument("the URL must be http://HOST:PORT");
   return url;
 }
 
@@ -72,7 +73,8 @@ class HttpStream {
               const std::string& headers = "") {
     std::string bytes = method + " " + path + " HTTP/1.1\r\nHost: trireme\r\n" + headers;
     if (!body.empty()) {
-      bytes += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
+      bytes += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) +
+               "\r\n";
     }
     bytes += "\r\n" + body;
     state_ = State::kRunning;
@@ -144,7 +146,9 @@ class HttpStream {
     chunked_ = head_.find("\r\ntransfer-encoding: chunked\r\n") != std::string::npos;
     events_ = head_.find("\r\ncontent-type: text/event-stream") != std::string::npos;
     const size_t length = head_.find("\r\ncontent-length: ");
-    chunk_left_ = length == std::string::npos ? 0 : static_cast<size_t>(std::atoll(head_.c_str() + length + 18));
+    chunk_left_ = length == std::string::npos
+                      ? 0
+                      : static_cast<size_t>(std::atoll(head_.c_str() + length + 18));
     in_head_ = false;
     size_line_.clear();
     if (!chunked_ && chunk_left_ == 0) state_ = State::kDone;
@@ -180,7 +184,8 @@ class HttpStream {
       line_ += bytes.substr(0, end);
       if (end == std::string_view::npos) return;
       bytes.remove_prefix(end + 1);
-      if (line_.starts_with("data: ") && line_ != "data: [DONE]") on_data(std::string_view(line_).substr(6));
+      if (line_.starts_with("data: ") && line_ != "data: [DONE]")
+        on_data(std::string_view(line_).substr(6));
       line_.clear();
     }
   }

@@ -31,8 +31,8 @@ GenerationCall::GenerationCall(Serving& serving, std::shared_ptr<Exchange> excha
       trace_(std::move(trace)),
       names_(nullptr, false) {
   identity_.chat = chat;
-  identity_.id = fmt::format("{}-{:016x}{:016x}", chat ? "chatcmpl" : "cmpl", serving_.random.next(),
-                             serving_.random.next());
+  identity_.id = fmt::format("{}-{:016x}{:016x}", chat ? "chatcmpl" : "cmpl",
+                             serving_.random.next(), serving_.random.next());
   identity_.model = serving_.model.name;
   identity_.created_s = serving_.clock.unix_ns() / kSecondNs;
   received_ns_ = exchange_->request().received_ns;
@@ -63,13 +63,18 @@ void GenerationCall::begin() {
 
 void GenerationCall::parse_and_prepare() {
   const RequestBounds bounds{context_.limits, context_.model->vocab, context_.context};
-  const std::string& body = exchange_->request().body;
+  // Parsed once: a stream may run for minutes and needs no megabytes of body.
+  const std::string body = std::exchange(exchange_->request().body, {});
   error_ = identity_.chat ? parse_chat_request(body, bounds, &request_)
                           : parse_completion_request(body, bounds, &request_);
   if (error_) return;
   if (!request_.model.empty() && request_.model != context_.model->name) {
-    error_ = ApiError{404, "the model is not served here; GET /v1/models lists what is", "", "model",
-                      "model_not_found", 0};
+    error_ = ApiError{404,
+                      "the model is not served here; GET /v1/models lists what is",
+                      "",
+                      "model",
+                      "model_not_found",
+                      0};
     return;
   }
   const auto& tokenizer = context_.model->tokenizer;
@@ -82,15 +87,19 @@ std::optional<ApiError> GenerationCall::check_admission(RateRefusal* refusal) {
   if (serving_.draining) {
     return ApiError{503, "the server is shutting down", "", "", "draining", 1};
   }
-  if (!key_.models.empty() && std::find(key_.models.begin(), key_.models.end(),
-                                        serving_.model.name) == key_.models.end()) {
+  if (!key_.models.empty() &&
+      std::find(key_.models.begin(), key_.models.end(), serving_.model.name) == key_.models.end()) {
     return ApiError{403, "this key may not use the model", "", "model", "permission_denied", 0};
   }
   if (serving_.streams[key_.name] >= serving_.config.limits.streams_per_key) {
     serving_.metrics.count_rejected("streams");
-    return ApiError{429, fmt::format("the limit of {} requests at once is reached",
-                                     serving_.config.limits.streams_per_key),
-                    "", "", "rate_limit_exceeded", 1};
+    return ApiError{429,
+                    fmt::format("the limit of {} requests at once is reached",
+                                serving_.config.limits.streams_per_key),
+                    "",
+                    "",
+                    "rate_limit_exceeded",
+                    1};
   }
   const auto n_sequences = static_cast<int64_t>(prepared_.prompts.size()) * request_.n;
   const Status room =
@@ -104,7 +113,11 @@ std::optional<ApiError> GenerationCall::check_admission(RateRefusal* refusal) {
                                             serving_.clock.now_ns())) {
     serving_.metrics.count_rejected(refused->type);
     *refusal = *refused;
-    return ApiError{429, refused->message, refused->type, "", "rate_limit_exceeded",
+    return ApiError{429,
+                    refused->message,
+                    refused->type,
+                    "",
+                    "rate_limit_exceeded",
                     std::max<int64_t>(1, (refused->retry_after_ns + kSecondNs - 1) / kSecondNs)};
   }
   return std::nullopt;
@@ -152,7 +165,8 @@ bool GenerationCall::start_choices() {
     spec.sampling.seed += static_cast<uint64_t>(choice->index % request_.n);
     spec.priority = priority_of(request_, key_, !serving_.keys.empty());
     spec.cache_salt = salt;
-    // A sequence that a stop string ends here has no last word of its replica: its cost must come on the way.
+    // A sequence that a stop string ends here has no last word of its replica: its cost must come
+    // on the way.
     spec.continuous_usage = request_.continuous_usage_stats || !request_.stop.empty();
     spec.deadline_ns = serving_.clock.now_ns() + serving_.config.limits.request_timeout_ns;
     choice->job = serving_.upstream->start(std::move(spec), choice.get());
@@ -167,7 +181,8 @@ HttpHeaders GenerationCall::headers() const {
   HttpHeaders out;
   const int64_t now_ns = serving_.clock.now_ns();
   out.emplace_back("x-request-id", trace_);
-  out.emplace_back("openai-processing-ms", std::to_string((now_ns - received_ns_) / kMillisecondNs));
+  out.emplace_back("openai-processing-ms",
+                   std::to_string((now_ns - received_ns_) / kMillisecondNs));
   if (serving_.keys.empty()) return out;
   const RateHeaders rates = serving_.limiter.headers(key_, serving_.model.name, now_ns);
   const auto add = [&](const char* kind, int64_t limit, int64_t remaining, int64_t reset_ns) {
@@ -197,7 +212,8 @@ UsageNumbers GenerationCall::usage() const {
     numbers.cost_nano_usd += choice->cost_nano_usd;
     // The n choices of a prompt warm the cache for each other; the client's prompt counts once.
     int64_t& known = cached[static_cast<size_t>(choice->index / request_.n)];
-    known = choice->index % request_.n == 0 ? choice->cached_tokens : std::min(known, choice->cached_tokens);
+    known = choice->index % request_.n == 0 ? choice->cached_tokens
+                                            : std::min(known, choice->cached_tokens);
   }
   for (const int64_t n : cached) numbers.cached_tokens += n;
   return numbers;
@@ -245,7 +261,8 @@ void GenerationCall::respond_whole() {
   body += R"(],"usage":)";
   append_usage(body, usage());
   if (identity_.chat && !prompt_ids.empty()) body += R"(,"prompt_token_ids":)" + prompt_ids;
-  if (identity_.chat && !prompt_logprobs.empty()) body += R"(,"prompt_logprobs":)" + prompt_logprobs;
+  if (identity_.chat && !prompt_logprobs.empty())
+    body += R"(,"prompt_logprobs":)" + prompt_logprobs;
   body += '}';
   exchange_->respond(std::move(response));
   settle(choices_.front()->finish_reason);
@@ -293,7 +310,8 @@ void GenerationCall::cancel_jobs() {
   }
 }
 
-// The last thing that happens to a call: limits, books, metrics, one log line without a word of the prompt.
+// The last thing that happens to a call: limits, books, metrics, one log line without a word of the
+// prompt.
 void GenerationCall::settle(const std::string& outcome) {
   ended_ = true;
   const int64_t now_ns = serving_.clock.now_ns();
@@ -314,7 +332,8 @@ void GenerationCall::settle(const std::string& outcome) {
                          used.cost_nano_usd);
     metrics.generation_tokens.add(static_cast<double>(used.completion_tokens));
     metrics.prompt_tokens_cached.add(static_cast<double>(used.cached_tokens));
-    metrics.prompt_tokens_computed.add(static_cast<double>(used.prompt_tokens - used.cached_tokens));
+    metrics.prompt_tokens_computed.add(
+        static_cast<double>(used.prompt_tokens - used.cached_tokens));
     metrics.prompt_tokens.observe(static_cast<double>(used.prompt_tokens));
     metrics.output_tokens.observe(static_cast<double>(used.completion_tokens));
     const double e2e_s = static_cast<double>(now_ns - received_ns_) * 1e-9;
@@ -334,7 +353,8 @@ void GenerationCall::settle(const std::string& outcome) {
                e2e_s);
   }
   // Not now: a caller up the stack may still be inside this object.
-  serving_.loop.post([self = shared_from_this(), &serving = serving_] { serving.calls.erase(self.get()); });
+  serving_.loop.post(
+      [self = shared_from_this(), &serving = serving_] { serving.calls.erase(self.get()); });
 }
 
 // ---- Serving ----

@@ -1,10 +1,12 @@
 // GenerationCall: the life of one chat completion or completion request, from body to last byte.
 //
-//   begin -> parsed and tokenized (on the loop, or in the pool where it is long) -> admitted -> jobs run
+//   begin -> parsed and tokenized (on the loop, or in the pool where it is long) -> admitted ->
+//   jobs run
 //         -> events streamed, or choices gathered -> settled
 //
-// News of the jobs only append bytes; after_batch() writes them once per event batch and ends the call. Belongs to the
-// loop's thread, but for what the pool does while the loop leaves the call alone.
+// News of the jobs only append bytes; after_batch() writes them once per event batch and ends the
+// call. Belongs to the loop's thread, but for what the pool does while the loop leaves the call
+// alone.
 #pragma once
 
 #include <memory>

@@ -76,8 +76,7 @@ void GenerationCall::Choice::begin_output() {
     std::string ids;
     if (request.return_token_ids) ids = ids_json(prompt.ids->data(), prompt.ids->size());
     sent_prompt_ids_ = true;
-    events_.role(call_.exchange_->pending(),
-                 {.prompt_token_ids = ids, .usage = usage_json()});
+    events_.role(call_.exchange_->pending(), {.prompt_token_ids = ids, .usage = usage_json()});
   }
   if (!request.echo) return;
   if (request.n_logprobs >= 0 && prompt_logprobs_.empty()) {
@@ -126,7 +125,8 @@ void GenerationCall::Choice::emit(std::string_view piece) {
     whole_text_ += piece;
     return;
   }
-  // A chat's deltas are never empty: ids and probabilities of a token that shows nothing ride with the next one.
+  // A chat's deltas are never empty: ids and probabilities of a token that shows nothing ride with
+  // the next one.
   const bool extras = !pending_ids_.empty() || !completion_logprobs_.empty();
   if (piece.empty() && (call_.identity_.chat || !extras)) return;
   write_text(piece);
@@ -201,7 +201,8 @@ WholeChoice GenerationCall::Choice::take_whole() {
     whole.token_ids = ids_json(pending_ids_.data(), pending_ids_.size());
     whole.prompt_token_ids = ids_json(prompt.ids->data(), prompt.ids->size());
   }
-  // Echoed log-probabilities are asked of the replica too, but the client did not ask for this form of them.
+  // Echoed log-probabilities are asked of the replica too, but the client did not ask for this form
+  // of them.
   const bool asked = request.n_prompt_logprobs >= 0 && !(request.echo && request.n_logprobs >= 0);
   if (asked) whole.prompt_logprobs = std::move(prompt_logprobs_);
   return whole;

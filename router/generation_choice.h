@@ -39,9 +39,9 @@ class GenerationCall::Choice final : public JobListener {
   ChoiceText text_;
   ChoiceEvents events_;
   CompletionLogprobs completion_logprobs_;
-  std::string chat_logprobs_;          // entries, comma-separated
-  std::string prompt_logprobs_;        // JSON
-  std::vector<int32_t> pending_ids_;   // with return_token_ids: not yet sent
+  std::string chat_logprobs_;         // entries, comma-separated
+  std::string prompt_logprobs_;       // JSON
+  std::vector<int32_t> pending_ids_;  // with return_token_ids: not yet sent
   std::string whole_text_;
   std::string stop_reason_ = "null";
   std::string scratch_;

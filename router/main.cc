@@ -62,8 +62,8 @@ int run(int argc, char** argv) {
     return fail(router.error(),
                 router.error().code == ErrorCode::kAlreadyExists ? 1 : launch::kExitBadConfig);
   }
-  log::info("API on {}:{}, admin on port {}, replicas at {}", config->router.host, (*router)->port(),
-            (*router)->admin_port(), (*router)->wire_address());
+  log::info("API on {}:{}, admin on port {}, replicas at {}", config->router.host,
+            (*router)->port(), (*router)->admin_port(), (*router)->wire_address());
   (*router)->run();
   log::info("ended");
   return 0;

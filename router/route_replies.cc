@@ -25,8 +25,12 @@ Json model_json(const Serving& serving) {
 
 std::optional<ApiError> check_model(const Serving& serving, const std::string& name) {
   if (name.empty() || name == serving.model.name) return std::nullopt;
-  return ApiError{404, "the model is not served here; GET /v1/models lists what is", "", "model",
-                  "model_not_found", 0};
+  return ApiError{404,
+                  "the model is not served here; GET /v1/models lists what is",
+                  "",
+                  "model",
+                  "model_not_found",
+                  0};
 }
 
 // Exact decimal text of nano-dollars, as a JSON number.
@@ -37,13 +41,14 @@ Json usd(int64_t nano_usd) {
 }
 
 Json ledger_json(const wire::LedgerReport& ledger) {
-  return {{"total", ledger.total_nano_usd},         {"prefill", ledger.prefill_nano_usd},
-          {"decode", ledger.decode_nano_usd},       {"idle", ledger.idle_nano_usd},
-          {"startup", ledger.startup_nano_usd},     {"recompute", ledger.recompute_nano_usd},
+  return {{"total", ledger.total_nano_usd},     {"prefill", ledger.prefill_nano_usd},
+          {"decode", ledger.decode_nano_usd},   {"idle", ledger.idle_nano_usd},
+          {"startup", ledger.startup_nano_usd}, {"recompute", ledger.recompute_nano_usd},
           {"resume", ledger.resume_nano_usd}};
 }
 
-// $ per million tokens of one phase. Nano-dollars per token x 10^6 tokens = milli-dollars; null before the first token.
+// $ per million tokens of one phase. Nano-dollars per token x 10^6 tokens = milli-dollars; null
+// before the first token.
 Json per_million(int64_t nano_usd, int64_t tokens, double share_of_total) {
   if (tokens <= 0) return nullptr;
   return static_cast<double>(nano_usd) * share_of_total / static_cast<double>(tokens) * 1e-3;
@@ -70,13 +75,12 @@ HttpResponse Routes::tokenize(const HttpRequest& http) const {
   std::vector<int32_t> ids;
   request.chat.add_special_tokens = request.add_special_tokens;
   const int64_t now_s = serving_.clock.unix_ns() / kSecondNs;
-  const auto error =
-      request.prompt
-          ? encode_text(serving_.model, *request.prompt, request.add_special_tokens, &ids)
-          : encode_chat(serving_.model, request.chat, now_s, &ids);
+  const auto error = request.prompt ? encode_text(serving_.model, *request.prompt,
+                                                  request.add_special_tokens, &ids)
+                                    : encode_chat(serving_.model, request.chat, now_s, &ids);
   if (error) return error_response(*error);
-  std::string body = fmt::format(R"({{"count":{},"max_model_len":{},"tokens":)", ids.size(),
-                                 serving_.context());
+  std::string body =
+      fmt::format(R"({{"count":{},"max_model_len":{},"tokens":)", ids.size(), serving_.context());
   body += ids_json(ids.data(), ids.size());
   body += R"(,"token_strs":)";
   if (request.return_token_strs) {
@@ -104,7 +108,8 @@ HttpResponse Routes::detokenize(const HttpRequest& http) const {
     return error_response(bad_request("this model has no tokenizer", "tokens"));
   }
   std::string body = R"({"prompt":)";
-  append_json_string(body, serving_.model.tokenizer->decode(request.tokens, request.skip_special_tokens));
+  append_json_string(body,
+                     serving_.model.tokenizer->decode(request.tokens, request.skip_special_tokens));
   body += '}';
   return {.body = std::move(body)};
 }
@@ -136,16 +141,20 @@ HttpResponse Routes::health(bool with_details) const {
 HttpResponse Routes::pricing() const {
   const PriceConfig& price = serving_.config.price;
   const wire::LedgerReport sum = serving_.upstream->replicas().ledger().sum;
-  // Realised: everything that was paid, idle and start-up included, borne by the phases in proportion to their work.
+  // Realised: everything that was paid, idle and start-up included, borne by the phases in
+  // proportion to their work.
   const int64_t work = sum.prefill_nano_usd + sum.decode_nano_usd;
-  const double share = work > 0 ? static_cast<double>(sum.total_nano_usd) / static_cast<double>(work) : 1;
+  const double share =
+      work > 0 ? static_cast<double>(sum.total_nano_usd) / static_cast<double>(work) : 1;
   Json replicas = Json::array();
   for (const Replica* replica : serving_.upstream->replicas().all()) {
-    const wire::LedgerReport* ledger = serving_.upstream->replicas().ledger_of(replica->hello.replica);
-    replicas.push_back({{"replica", replica->hello.replica},
-                        {"plan", replica->hello.plan},
-                        {"devices", replica->hello.n_devices},
-                        {"ledger_nano_usd", ledger_json(ledger != nullptr ? *ledger : wire::LedgerReport{})}});
+    const wire::LedgerReport* ledger =
+        serving_.upstream->replicas().ledger_of(replica->hello.replica);
+    replicas.push_back(
+        {{"replica", replica->hello.replica},
+         {"plan", replica->hello.plan},
+         {"devices", replica->hello.n_devices},
+         {"ledger_nano_usd", ledger_json(ledger != nullptr ? *ledger : wire::LedgerReport{})}});
   }
   return json_response(
       {{"object", "pricing"},
@@ -176,12 +185,13 @@ HttpResponse Routes::usage(const KeyConfig& key) const {
   const bool all = serving_.keys.empty() || key.admin;
   for (const auto& [tenant, used] : serving_.usage) {
     if (!all && tenant != key.name) continue;
-    tenants.push_back({{"tenant", tenant},
-                       {"requests", used.requests},
-                       {"prompt_tokens", used.prompt_tokens},
-                       {"cached_tokens", used.cached_tokens},
-                       {"completion_tokens", used.completion_tokens},
-                       {"cost", {{"usd", usd(used.cost_nano_usd)}, {"nano_usd", used.cost_nano_usd}}}});
+    tenants.push_back(
+        {{"tenant", tenant},
+         {"requests", used.requests},
+         {"prompt_tokens", used.prompt_tokens},
+         {"cached_tokens", used.cached_tokens},
+         {"completion_tokens", used.completion_tokens},
+         {"cost", {{"usd", usd(used.cost_nano_usd)}, {"nano_usd", used.cost_nano_usd}}}});
   }
   Json json = {{"object", "usage"},
                {"model", serving_.model.name},
@@ -194,7 +204,8 @@ HttpResponse Routes::usage(const KeyConfig& key) const {
 HttpResponse Routes::explain(const std::string& trace) const {
   const auto records = serving_.upstream->explain().find(trace);
   if (records.empty()) {
-    return error_response({404, "nothing is known of this request id (any more)", "", "", "not_found", 0});
+    return error_response(
+        {404, "nothing is known of this request id (any more)", "", "", "not_found", 0});
   }
   Json attempts = Json::array();
   for (const ExplainRecord* record : records) {

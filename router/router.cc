@@ -36,6 +36,7 @@ HttpServerOptions http_options(const ClusterConfig& config, int port, bool tls) 
                     .header_bytes = l.header_bytes,
                     .header_count = l.header_count,
                     .connections = l.connections,
+                    .all_bodies_bytes = std::max<int64_t>(256 << 20, 4 * l.body_bytes),
                     .slow_reader_bytes = l.slow_reader_bytes,
                     .header_timeout_ns = l.header_timeout_ns,
                     .body_timeout_ns = l.body_timeout_ns,
@@ -81,8 +82,10 @@ struct Router::Impl {
 Status Router::Impl::open() {
   ASSIGN_OR_RETURN(KeyTable keys, KeyTable::make(config.keys));
   if (keys.empty() && !is_loopback_host(config.router.host)) {
-    return invalid_argument("no keys are configured, so the API listens on loopback only: give keys, or "
-                            "the host 127.0.0.1 instead of " + config.router.host);
+    return invalid_argument(
+        "no keys are configured, so the API listens on loopback only: give keys, or "
+        "the host 127.0.0.1 instead of " +
+        config.router.host);
   }
   metrics = std::make_unique<RouterMetrics>(registry, model.name, model.context,
                                             config.router.vllm_metric_names);
@@ -91,10 +94,15 @@ Status Router::Impl::open() {
   serving->started_unix_ns = clock.unix_ns();
   routes = std::make_unique<Routes>(*serving, registry);
   const RouterConfig& r = config.router;
-  ASSIGN_OR_RETURN(api, HttpServer::listen(loop, clock, http_options(config, nth_port(r.port, options.index), true),
-                                           [this](std::shared_ptr<Exchange> exchange) { routes->handle_api(exchange); }));
-  ASSIGN_OR_RETURN(admin, HttpServer::listen(loop, clock, http_options(config, nth_port(r.admin_port, options.index), false),
-                                             [this](std::shared_ptr<Exchange> exchange) { routes->handle_admin(exchange); }));
+  ASSIGN_OR_RETURN(api,
+                   HttpServer::listen(
+                       loop, clock, http_options(config, nth_port(r.port, options.index), true),
+                       [this](std::shared_ptr<Exchange> exchange) { routes->handle_api(exchange); },
+                       [this](const HttpRequest& head) { return routes->check_api_head(head); }));
+  ASSIGN_OR_RETURN(
+      admin, HttpServer::listen(
+                 loop, clock, http_options(config, nth_port(r.admin_port, options.index), false),
+                 [this](std::shared_ptr<Exchange> exchange) { routes->handle_admin(exchange); }));
   const int wire_port = nth_port(r.wire_port, options.index);
   const std::string wire_address =
       fmt::format("tcp://{}:{}", r.wire_host, wire_port == 0 ? "*" : std::to_string(wire_port));
@@ -112,8 +120,8 @@ Status Router::Impl::open() {
   upstream.queue_tokens = config.limits.queue_tokens;
   upstream.balance_load_weight = r.balance_load_weight;
   upstream.random_seed = random_u64();
-  serving->upstream = std::make_unique<Upstream>(clock, *endpoint, upstream, *metrics,
-                                                 [this] { schedule_poll(); });
+  serving->upstream =
+      std::make_unique<Upstream>(clock, *endpoint, upstream, *metrics, [this] { schedule_poll(); });
   if (r.tokenizer_threads > 0) serving->pool = std::make_unique<WorkPool>(r.tokenizer_threads);
 
   loop.watch_readable(endpoint->event_fd(), [this] { poll(); });
@@ -166,7 +174,8 @@ void Router::Impl::arm_http() {
     admin->tick();
     metrics->connections.set(api->n_connections());
     const int64_t n_rejected = endpoint->n_rejected_frames();
-    metrics->rejected_frames.add(static_cast<double>(n_rejected - std::exchange(n_rejected_seen, n_rejected)));
+    metrics->rejected_frames.add(
+        static_cast<double>(n_rejected - std::exchange(n_rejected_seen, n_rejected)));
     end_if_drained();
     arm_http();
   });

@@ -1,7 +1,8 @@
 // Router: one router process's parts, wired together on one event loop.
 //
-// The API port, the admin port and the wire endpoint all wake the same thread, which owns all state. SIGTERM or SIGINT
-// drains: no new connection or request, streams may finish within drain_ns, then run() returns; a second signal ends at once.
+// The API port, the admin port and the wire endpoint all wake the same thread, which owns all
+// state. SIGTERM or SIGINT drains: no new connection or request, streams may finish within
+// drain_ns, then run() returns; a second signal ends at once.
 #pragma once
 
 #include <memory>
@@ -18,15 +19,16 @@ namespace trireme::router {
 struct ServedModel;
 
 struct RouterOptions {
-  int index = 0;                // router i uses port + i
-  bool handle_signals = true;   // SIGTERM and SIGINT; a test stops it by drain() or stop()
+  int index = 0;               // router i uses port + i
+  bool handle_signals = true;  // SIGTERM and SIGINT; a test stops it by drain() or stop()
   std::optional<wire::CurveServer> curve;
 };
 
 class Router {
  public:
-  // Binds everything. already_exists: a port is taken; invalid_argument: a configuration that cannot be served, such as
-  // no keys on an address that others can reach. `config` and `clock` must outlive the router.
+  // Binds everything. already_exists: a port is taken; invalid_argument: a configuration that
+  // cannot be served, such as no keys on an address that others can reach. `config` and `clock`
+  // must outlive the router.
   static Result<std::unique_ptr<Router>> create(const ClusterConfig& config, ServedModel model,
                                                 const RouterOptions& options, const Clock& clock);
   ~Router();

@@ -6,8 +6,10 @@ RouterMetrics::RouterMetrics(MetricsRegistry& r, const std::string& model, int64
                              bool vllm_names)
     : retries(r.counter("router_retries_total", "Submits tried again before the first token")),
       resumes(r.counter("router_resumes_total", "Streams handed to another replica after a token")),
-      slow_readers(r.counter("router_slow_readers_total", "Streams dropped because of unread bytes")),
-      stream_errors(r.counter("router_stream_errors_total", "Streams that ended in an error event")),
+      slow_readers(
+          r.counter("router_slow_readers_total", "Streams dropped because of unread bytes")),
+      stream_errors(
+          r.counter("router_stream_errors_total", "Streams that ended in an error event")),
       rejected_frames(r.counter("router_rejected_frames_total", "Wire frames that were refused")),
       generation_tokens(r.counter("router_generation_tokens_total", "Tokens sent to clients",
                                   {{"model", model}})),
@@ -57,8 +59,10 @@ void RouterMetrics::count_outcome(const std::string& outcome) {
   if (it == outcomes_.end()) {
     MetricLabels labels = model_label_;
     labels["outcome"] = outcome;
-    it = outcomes_.emplace(outcome, registry_.counter("requests_total", "Requests by how they ended",
-                                                      labels)).first;
+    it = outcomes_
+             .emplace(outcome,
+                      registry_.counter("requests_total", "Requests by how they ended", labels))
+             .first;
   }
   it->second.add();
 }
@@ -67,9 +71,11 @@ void RouterMetrics::count_http(const std::string& route, int status) {
   const std::string code = std::to_string(status);
   auto it = http_.find(route + code);
   if (it == http_.end()) {
-    it = http_.emplace(route + code, registry_.counter("router_requests_total",
-                                                       "HTTP requests by route and status",
-                                                       {{"route", route}, {"code", code}})).first;
+    it = http_
+             .emplace(route + code, registry_.counter("router_requests_total",
+                                                      "HTTP requests by route and status",
+                                                      {{"route", route}, {"code", code}}))
+             .first;
   }
   it->second.add();
 }
@@ -77,9 +83,11 @@ void RouterMetrics::count_http(const std::string& route, int status) {
 void RouterMetrics::count_rejected(const std::string& reason) {
   auto it = rejected_.find(reason);
   if (it == rejected_.end()) {
-    it = rejected_.emplace(reason, registry_.counter("router_rejected_total",
-                                                     "Requests refused by a limit",
-                                                     {{"reason", reason}})).first;
+    it =
+        rejected_
+            .emplace(reason, registry_.counter("router_rejected_total",
+                                               "Requests refused by a limit", {{"reason", reason}}))
+            .first;
   }
   it->second.add();
 }
@@ -92,10 +100,12 @@ void RouterMetrics::count_tenant(const std::string& tenant, int64_t prompt, int6
       return registry_.counter("router_tenant_tokens_total", "Tokens by tenant",
                                {{"tenant", tenant}, {"kind", kind}});
     };
-    it = tenants_.emplace(tenant, Tenant{tokens("prompt"), tokens("cached"), tokens("output"),
-                                         registry_.counter("router_tenant_cost_usd_total",
-                                                           "Cost of answered requests by tenant",
-                                                           {{"tenant", tenant}})}).first;
+    it = tenants_
+             .emplace(tenant, Tenant{tokens("prompt"), tokens("cached"), tokens("output"),
+                                     registry_.counter("router_tenant_cost_usd_total",
+                                                       "Cost of answered requests by tenant",
+                                                       {{"tenant", tenant}})})
+             .first;
   }
   it->second.prompt.add(static_cast<double>(prompt));
   it->second.cached.add(static_cast<double>(cached));

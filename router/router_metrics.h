@@ -1,7 +1,7 @@
 // The router's series, looked up once at start-up. Names and buckets: conventions section 2.
 //
-// Handles are thread-safe; the bounded label sets (outcomes, tenants) are looked up as they first occur, by the loop's
-// thread alone.
+// Handles are thread-safe; the bounded label sets (outcomes, tenants) are looked up as they first
+// occur, by the loop's thread alone.
 #pragma once
 
 #include <map>
@@ -17,9 +17,9 @@ class RouterMetrics {
   RouterMetrics(MetricsRegistry& registry, const std::string& model, int64_t context,
                 bool vllm_names);
 
-  void count_outcome(const std::string& outcome);                       // requests_total
-  void count_http(const std::string& route, int status);               // router_requests_total
-  void count_rejected(const std::string& reason);                       // router_rejected_total
+  void count_outcome(const std::string& outcome);         // requests_total
+  void count_http(const std::string& route, int status);  // router_requests_total
+  void count_rejected(const std::string& reason);         // router_rejected_total
   void set_replicas(int ready, int draining, int broken);
   void set_running_waiting(int64_t running, int64_t waiting);
   void count_tenant(const std::string& tenant, int64_t prompt_tokens, int64_t cached_tokens,

@@ -65,8 +65,8 @@ std::optional<ApiError> check_content_type(const HttpRequest& request) {
 ApiError no_route() { return {404, "there is no such route", "", "", "not_found", 0}; }
 
 HttpResponse wrong_method(std::string_view allowed) {
-  HttpResponse response = error_response(
-      {405, fmt::format("this route takes {}", allowed), "invalid_request_error", "", "method_not_allowed", 0});
+  HttpResponse response = error_response({405, fmt::format("this route takes {}", allowed),
+                                          "invalid_request_error", "", "method_not_allowed", 0});
   response.headers.emplace_back("Allow", std::string(allowed));
   return response;
 }
@@ -97,6 +97,18 @@ void Routes::reply(const std::shared_ptr<Exchange>& exchange, const std::string&
   exchange->respond(std::move(response));
 }
 
+HttpResponse Routes::refuse_stranger() {
+  serving_.metrics.count_rejected("key");
+  serving_.metrics.count_http("unauthenticated", 401);
+  return error_response({401, "a known API key is needed: Authorization: Bearer <key>", "", "",
+                         "invalid_api_key", 0});
+}
+
+std::optional<HttpResponse> Routes::check_api_head(const HttpRequest& request) {
+  if (identify(request).key != nullptr) return std::nullopt;
+  return refuse_stranger();
+}
+
 void Routes::handle_api(const std::shared_ptr<Exchange>& exchange) {
   const HttpRequest& request = exchange->request();
   const Caller caller = identify(request);
@@ -111,12 +123,7 @@ void Routes::handle_api(const std::shared_ptr<Exchange>& exchange) {
   if ((path == "/readiness" || path == "/health") && is_get(request.method)) {
     return answer(path, health(caller.key != nullptr));
   }
-  if (caller.key == nullptr) {
-    serving_.metrics.count_rejected("key");
-    return answer("unauthenticated",
-                  error_response({401, "a known API key is needed: Authorization: Bearer <key>", "",
-                                  "", "invalid_api_key", 0}));
-  }
+  if (caller.key == nullptr) return exchange->respond(refuse_stranger());
   if (path.starts_with(kModelPrefix)) {
     if (!is_get(request.method)) return answer("/v1/models", wrong_method("GET"));
     return answer("/v1/models", model(path.substr(kModelPrefix.size())));
@@ -129,7 +136,8 @@ void Routes::handle_api(const std::shared_ptr<Exchange>& exchange) {
     }
     return answer("unknown", error_response(no_route()));
   }
-  const bool allowed = route->method == "GET" ? is_get(request.method) : request.method == route->method;
+  const bool allowed =
+      route->method == "GET" ? is_get(request.method) : request.method == route->method;
   if (!allowed) return answer(path, wrong_method(route->method));
   if (route->method == "POST") {
     if (const auto error = check_content_type(request)) return answer(path, error_response(*error));
@@ -158,8 +166,8 @@ void Routes::handle_admin(const std::shared_ptr<Exchange>& exchange) {
   if (path == "/readiness" || path == "/health") return answer(path, health(caller.key != nullptr));
   if (caller.key == nullptr) {
     return answer("unauthenticated",
-                  error_response({401, "an admin key is needed: Authorization: Bearer <key>", "", "",
-                                  "invalid_api_key", 0}));
+                  error_response({401, "an admin key is needed: Authorization: Bearer <key>", "",
+                                  "", "invalid_api_key", 0}));
   }
   if (!serving_.keys.empty() && !caller.key->admin) {
     return answer("forbidden", error_response({403, "this key is no admin key", "", "",

@@ -1,9 +1,11 @@
 // Routes: which handler answers a request, and the short ones themselves.
 //
-// Authenticates, names the request (x-request-id), counts it. Generation goes to GenerationCall. Belongs to the loop's thread.
+// Authenticates, names the request (x-request-id), counts it. Generation goes to GenerationCall.
+// Belongs to the loop's thread.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/metrics.h"
@@ -14,8 +16,11 @@ namespace trireme::router {
 
 class Routes {
  public:
-  Routes(Serving& serving, const MetricsRegistry& registry) : serving_(serving), registry_(registry) {}
+  Routes(Serving& serving, const MetricsRegistry& registry)
+      : serving_(serving), registry_(registry) {}
 
+  // Before a body is read: strangers are turned away.
+  std::optional<HttpResponse> check_api_head(const HttpRequest& request);
   void handle_api(const std::shared_ptr<Exchange>& exchange);
   void handle_admin(const std::shared_ptr<Exchange>& exchange);
 
@@ -25,6 +30,7 @@ class Routes {
     std::string trace;
   };
 
+  HttpResponse refuse_stranger();
   Caller identify(const HttpRequest& request);
   void reply(const std::shared_ptr<Exchange>& exchange, const std::string& route,
              const Caller& caller, HttpResponse response);

@@ -47,14 +47,14 @@ struct Serving {
   std::unique_ptr<WorkPool> pool;
   KeyConfig anonymous{.name = "anonymous"};  // the tenant of a router without keys
 
-  std::map<std::string, TenantUsage> usage;           // by tenant; bounded by the keys
-  std::map<std::string, int64_t> streams;             // open requests by tenant
+  std::map<std::string, TenantUsage> usage;  // by tenant; bounded by the keys
+  std::map<std::string, int64_t> streams;    // open requests by tenant
   std::unordered_map<GenerationCall*, std::shared_ptr<GenerationCall>> calls;
-  std::vector<std::shared_ptr<GenerationCall>> dirty; // have something to write
-  int64_t now_ns = 0;                                 // of the event batch that is being handled
+  std::vector<std::shared_ptr<GenerationCall>> dirty;  // have something to write
+  int64_t now_ns = 0;                                  // of the event batch that is being handled
   int64_t started_unix_ns = 0;
   bool draining = false;
-  bool in_batch = false;      // flush_dirty() follows anyway
+  bool in_batch = false;  // flush_dirty() follows anyway
   bool flush_posted = false;
   bool poll_posted = false;
 

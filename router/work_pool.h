@@ -1,7 +1,8 @@
-// WorkPool: a few threads for what would hold up the loop: long prompts to parse, render and tokenize.
+// WorkPool: a few threads for what would hold up the loop: long prompts to parse, render and
+// tokenize.
 //
-// Tasks run in order of arrival on any of the threads; each posts its result back by itself. The destructor finishes what
-// was started and drops the rest.
+// Tasks run in order of arrival on any of the threads; each posts its result back by itself. The
+// destructor finishes what was started and drops the rest.
 #pragma once
 
 #include <condition_variable>

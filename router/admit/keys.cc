@@ -41,7 +41,8 @@ std::string hmac_sha256_hex(std::string_view key, std::string_view message) {
   Sha256 mac;
   unsigned int n_bytes = 0;
   HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
-       reinterpret_cast<const unsigned char*>(message.data()), message.size(), mac.data(), &n_bytes);
+       reinterpret_cast<const unsigned char*>(message.data()), message.size(), mac.data(),
+       &n_bytes);
   CHECK_EQ(n_bytes, mac.size());
   std::string out;
   for (const uint8_t byte : mac) {

@@ -1,7 +1,7 @@
 // KeyTable: who a bearer token belongs to.
 //
-// Keys are known by their SHA-256 alone. A lookup compares with every entry in constant time, so that its duration says
-// nothing about how close a guess was. Immutable and thread-safe.
+// Keys are known by their SHA-256 alone. A lookup compares with every entry in constant time, so
+// that its duration says nothing about how close a guess was. Immutable and thread-safe.
 #pragma once
 
 #include <array>

@@ -64,13 +64,16 @@ void Bucket::give_back(int64_t amount, int64_t now_ns) {
 
 int64_t Bucket::full_in_ns(int64_t now_ns) {
   refill(now_ns);
-  return static_cast<int64_t>(std::ceil((static_cast<double>(limit_) - level_) *
-                                        static_cast<double>(window_ns_) /
-                                        static_cast<double>(limit_)));
+  return static_cast<int64_t>(
+      std::ceil((static_cast<double>(limit_) - level_) * static_cast<double>(window_ns_) /
+                static_cast<double>(limit_)));
 }
 
 RateLimiter::Buckets::Buckets(const KeyConfig& key)
-    : rpm(key.rpm, kMinuteNs), rpd(key.rpd, kDayNs), tpm(key.tpm, kMinuteNs), tpd(key.tpd, kDayNs) {}
+    : rpm(key.rpm, kMinuteNs),
+      rpd(key.rpd, kDayNs),
+      tpm(key.tpm, kMinuteNs),
+      tpd(key.tpd, kDayNs) {}
 
 RateLimiter::Buckets& RateLimiter::of(const KeyConfig& key, const std::string& model) {
   return buckets_.try_emplace({key.name, model}, key).first->second;

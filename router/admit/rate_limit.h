@@ -1,8 +1,8 @@
 // Rate limits of tenants: requests and tokens per minute and per day, for each (key, model).
 //
-// Each limit is a bucket that holds the limit and refills evenly over its window. Admission charges the prompt and
-// max_tokens; settle() gives back what was not generated, also for streams. A refused admission changes nothing. Pure: the
-// clock is handed in. Not thread-safe.
+// Each limit is a bucket that holds the limit and refills evenly over its window. Admission charges
+// the prompt and max_tokens; settle() gives back what was not generated, also for streams. A
+// refused admission changes nothing. Pure: the clock is handed in. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +15,12 @@
 
 namespace trireme::router {
 
-// One limit. Level is what may still be taken; it can be negative after a charge that turned out too small.
+// One limit. Level is what may still be taken; it can be negative after a charge that turned out
+// too small.
 class Bucket {
  public:
-  Bucket(int64_t limit, int64_t window_ns) : limit_(limit), window_ns_(window_ns), level_(static_cast<double>(limit)) {}
+  Bucket(int64_t limit, int64_t window_ns)
+      : limit_(limit), window_ns_(window_ns), level_(static_cast<double>(limit)) {}
 
   int64_t limit() const { return limit_; }
   bool unlimited() const { return limit_ <= 0; }
@@ -49,7 +51,7 @@ struct RateRefusal {
   std::string message;  // "the limit of 10 requests per minute is reached"
   std::string type;     // "requests" or "tokens"
   int64_t retry_after_ns = 0;
-  bool never = false;   // one request that is larger than the whole limit
+  bool never = false;  // one request that is larger than the whole limit
 };
 
 class RateLimiter {

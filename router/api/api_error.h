@@ -1,7 +1,7 @@
 // ApiError: what a client is told, in the shape that OpenAI clients read.
 //
-// {"error":{"message","type","param","code"}}: `code` is a word or null, the number stands in the status line alone. A
-// message is one sentence with no address, path or stack of ours.
+// {"error":{"message","type","param","code"}}: `code` is a word or null, the number stands in the
+// status line alone. A message is one sentence with no address, path or stack of ours.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,9 @@ namespace trireme::router {
 struct ApiError {
   int status = 500;
   std::string message;
-  std::string type;   // empty: by the status
-  std::string param;  // the field that is wrong, or empty
-  std::string code;   // "context_length_exceeded" ..., or empty
+  std::string type;           // empty: by the status
+  std::string param;          // the field that is wrong, or empty
+  std::string code;           // "context_length_exceeded" ..., or empty
   int64_t retry_after_s = 0;  // 0: no Retry-After
 };
 

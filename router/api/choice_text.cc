@@ -5,7 +5,8 @@
 namespace trireme::router {
 namespace {
 
-// Enough to complete the longest character that a prompt may have left open, and to be past any stripped space.
+// Enough to complete the longest character that a prompt may have left open, and to be past any
+// stripped space.
 constexpr size_t kPrimingTokens = 8;
 
 }  // namespace

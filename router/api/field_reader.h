@@ -1,6 +1,8 @@
-// FieldReader: typed, range-checked reading of one JSON object's fields. For .cc files of router/api alone.
+// FieldReader: typed, range-checked reading of one JSON object's fields. For .cc files of
+// router/api alone.
 //
-// The first error sticks, and every later read is a no-op, so that a parser reads like the list of its fields.
+// The first error sticks, and every later read is a no-op, so that a parser reads like the list of
+// its fields.
 #pragma once
 
 #include <cmath>

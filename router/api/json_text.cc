@@ -18,14 +18,29 @@ constexpr std::array<bool, 256> kPlain = make_plain();
 void append_control(std::string& out, unsigned char c) {
   static constexpr char kHex[] = "0123456789abcdef";
   switch (c) {
-    case '"': out += "\\\""; return;
-    case '\\': out += "\\\\"; return;
-    case '\n': out += "\\n"; return;
-    case '\r': out += "\\r"; return;
-    case '\t': out += "\\t"; return;
-    case '\b': out += "\\b"; return;
-    case '\f': out += "\\f"; return;
-    default: break;
+    case '"':
+      out += "\\\"";
+      return;
+    case '\\':
+      out += "\\\\";
+      return;
+    case '\n':
+      out += "\\n";
+      return;
+    case '\r':
+      out += "\\r";
+      return;
+    case '\t':
+      out += "\\t";
+      return;
+    case '\b':
+      out += "\\b";
+      return;
+    case '\f':
+      out += "\\f";
+      return;
+    default:
+      break;
   }
   out += "\\u00";
   out += kHex[c >> 4];
@@ -40,7 +55,8 @@ size_t utf8_sequence(std::string_view text, size_t i) {
   if (lead < 0x80) return 1;
   size_t length = 0;
   unsigned char low = 0x80;
-  unsigned char high = 0xBF;  // of the second byte: no overlong form, no surrogate, nothing past U+10FFFF
+  unsigned char high =
+      0xBF;  // of the second byte: no overlong form, no surrogate, nothing past U+10FFFF
   if (lead >= 0xC2 && lead <= 0xDF) length = 2;
   if (lead >= 0xE0 && lead <= 0xEF) length = 3;
   if (lead >= 0xF0 && lead <= 0xF4) length = 4;

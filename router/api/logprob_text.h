@@ -1,7 +1,8 @@
 // Tokens and log-probabilities as the two OpenAI formats write them.
 //
-// A token is named by its text; where its bytes are no text on their own, as "bytes:\xe2\x80"; and where the client asked
-// for ids, or the model has no tokenizer, as "token_id:123". Pure, appends to strings.
+// A token is named by its text; where its bytes are no text on their own, as "bytes:\xe2\x80"; and
+// where the client asked for ids, or the model has no tokenizer, as "token_id:123". Pure, appends
+// to strings.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@ namespace trireme::router {
 class TokenNames {
  public:
   // `tokenizer` may be null and must outlive this.
-  TokenNames(const text::Tokenizer* tokenizer, bool as_ids) : tokenizer_(tokenizer), as_ids_(as_ids) {}
+  TokenNames(const text::Tokenizer* tokenizer, bool as_ids)
+      : tokenizer_(tokenizer), as_ids_(as_ids) {}
 
   std::string name(int32_t id) const;
   // The bytes that the token stands for; empty without a tokenizer.
@@ -33,7 +35,8 @@ class TokenNames {
 void append_chat_logprob(std::string& out, const TokenNames& names,
                          const step::PositionLogprobs& position, int n_top);
 
-// Completions: {"tokens","token_logprobs","top_logprobs","text_offset"}, gathered position by position.
+// Completions: {"tokens","token_logprobs","top_logprobs","text_offset"}, gathered position by
+// position.
 class CompletionLogprobs {
  public:
   explicit CompletionLogprobs(int n_top) : n_top_(n_top) {}
@@ -51,7 +54,8 @@ class CompletionLogprobs {
   std::string tokens_, token_logprobs_, top_logprobs_, offsets_;
 };
 
-// prompt_logprobs: [null, {"id": {"logprob","rank","decoded_token"}, ...}, ...], one entry per prompt token.
+// prompt_logprobs: [null, {"id": {"logprob","rank","decoded_token"}, ...}, ...], one entry per
+// prompt token.
 void append_prompt_logprobs(std::string& out, const TokenNames& names,
                             std::span<const step::PositionLogprobs> positions, int n_top);
 

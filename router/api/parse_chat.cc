@@ -5,7 +5,8 @@
 namespace trireme::router {
 namespace {
 
-// Content is a string, null, or text parts; parts are joined by line ends, as templates for text expect one string.
+// Content is a string, null, or text parts; parts are joined by line ends, as templates for text
+// expect one string.
 bool read_content(FieldReader& reader, size_t index, const Json& content, Json* out) {
   const std::string where = fmt::format("messages[{}].content", index);
   if (content.is_string() || content.is_null()) {
@@ -28,8 +29,8 @@ bool read_content(FieldReader& reader, size_t index, const Json& content, Json* 
     }
     const auto& name = type->get_ref<const std::string&>();
     if (name != "text" && name != "input_text" && name != "output_text") {
-      return refuse(not_implemented(where + " may hold text parts only: this model reads text",
-                                    "messages"));
+      return refuse(
+          not_implemented(where + " may hold text parts only: this model reads text", "messages"));
     }
     const auto text = part.find("text");
     if (text == part.end() || !text->is_string()) {
@@ -44,7 +45,8 @@ bool read_content(FieldReader& reader, size_t index, const Json& content, Json* 
 }
 
 // Templates walk a call's arguments as an object; clients send them as JSON text.
-bool read_tool_calls(FieldReader& reader, size_t index, const RequestBounds& bounds, Json& message) {
+bool read_tool_calls(FieldReader& reader, size_t index, const RequestBounds& bounds,
+                     Json& message) {
   const auto calls = message.find("tool_calls");
   if (calls == message.end() || calls->is_null()) return true;
   const std::string where = fmt::format("messages[{}].tool_calls", index);
@@ -85,8 +87,8 @@ void read_messages(FieldReader& reader, const RequestBounds& bounds, GenerationR
     const Json& message = (*messages)[i];
     const auto role = message.is_object() ? message.find("role") : message.end();
     if (!message.is_object() || role == message.end() || !role->is_string()) {
-      return reader.fail(bad_request(fmt::format("messages[{}] must be an object with a role", i),
-                                     "messages"));
+      return reader.fail(
+          bad_request(fmt::format("messages[{}] must be an object with a role", i), "messages"));
     }
     if (role->get_ref<const std::string&>().size() > 64) {
       return reader.fail(bad_request(fmt::format("messages[{}].role is too long", i), "messages"));
@@ -113,7 +115,8 @@ void read_tools(FieldReader& reader, GenerationRequest* out) {
   if (choice != nullptr && !(choice->is_string() && (*choice == "none" || *choice == "auto"))) {
     return reader.fail(not_implemented(
         "tool_choice other than none or auto is not served: tool calls are not parsed here, the "
-        "model's answer is returned as text", "tool_choice"));
+        "model's answer is returned as text",
+        "tool_choice"));
   }
   if (tools == nullptr || tools->empty()) return;
   for (const Json& tool : *tools) {

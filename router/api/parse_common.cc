@@ -39,8 +39,8 @@ void refuse_unserved(FieldReader& reader) {
     if (!format->is_object() || type == format->end() || !type->is_string()) {
       reader.fail(bad_request("response_format must be an object with a type", "response_format"));
     } else if (*type != "text") {
-      reader.fail(not_implemented("response_format other than text is not served",
-                                  "response_format"));
+      reader.fail(
+          not_implemented("response_format other than text is not served", "response_format"));
     }
   }
 }
@@ -59,8 +59,8 @@ void read_sampling(FieldReader& reader, const RequestBounds& bounds, SamplingFie
   out->top_k = reader.integer("top_k", -1, kMaxInt32);
   out->seed = reader.integer("seed", std::numeric_limits<int64_t>::min(),
                              std::numeric_limits<int64_t>::max());
-  out->allowed_token_ids = reader.ids("allowed_token_ids", bounds.vocab,
-                                      static_cast<size_t>(std::max(1, bounds.vocab)));
+  out->allowed_token_ids =
+      reader.ids("allowed_token_ids", bounds.vocab, static_cast<size_t>(std::max(1, bounds.vocab)));
   if (reader.find("allowed_token_ids") != nullptr && out->allowed_token_ids.empty()) {
     reader.fail(bad_request("allowed_token_ids must not be empty", "allowed_token_ids"));
   }
@@ -70,8 +70,8 @@ void read_logit_bias(FieldReader& reader, const RequestBounds& bounds, SamplingF
   const Json* bias = reader.ok() ? reader.find("logit_bias") : nullptr;
   if (bias == nullptr) return;
   if (!bias->is_object()) {
-    return reader.fail(bad_request("logit_bias must be an object of token id to number",
-                                   "logit_bias"));
+    return reader.fail(
+        bad_request("logit_bias must be an object of token id to number", "logit_bias"));
   }
   if (bias->size() > static_cast<size_t>(bounds.limits.logit_bias_entries)) {
     return reader.fail(bad_request(
@@ -83,14 +83,15 @@ void read_logit_bias(FieldReader& reader, const RequestBounds& bounds, SamplingF
     const auto end = std::from_chars(key.data(), key.data() + key.size(), id);
     if (end.ec != std::errc() || end.ptr != key.data() + key.size() || id < 0 ||
         id >= bounds.vocab) {
-      return reader.fail(bad_request(
-          fmt::format("each key of logit_bias must be a token id between 0 and {}",
-                      bounds.vocab - 1), "logit_bias"));
+      return reader.fail(
+          bad_request(fmt::format("each key of logit_bias must be a token id between 0 and {}",
+                                  bounds.vocab - 1),
+                      "logit_bias"));
     }
     const double v = value.is_number() ? value.get<double>() : std::nan("");
     if (!(v >= -100 && v <= 100)) {
-      return reader.fail(bad_request("each value of logit_bias must be between -100 and 100",
-                                     "logit_bias"));
+      return reader.fail(
+          bad_request("each value of logit_bias must be between -100 and 100", "logit_bias"));
     }
     out->logit_bias.emplace_back(id, static_cast<float>(v));
   }
@@ -157,8 +158,7 @@ void read_stream(FieldReader& reader, GenerationRequest* out) {
 
 }  // namespace
 
-std::optional<ApiError> parse_body(std::string_view body, const LimitConfig& limits,
-                                   Json* object) {
+std::optional<ApiError> parse_body(std::string_view body, const LimitConfig& limits, Json* object) {
   JsonLimits json_limits;
   json_limits.max_bytes = static_cast<size_t>(limits.body_bytes);
   json_limits.max_depth = limits.json_depth;
@@ -184,8 +184,8 @@ void read_common_fields(FieldReader& reader, const RequestBounds& bounds, Genera
   read_logit_bias(reader, bounds, &out->sampling);
   read_stops(reader, bounds, out);
   read_stream(reader, out);
-  out->n_prompt_logprobs = static_cast<int32_t>(
-      reader.integer("prompt_logprobs", -1, limits.top_logprobs).value_or(-1));
+  out->n_prompt_logprobs =
+      static_cast<int32_t>(reader.integer("prompt_logprobs", -1, limits.top_logprobs).value_or(-1));
   if (out->stream && out->n_prompt_logprobs >= 0) {
     reader.fail(bad_request("prompt_logprobs are not sent in a stream", "prompt_logprobs"));
   }
@@ -195,8 +195,8 @@ void read_common_fields(FieldReader& reader, const RequestBounds& bounds, Genera
   if (const auto k = reader.integer("truncate_prompt_tokens", -1, kMaxInt32)) {
     out->truncate_prompt_tokens = static_cast<int32_t>(*k);
     if (*k == 0) {
-      reader.fail(bad_request("truncate_prompt_tokens must be -1 or at least 1",
-                              "truncate_prompt_tokens"));
+      reader.fail(
+          bad_request("truncate_prompt_tokens must be -1 or at least 1", "truncate_prompt_tokens"));
     }
   }
   out->priority = static_cast<int32_t>(

@@ -1,4 +1,5 @@
-// The parts of request parsing that chat, completions and tokenize share. For .cc files of router/api alone.
+// The parts of request parsing that chat, completions and tokenize share. For .cc files of
+// router/api alone.
 #pragma once
 
 #include "router/api/field_reader.h"

@@ -17,8 +17,8 @@ ApiError too_long(int64_t n_prompt, int64_t n_output, int64_t context) {
 }
 
 ApiError no_tokenizer() {
-  return bad_request(
-      "this model has no tokenizer: send the prompt as token ids to /v1/completions", "prompt");
+  return bad_request("this model has no tokenizer: send the prompt as token ids to /v1/completions",
+                     "prompt");
 }
 
 std::optional<ApiError> encode_prompt(const GenerationRequest& request,
@@ -56,7 +56,8 @@ std::optional<ApiError> fit(const GenerationRequest& request, const PrepareConte
   }
   const int64_t sequences =
       request.n * std::max<int64_t>(1, static_cast<int64_t>(request.prompts.size()));
-  if (!asked) wanted = std::min(wanted, std::max<int64_t>(1, context.limits.n_times_max_tokens / sequences));
+  if (!asked)
+    wanted = std::min(wanted, std::max<int64_t>(1, context.limits.n_times_max_tokens / sequences));
   const bool nothing_wanted = asked && *asked == 0;
   if (!nothing_wanted && wanted < 1) return too_long(n_prompt, 1, context.context);
   if (wanted > context.context - n_prompt) return too_long(n_prompt, wanted, context.context);
@@ -104,8 +105,8 @@ std::optional<ApiError> prepare_sampling(const GenerationRequest& request,
   s.temperature = static_cast<float>(pick(asked.temperature, defaults.temperature, 1.0));
   s.top_p = static_cast<float>(pick(asked.top_p, defaults.top_p, 1.0));
   s.min_p = static_cast<float>(pick(asked.min_p, defaults.min_p, 0.0));
-  s.top_k = static_cast<int32_t>(std::clamp<int64_t>(
-      pick(asked.top_k, defaults.top_k, int64_t{0}), 0, context.model->vocab));
+  s.top_k = static_cast<int32_t>(
+      std::clamp<int64_t>(pick(asked.top_k, defaults.top_k, int64_t{0}), 0, context.model->vocab));
   s.repetition_penalty =
       static_cast<float>(pick(asked.repetition_penalty, defaults.repetition_penalty, 1.0));
   s.presence_penalty = static_cast<float>(asked.presence_penalty.value_or(0));
@@ -169,8 +170,10 @@ std::optional<ApiError> prepare(const GenerationRequest& request, const PrepareC
     }
     for (const int32_t id : ids) {
       if (id < 0 || id >= context.model->vocab) {
-        return bad_request(fmt::format("the prompt holds token {}, and the model's vocabulary has {}",
-                                       id, context.model->vocab), "prompt");
+        return bad_request(
+            fmt::format("the prompt holds token {}, and the model's vocabulary has {}", id,
+                        context.model->vocab),
+            "prompt");
       }
     }
     out->n_prompt_tokens += static_cast<int64_t>(ids.size());

@@ -25,8 +25,8 @@ struct PreparedRequest {
   std::vector<PreparedPrompt> prompts;
   step::SamplingParams sampling;  // sequence i of a prompt uses seed + i
   std::vector<int32_t> stop_token_ids;
-  int64_t n_prompt_tokens = 0;    // of all prompts
-  int64_t n_max_tokens = 0;       // of all sequences: what may be generated at most
+  int64_t n_prompt_tokens = 0;  // of all prompts
+  int64_t n_max_tokens = 0;     // of all sequences: what may be generated at most
 };
 
 struct PrepareContext {

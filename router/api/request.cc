@@ -38,7 +38,8 @@ void read_prompts(FieldReader& reader, const RequestBounds& bounds, GenerationRe
     return;
   }
   if (!prompt->is_array() || prompt->empty()) {
-    return refuse("prompt must be a string, a list of strings, a list of token ids or a list of such lists");
+    return refuse(
+        "prompt must be a string, a list of strings, a list of token ids or a list of such lists");
   }
   if (prompt->front().is_number()) return read_ids(*prompt);
   if (prompt->size() > static_cast<size_t>(bounds.limits.n)) {
@@ -94,7 +95,8 @@ std::optional<ApiError> parse_completion_request(std::string_view body, const Re
     reader.fail(bad_request("max_tokens 0 is for echo or prompt_logprobs", "max_tokens"));
   }
   // Chat clients send a boolean here; the completions format counts.
-  if (const Json* logprobs = reader.find("logprobs"); logprobs != nullptr && logprobs->is_boolean()) {
+  if (const Json* logprobs = reader.find("logprobs");
+      logprobs != nullptr && logprobs->is_boolean()) {
     reader.fail(bad_request("logprobs must be an integer", "logprobs"));
   }
   out->n_logprobs =

@@ -1,8 +1,9 @@
 // GenerationRequest: a checked chat completion or completion request, as the client wrote it.
 //
-// Parsing checks types, ranges and limits; nothing here knows a tokenizer. Absent fields stay absent, since their default
-// is generation_config.json's, then ours (prepare.h). Unknown fields are ignored; known features that we do not serve are
-// refused with a sentence. Pure and thread-safe. Fields: conventions section 1.
+// Parsing checks types, ranges and limits; nothing here knows a tokenizer. Absent fields stay
+// absent, since their default is generation_config.json's, then ours (prepare.h). Unknown fields
+// are ignored; known features that we do not serve are refused with a sentence. Pure and
+// thread-safe. Fields: conventions section 1.
 #pragma once
 
 #include <cstdint>
@@ -37,16 +38,18 @@ struct GenerationRequest {
   // Completions: one or more prompts.
   std::vector<Prompt> prompts;
   bool echo = false;
-  // Chat: JSON texts for the template, checked for shape. Content parts are already joined to one string.
+  // Chat: JSON texts for the template, checked for shape. Content parts are already joined to one
+  // string.
   std::string messages_json;
-  std::string tools_json;      // empty: none
-  std::string documents_json;  // empty: none
+  std::string tools_json;            // empty: none
+  std::string documents_json;        // empty: none
   std::string template_kwargs_json;  // an object, or empty
   bool add_generation_prompt = true;
   bool continue_final_message = false;
 
   std::optional<bool> add_special_tokens;  // default: completions true, chat false
-  std::optional<int32_t> truncate_prompt_tokens;  // keep the last k; -1: as many as the context takes
+  std::optional<int32_t>
+      truncate_prompt_tokens;  // keep the last k; -1: as many as the context takes
   int32_t n = 1;
   std::optional<int64_t> max_tokens;
   int32_t min_tokens = 0;
@@ -58,7 +61,7 @@ struct GenerationRequest {
   bool ignore_eos = false;
   bool skip_special_tokens = true;
 
-  int32_t n_logprobs = -1;         // -1: none; k: the k best besides the sampled one
+  int32_t n_logprobs = -1;  // -1: none; k: the k best besides the sampled one
   int32_t n_prompt_logprobs = -1;
   bool return_token_ids = false;
   bool return_tokens_as_token_ids = false;

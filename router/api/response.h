@@ -1,7 +1,7 @@
 // Responses and stream events as bytes, exactly as conventions section 1 has them.
 //
-// A stream writes some hundred bytes per token, thousands of times a second: the JSON around a choice's text is made once,
-// and an event is a few appends to the connection's buffer. Pure.
+// A stream writes some hundred bytes per token, thousands of times a second: the JSON around a
+// choice's text is made once, and an event is a few appends to the connection's buffer. Pure.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ void append_nano_usd(std::string& out, int64_t nano_usd);
 
 struct ResponseIdentity {
   bool chat = false;
-  std::string id;     // "chatcmpl-...", "cmpl-..."
+  std::string id;  // "chatcmpl-...", "cmpl-..."
   std::string model;
   int64_t created_s = 0;
 };
@@ -53,11 +53,12 @@ class ChoiceEvents {
 
   bool chat_;
   bool usage_null_;
-  std::string head_;   // up to and with "index":N
+  std::string head_;  // up to and with "index":N
 };
 
 // The extra event with choices [] and the usage of all.
-void append_usage_event(std::string& out, const ResponseIdentity& identity, const UsageNumbers& usage);
+void append_usage_event(std::string& out, const ResponseIdentity& identity,
+                        const UsageNumbers& usage);
 void append_error_event(std::string& out, const ApiError& error);
 void append_done_event(std::string& out);
 inline constexpr std::string_view kPing = ": ping\n\n";
@@ -67,11 +68,11 @@ struct WholeChoice {
   int index = 0;
   std::string text;
   std::string finish_reason;
-  std::string stop_reason = "null";   // JSON
-  std::string logprobs;               // JSON, or empty
-  std::string token_ids;              // JSON, or empty
-  std::string prompt_token_ids;       // JSON, or empty
-  std::string prompt_logprobs;        // JSON, or empty
+  std::string stop_reason = "null";  // JSON
+  std::string logprobs;              // JSON, or empty
+  std::string token_ids;             // JSON, or empty
+  std::string prompt_token_ids;      // JSON, or empty
+  std::string prompt_logprobs;       // JSON, or empty
 };
 void append_response_head(std::string& out, const ResponseIdentity& identity);
 void append_whole_choice(std::string& out, const ResponseIdentity& identity,

@@ -37,7 +37,8 @@ Result<GenerationDefaults> load_generation_defaults(const std::string& folder) {
   defaults.min_p = reader.number("min_p", 0, 1);
   defaults.repetition_penalty = reader.number("repetition_penalty", 1e-3, 100);
   defaults.top_k = reader.integer("top_k", -1, std::numeric_limits<int32_t>::max());
-  defaults.max_new_tokens = reader.integer("max_new_tokens", 1, std::numeric_limits<int32_t>::max());
+  defaults.max_new_tokens =
+      reader.integer("max_new_tokens", 1, std::numeric_limits<int32_t>::max());
   if (!reader.ok()) {
     return invalid_argument("generation_config.json: " + reader.error()->message);
   }
@@ -56,10 +57,12 @@ Result<ServedModel> load_served_model(const ModelConfig& config) {
   ASSIGN_OR_RETURN(model.defaults, load_generation_defaults(folder));
   model.name = config.served_name;
   if (model.name.empty()) model.name = std::filesystem::path(folder + "/").parent_path().filename();
-  model.context = config.max_context > 0 ? std::min(config.max_context, spec.context) : spec.context;
+  model.context =
+      config.max_context > 0 ? std::min(config.max_context, spec.context) : spec.context;
   model.vocab = spec.vocab;
   model.created_s = std::chrono::duration_cast<std::chrono::seconds>(
-                        std::chrono::system_clock::now().time_since_epoch()).count();
+                        std::chrono::system_clock::now().time_since_epoch())
+                        .count();
   model.eos_ids = text.eos_ids().empty() ? spec.eos_ids : text.eos_ids();
   // An id that the model cannot produce ends nothing, and a replica would refuse it.
   std::erase_if(model.eos_ids, [&](int32_t id) { return id < 0 || id >= spec.vocab; });

@@ -1,4 +1,5 @@
-// ServedModel: what the router knows of the model that it serves: names, sizes, tokenizer, template, sampling defaults.
+// ServedModel: what the router knows of the model that it serves: names, sizes, tokenizer,
+// template, sampling defaults.
 //
 // Immutable after load and thread-safe. It never reads weights.
 #pragma once
@@ -22,7 +23,8 @@ struct GenerationDefaults {
   std::optional<int64_t> top_k;
   std::optional<int64_t> max_new_tokens;
 };
-// Absent file: no defaults. invalid_argument: a file that is no JSON object, or a value out of range.
+// Absent file: no defaults. invalid_argument: a file that is no JSON object, or a value out of
+// range.
 Result<GenerationDefaults> load_generation_defaults(const std::string& folder);
 
 struct ServedModel {

@@ -1,8 +1,9 @@
 // PrefixIndex: what one replica's prefix cache is thought to hold, by hashes of token blocks.
 //
-// A block's hash covers the salt and every token up to the block's end, so that the longest known chain is the longest
-// cached prefix. It is a guess (the replica evicts on its own), bounded by an LRU of `capacity` blocks. Not thread-safe.
-// Cost: one hash per block looked up, 32 bytes or so per block held.
+// A block's hash covers the salt and every token up to the block's end, so that the longest known
+// chain is the longest cached prefix. It is a guess (the replica evicts on its own), bounded by an
+// LRU of `capacity` blocks. Not thread-safe. Cost: one hash per block looked up, 32 bytes or so per
+// block held.
 #pragma once
 
 #include <cstdint>

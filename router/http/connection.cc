@@ -13,10 +13,10 @@ namespace http = boost::beast::http;
 using boost::system::error_code;
 
 constexpr size_t kReadBytes = 16 << 10;
-constexpr size_t kMaxPipelinedBytes = 64 << 10;       // read ahead while a response is being made
+constexpr size_t kMaxPipelinedBytes = 64 << 10;  // read ahead while a response is being made
 constexpr int64_t kLingerNs = 5'000'000'000;
 constexpr int64_t kMaxLingerBytes = 512 << 20;
-constexpr size_t kMaxKeptBufferBytes = 64 << 10;      // capacity that an idle connection keeps
+constexpr size_t kMaxKeptBufferBytes = 64 << 10;  // capacity that an idle connection keeps
 
 std::string lower(std::string_view text) {
   std::string out(text);
@@ -29,8 +29,8 @@ void append_date(std::string& out, int64_t unix_ns) {
   std::tm tm{};
   gmtime_r(&seconds, &tm);
   std::array<char, 64> text;
-  out.append(text.data(), std::strftime(text.data(), text.size(),
-                                        "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm));
+  out.append(text.data(),
+             std::strftime(text.data(), text.size(), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm));
 }
 
 std::string error_body(const std::string& message, std::string_view type) {
@@ -74,6 +74,7 @@ Connection::Connection(std::shared_ptr<ConnectionContext> context,
     : context_(std::move(context)), transport_(std::move(transport)) {}
 
 Connection::~Connection() {
+  (void)hold_body(0);
   if (exchange_) exchange_->connection_ = nullptr;
 }
 
@@ -133,8 +134,8 @@ void Connection::on_end() {
 }
 
 void Connection::parse() {
-  while (!in_.empty() && (phase_ == Phase::kIdle || phase_ == Phase::kHeader ||
-                          phase_ == Phase::kBody)) {
+  while (!in_.empty() &&
+         (phase_ == Phase::kIdle || phase_ == Phase::kHeader || phase_ == Phase::kBody)) {
     if (phase_ == Phase::kIdle) {
       // Blank lines between requests are tolerated, as RFC 9112 section 2.2 advises.
       const size_t blank = in_.find_first_not_of("\r\n");
@@ -150,8 +151,8 @@ void Connection::parse() {
     in_.erase(0, n);
     if (ec == http::error::need_more) return;
     if (ec == http::error::body_limit) {
-      return fail_request(413, "the body is larger than " +
-                                   std::to_string(context_->limits.body_bytes) + " bytes");
+      return fail_request(
+          413, "the body is larger than " + std::to_string(context_->limits.body_bytes) + " bytes");
     }
     if (ec == http::error::header_limit) {
       return fail_request(431, "the header is larger than " +
@@ -163,6 +164,9 @@ void Connection::parse() {
     if (ec) return fail_request(400, "the request is not valid HTTP");
     if (phase_ == Phase::kHeader && parser_->is_header_done() && !on_header()) return;
     if (parser_->is_done()) return on_request();
+    if (phase_ == Phase::kBody && !hold_body(static_cast<int64_t>(parser_->get().body().size()))) {
+      return fail_request(503, "too many bytes of requests are arriving at once");
+    }
   }
 }
 
@@ -171,31 +175,33 @@ bool Connection::on_header() {
   http_1_0_ = message.version() < 11;
   head_request_ = message.method() == http::verb::head;
   keep_alive_ = message.keep_alive();
-  int n_headers = 0;
-  for (auto it = message.begin(); it != message.end(); ++it) ++n_headers;
-  const auto refuse = [this](int status, const std::string& text) {
+  read_head();
+  const auto fail = [this](int status, const std::string& text) {
     fail_request(status, text);
     return false;
   };
-  if (n_headers > context_->limits.header_count) {
-    return refuse(431, "there are more than " + std::to_string(context_->limits.header_count) +
-                           " header fields");
+  if (static_cast<int64_t>(request_.headers.size()) > context_->limits.header_count) {
+    return fail(431, "there are more than " + std::to_string(context_->limits.header_count) +
+                         " header fields");
   }
   // Two framings in one request are how requests are smuggled past proxies.
-  if (message.count(http::field::transfer_encoding) > 0 &&
-      message.count(http::field::content_length) > 0) {
-    return refuse(400, "Content-Length and Transfer-Encoding exclude each other");
+  if (request_.header("transfer-encoding") != nullptr &&
+      request_.header("content-length") != nullptr) {
+    return fail(400, "Content-Length and Transfer-Encoding exclude each other");
   }
-  const auto encoding = message[http::field::content_encoding];
-  if (!encoding.empty() && lower({encoding.data(), encoding.size()}) != "identity") {
-    return refuse(415, "compressed bodies are not accepted");
+  const std::string* encoding = request_.header("content-encoding");
+  if (encoding != nullptr && lower(*encoding) != "identity") {
+    return fail(415, "compressed bodies are not accepted");
   }
-  const auto expect = message[http::field::expect];
-  if (!expect.empty()) {
-    if (lower({expect.data(), expect.size()}) != "100-continue") {
-      return refuse(417, "no other expectation than 100-continue can be met");
+  const std::string* expect = request_.header("expect");
+  if (expect != nullptr && lower(*expect) != "100-continue") {
+    return fail(417, "no other expectation than 100-continue can be met");
+  }
+  if (!parser_->is_done()) {
+    if (context_->head_check) {
+      if (auto answer = context_->head_check(request_)) return refuse(std::move(*answer));
     }
-    if (!parser_->is_done() && !http_1_0_) {
+    if (expect != nullptr && !http_1_0_) {
       out_ += "HTTP/1.1 100 Continue\r\n\r\n";
       pump();
       if (phase_ == Phase::kClosed) return false;
@@ -206,34 +212,50 @@ bool Connection::on_header() {
   return true;
 }
 
-void Connection::on_request() {
-  auto message = parser_->release();
-  parser_.reset();
-  HttpRequest request;
-  request.method.assign(message.method_string().data(), message.method_string().size());
+void Connection::read_head() {
+  const auto& message = parser_->get();
+  request_ = {};
+  request_.method.assign(message.method_string().data(), message.method_string().size());
   const std::string_view target(message.target().data(), message.target().size());
   const size_t question = target.find('?');
-  request.path = std::string(target.substr(0, question));
-  if (question != std::string_view::npos) request.query = std::string(target.substr(question + 1));
+  request_.path = std::string(target.substr(0, question));
+  if (question != std::string_view::npos) request_.query = std::string(target.substr(question + 1));
   for (const auto& field : message) {
-    request.headers.emplace_back(lower({field.name_string().data(), field.name_string().size()}),
-                                 std::string(field.value().data(), field.value().size()));
+    request_.headers.emplace_back(lower({field.name_string().data(), field.name_string().size()}),
+                                  std::string(field.value().data(), field.value().size()));
   }
-  request.body = std::move(message.body());
-  request.received_ns = context_->clock.now_ns();
+}
+
+// Books the bytes of this connection's body; false where all bodies together are too many.
+bool Connection::hold_body(int64_t n_bytes) {
+  context_->body_bytes_held += n_bytes - std::exchange(body_bytes_held_, n_bytes);
+  return context_->body_bytes_held <= context_->limits.all_bodies_bytes;
+}
+
+void Connection::on_request() {
+  request_.body = std::move(parser_->get().body());
+  parser_.reset();
+  (void)hold_body(0);
+  request_.received_ns = context_->clock.now_ns();
   set_phase(Phase::kResponding, 0);
-  exchange_ = std::make_shared<Exchange>(this, std::move(request));
+  exchange_ = std::make_shared<Exchange>(this, std::exchange(request_, {}));
   context_->handler(exchange_);
 }
 
-void Connection::fail_request(int status, const std::string& message) {
-  const std::string type = status == 408 ? "timeout_error" : "invalid_request_error";
+bool Connection::refuse(HttpResponse response) {
   keep_alive_ = false;
+  (void)hold_body(0);
   set_phase(Phase::kResponding, 0);
   parser_.reset();
   in_.clear();
   exchange_ = std::make_shared<Exchange>(this, HttpRequest{});
-  respond(*exchange_, {.status = status, .body = error_body(message, type)});
+  respond(*exchange_, response);
+  return false;
+}
+
+void Connection::fail_request(int status, const std::string& message) {
+  const std::string type = status == 408 ? "timeout_error" : "invalid_request_error";
+  (void)refuse({.status = status, .body = error_body(message, type)});
 }
 
 void Connection::append_head(int status, const std::string& content_type,
@@ -276,8 +298,8 @@ void Connection::flush_stream(Exchange& exchange) {
   if (!exchange.pending_.empty()) {
     if (!http_1_0_) {
       std::array<char, 20> size;
-      const auto end = std::to_chars(size.data(), size.data() + size.size(),
-                                     exchange.pending_.size(), 16);
+      const auto end =
+          std::to_chars(size.data(), size.data() + size.size(), exchange.pending_.size(), 16);
       out_.append(size.data(), static_cast<size_t>(end.ptr - size.data()));
       out_ += "\r\n";
     }
@@ -339,8 +361,7 @@ void Connection::finish_response() {
 void Connection::pump() {
   if (waiting_writable_ || phase_ == Phase::kClosed) return;
   while (out_begin_ < out_.size()) {
-    const IoResult put =
-        transport_->write_now(out_.data() + out_begin_, out_.size() - out_begin_);
+    const IoResult put = transport_->write_now(out_.data() + out_begin_, out_.size() - out_begin_);
     if (put.state == IoState::kOk) {
       out_begin_ += put.n_bytes;
       write_blocked_since_ns_ = 0;
@@ -355,7 +376,8 @@ void Connection::pump() {
       if (!ok) return self->on_end();
       self->pump();
     });
-    // Keeps the unsent tail at the front, so that a slow stream's buffer does not grow with what was sent.
+    // Keeps the unsent tail at the front, so that a slow stream's buffer does not grow with what
+    // was sent.
     if (out_begin_ > kMaxKeptBufferBytes) {
       out_.erase(0, out_begin_);
       out_begin_ = 0;
@@ -368,7 +390,8 @@ void Connection::pump() {
   if (close_after_write_) linger();
 }
 
-// The client is gone: the exchange's owner hears of it from the loop, never from inside one of its own calls.
+// The client is gone: the exchange's owner hears of it from the loop, never from inside one of its
+// own calls.
 void Connection::hang_up(HangUp reason) {
   auto exchange = std::move(exchange_);
   close();

@@ -1,11 +1,13 @@
 // Connection: the state machine of one client connection. For router/http alone.
 //
 //   handshake -> idle -> header -> body -> responding -> idle ...            (keep-alive)
-//                                              `-> linger -> closed          (Connection: close, or an error)
+//                                              `-> linger -> closed          (Connection: close, or
+//                                              an error)
 //
-// One request at a time is handed out, as an Exchange; bytes of the next ones wait in `in_` up to a bound. A read is
-// outstanding in every phase, so that a hang-up is seen at once. Lingering reads and drops what a client still sends, so
-// that an early answer (413) is not destroyed by a TCP reset.
+// One request at a time is handed out, as an Exchange; bytes of the next ones wait in `in_` up to a
+// bound. A read is outstanding in every phase, so that a hang-up is seen at once. Lingering reads
+// and drops what a client still sends, so that an early answer (413) is not destroyed by a TCP
+// reset.
 #pragma once
 
 #include <boost/beast/http/parser.hpp>
@@ -26,9 +28,11 @@ struct ConnectionContext {
   const Clock& clock;
   HttpLimits limits;
   HttpServer::Handler handler;
+  HttpServer::HeadCheck head_check;
   std::function<void(std::function<void()>)> post;
   std::function<void(Connection*)> on_closed;
   bool draining = false;
+  int64_t body_bytes_held = 0;  // of requests that are still arriving
   int64_t n_slow_readers = 0;
 };
 
@@ -58,7 +62,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void on_readable(bool ok);
   void on_end();
   void parse();
-  bool on_header();  // false: an error was answered
+  bool on_header();                    // false: an error was answered
+  bool refuse(HttpResponse response);  // answers and closes; false, for on_header to return
+  void read_head();
+  bool hold_body(int64_t n_bytes);
   void on_request();
   void fail_request(int status, const std::string& message);
   void append_head(int status, const std::string& content_type, const HttpHeaders& headers);
@@ -74,8 +81,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   int64_t phase_deadline_ns_ = 0;  // 0: none
   std::string in_;                 // bytes read and not yet parsed
   std::optional<Parser> parser_;
+  HttpRequest request_;  // of which the head has been read
+  int64_t body_bytes_held_ = 0;
   std::shared_ptr<Exchange> exchange_;
-  std::string out_;                // bytes to write, from out_begin_
+  std::string out_;  // bytes to write, from out_begin_
   size_t out_begin_ = 0;
   int64_t write_blocked_since_ns_ = 0;
   int64_t n_lingered_bytes_ = 0;

@@ -1,7 +1,8 @@
-// EventLoop: the one thread on which a router's state lives. Sockets, timers, signals and the wire's fd wake it.
+// EventLoop: the one thread on which a router's state lives. Sockets, timers, signals and the
+// wire's fd wake it.
 //
-// Boost.Asio stays behind it. All members but post() and stop() belong to the thread that calls run() (or to nobody
-// before run()). Callbacks run one at a time, on that thread.
+// Boost.Asio stays behind it. All members but post() and stop() belong to the thread that calls
+// run() (or to nobody before run()). Callbacks run one at a time, on that thread.
 #pragma once
 
 #include <cstdint>
@@ -18,11 +19,12 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  void run();   // returns after stop()
-  void stop();  // thread-safe
+  void run();                             // returns after stop()
+  void stop();                            // thread-safe
   void post(std::function<void()> task);  // thread-safe; runs `task` on the loop's thread, in order
 
-  // Calls `ready` each time `fd` turns readable. The fd stays the caller's and must outlive the loop.
+  // Calls `ready` each time `fd` turns readable. The fd stays the caller's and must outlive the
+  // loop.
   void watch_readable(int fd, std::function<void()> ready);
   void watch_signals(const std::vector<int>& signals, std::function<void(int)> on_signal);
 

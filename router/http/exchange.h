@@ -1,7 +1,8 @@
 // Exchange: one request and its response, as a handler sees it.
 //
-// Belongs to the loop's thread. It outlives its connection: once the client is gone, every call does nothing. A handler
-// either calls respond() once, or start_stream(), any number of append() and flush(), and end_stream().
+// Belongs to the loop's thread. It outlives its connection: once the client is gone, every call
+// does nothing. A handler either calls respond() once, or start_stream(), any number of append()
+// and flush(), and end_stream().
 #pragma once
 
 #include <functional>
@@ -33,8 +34,9 @@ class Exchange {
   // The whole response at once.
   void respond(HttpResponse response);
 
-  // A response of unknown length (server-sent events). append() gathers; flush() frames what was gathered as one chunk
-  // and writes it, so that the tokens of one event batch cost one system call.
+  // A response of unknown length (server-sent events). append() gathers; flush() frames what was
+  // gathered as one chunk and writes it, so that the tokens of one event batch cost one system
+  // call.
   void start_stream(HttpHeaders headers);
   std::string& pending() { return pending_; }  // append here
   void flush();

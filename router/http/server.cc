@@ -20,13 +20,13 @@ using boost::system::error_code;
 
 struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   Impl(EventLoop& event_loop, const Clock& clock, const HttpServerOptions& server_options,
-       Handler handler)
+       Handler handler, HeadCheck head_check)
       : loop(event_loop),
         options(server_options),
         acceptor(event_loop.impl().io),
         retry(event_loop.impl().io),
-        context(std::make_shared<ConnectionContext>(
-            ConnectionContext{clock, server_options.limits, std::move(handler), {}, {}})) {}
+        context(std::make_shared<ConnectionContext>(ConnectionContext{
+            clock, server_options.limits, std::move(handler), std::move(head_check), {}, {}})) {}
 
   Status open();
   Status load_tls();
@@ -102,7 +102,9 @@ Status HttpServer::Impl::open() {
     return Error{ErrorCode::kAlreadyExists, "cannot listen on " + where + ": the port is taken"};
   }
   if (ec) return invalid_argument("cannot listen on " + where + ": " + ec.message());
-  context->post = [this](std::function<void()> task) { asio::post(loop.impl().io, std::move(task)); };
+  context->post = [this](std::function<void()> task) {
+    asio::post(loop.impl().io, std::move(task));
+  };
   context->on_closed = [this](Connection* connection) { connections.erase(connection); };
   accept();
   return {};
@@ -138,8 +140,8 @@ void HttpServer::Impl::on_accepted(tcp::socket socket) {
   socket.set_option(tcp::no_delay(true), ignored);
   // Unread output is counted by us; the kernel's own share of it stays small and known.
   socket.set_option(asio::socket_base::send_buffer_size(128 << 10), ignored);
-  auto transport = tls ? make_tls_transport(std::move(socket), *tls)
-                       : make_plain_transport(std::move(socket));
+  auto transport =
+      tls ? make_tls_transport(std::move(socket), *tls) : make_plain_transport(std::move(socket));
   auto connection = std::make_shared<Connection>(context, std::move(transport));
   connections.emplace(connection.get(), connection);
   connection->start();
@@ -147,8 +149,9 @@ void HttpServer::Impl::on_accepted(tcp::socket socket) {
 
 Result<std::unique_ptr<HttpServer>> HttpServer::listen(EventLoop& loop, const Clock& clock,
                                                        const HttpServerOptions& options,
-                                                       Handler handler) {
-  auto impl = std::make_shared<Impl>(loop, clock, options, std::move(handler));
+                                                       Handler handler, HeadCheck head_check) {
+  auto impl =
+      std::make_shared<Impl>(loop, clock, options, std::move(handler), std::move(head_check));
   TRY(impl->open());
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }
@@ -160,7 +163,8 @@ HttpServer::~HttpServer() {
   auto connections = std::move(impl_->connections);
   impl_->connections.clear();
   for (auto& [key, connection] : connections) connection->close();
-  // Operations in flight may still hold connections and so the context: it must not call back into a dead server.
+  // Operations in flight may still hold connections and so the context: it must not call back into
+  // a dead server.
   impl_->context->on_closed = [](Connection*) {};
   impl_->context->post = [](std::function<void()>) {};
 }

@@ -63,8 +63,9 @@ class PlainTransport final : public Transport {
   tcp::socket socket_;
 };
 
-// asio's TLS stream completes reads and writes as a whole, so one buffer each way stands between it and the caller. The
-// state is shared with the operations in flight, which may outlive the transport.
+// asio's TLS stream completes reads and writes as a whole, so one buffer each way stands between it
+// and the caller. The state is shared with the operations in flight, which may outlive the
+// transport.
 class TlsTransport final : public Transport {
  public:
   TlsTransport(tcp::socket socket, asio::ssl::context& context)
@@ -141,7 +142,6 @@ class TlsTransport final : public Transport {
   struct State {
     State(tcp::socket socket, asio::ssl::context& context) : stream(std::move(socket), context) {}
 
-
     asio::ssl::stream<tcp::socket> stream;
     std::array<char, 16 << 10> in;
     size_t in_begin = 0;
@@ -154,7 +154,8 @@ class TlsTransport final : public Transport {
     bool shutdown_wanted = false;
   };
 
-  // TLS's own end of stream; the client's answer to it is awaited no longer than the connection lingers.
+  // TLS's own end of stream; the client's answer to it is awaited no longer than the connection
+  // lingers.
   static void send_close_notify(const std::shared_ptr<State>& state) {
     state->stream.async_shutdown([state](const error_code&) {});
   }

@@ -1,7 +1,7 @@
 // Transport: a non-blocking byte stream to one client, plain TCP or TLS. For router/http alone.
 //
-// Reads and writes never block: they move what can be moved now, and a wait calls back once more can be. At most one wait
-// of each direction is outstanding. Belongs to the loop's thread.
+// Reads and writes never block: they move what can be moved now, and a wait calls back once more
+// can be. At most one wait of each direction is outstanding. Belongs to the loop's thread.
 #pragma once
 
 #include <boost/asio/ip/tcp.hpp>

@@ -20,14 +20,14 @@ struct ExplainCandidate {
 };
 
 struct ExplainRecord {
-  std::string trace;          // x-request-id
+  std::string trace;  // x-request-id
   uint64_t job = 0;
   int64_t unix_ns = 0;
-  std::string reason;         // first, retry, resume
-  std::string chosen;         // replica
+  std::string reason;  // first, retry, resume
+  std::string chosen;  // replica
   int64_t prompt_tokens = 0;
-  int64_t emitted_tokens = 0; // before this attempt
-  int64_t waited_ns = 0;      // in the router's queue
+  int64_t emitted_tokens = 0;  // before this attempt
+  int64_t waited_ns = 0;       // in the router's queue
   std::vector<ExplainCandidate> candidates;
 };
 

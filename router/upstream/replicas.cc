@@ -48,9 +48,8 @@ std::vector<Replica*> ReplicaSet::all() const {
   std::vector<Replica*> replicas;
   replicas.reserve(by_peer_.size());
   for (const auto& [peer, replica] : by_peer_) replicas.push_back(replica.get());
-  std::sort(replicas.begin(), replicas.end(), [](const Replica* a, const Replica* b) {
-    return a->hello.replica < b->hello.replica;
-  });
+  std::sort(replicas.begin(), replicas.end(),
+            [](const Replica* a, const Replica* b) { return a->hello.replica < b->hello.replica; });
   return replicas;
 }
 

@@ -1,7 +1,7 @@
 // ReplicaSet: the replicas that announced themselves to this router, and what is known of each.
 //
-// Pure bookkeeping, keyed by connection: who they are, when they were last heard, how loaded they are, what they earned.
-// Upstream decides. Not thread-safe.
+// Pure bookkeeping, keyed by connection: who they are, when they were last heard, how loaded they
+// are, what they earned. Upstream decides. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,8 @@ struct Replica {
   int64_t load_requests() const {
     return std::max<int64_t>(in_flight, int64_t{load.running} + load.waiting);
   }
-  // Twice what runs at once: the replica has the next ones at hand, the rest can still go elsewhere.
+  // Twice what runs at once: the replica has the next ones at hand, the rest can still go
+  // elsewhere.
   bool has_room() const { return in_flight < 2 * std::max(1, hello.max_running); }
 
   wire::PeerId peer;

@@ -1,7 +1,9 @@
-// When to try again: backoff, the retry budget and each replica's breaker. Pure: the clock and the randomness are handed in.
+// When to try again: backoff, the retry budget and each replica's breaker. Pure: the clock and the
+// randomness are handed in.
 //
-// Figures of conventions section 3: 5 tries, 50 ms doubling to 5 s with jitter 0.1; a budget of 20 % of requests + 10/s;
-// a breaker that opens for 30 s after 5 failures in a row and closes after 2 successes.
+// Figures of conventions section 3: 5 tries, 50 ms doubling to 5 s with jitter 0.1; a budget of 20
+// % of requests + 10/s; a breaker that opens for 30 s after 5 failures in a row and closes after 2
+// successes.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +18,8 @@ inline constexpr int kMaxTries = 5;
 
 // The wait before try number `tries` + 1, tries >= 1.
 inline int64_t backoff_ns(int tries, Random& random) {
-  const int64_t base = std::min<int64_t>(5 * kSecondNs, (50 * kMillisecondNs) << std::min(tries - 1, 20));
+  const int64_t base =
+      std::min<int64_t>(5 * kSecondNs, (50 * kMillisecondNs) << std::min(tries - 1, 20));
   return static_cast<int64_t>(static_cast<double>(base) * (0.9 + 0.2 * random.uniform()));
 }
 
@@ -37,7 +40,8 @@ class RetryBudget {
  private:
   static constexpr double kMax = 100;
   void refill(int64_t now_ns) {
-    if (last_ns_ != 0) level_ = std::min(kMax, level_ + 10e-9 * static_cast<double>(now_ns - last_ns_));
+    if (last_ns_ != 0)
+      level_ = std::min(kMax, level_ + 10e-9 * static_cast<double>(now_ns - last_ns_));
     last_ns_ = now_ns;
   }
   double level_ = 10;

@@ -12,6 +12,7 @@ namespace trireme::router {
 namespace {
 
 constexpr int64_t kExpiryIntervalNs = 250 * kMillisecondNs;
+constexpr int64_t kCancelAgainNs = kSecondNs;
 
 }  // namespace
 
@@ -23,7 +24,8 @@ Upstream::Upstream(const Clock& clock, wire::RouterEndpoint& endpoint,
       options_(options),
       metrics_(metrics),
       wake_(std::move(wake)),
-      random_(options.random_seed) {}
+      random_(options.random_seed),
+      next_attempt_(Random(options.router_epoch).next() >> 1) {}
 
 Upstream::~Upstream() = default;
 
@@ -33,6 +35,16 @@ Status Upstream::send(const wire::PeerId& peer, const wire::FromRouter& message)
   Status sent = endpoint_.send(peer, message);
   wake_();
   return sent;
+}
+
+// Words that were on their way already must not be answered one by one: a cancel is said again
+// after a while only.
+void Upstream::tell_cancel(const wire::PeerId& peer, uint64_t attempt) {
+  const int64_t now_ns = clock_.now_ns();
+  const auto [it, fresh] = cancelled_.try_emplace(attempt, now_ns);
+  if (!fresh && now_ns - it->second < kCancelAgainNs) return;
+  it->second = now_ns;
+  (void)send(peer, wire::Cancel{attempt});
 }
 
 bool Upstream::poll() {
@@ -71,10 +83,12 @@ void Upstream::receive(const wire::FromReplicaMessage& message) {
 
 std::string Upstream::refusal_of(const wire::Hello& hello) const {
   if (hello.major != wire::kProtocolMajor) {
-    return fmt::format("protocol {}.{} is not {}.x", hello.major, hello.minor, wire::kProtocolMajor);
+    return fmt::format("protocol {}.{} is not {}.x", hello.major, hello.minor,
+                       wire::kProtocolMajor);
   }
   if (hello.model != options_.model) {
-    return fmt::format("this router serves the model \"{}\", not \"{}\"", options_.model, hello.model);
+    return fmt::format("this router serves the model \"{}\", not \"{}\"", options_.model,
+                       hello.model);
   }
   if (hello.vocab != options_.vocab) {
     return fmt::format("the vocabulary of {} tokens is not the router's of {}", hello.vocab,
@@ -100,7 +114,8 @@ void Upstream::on_hello(const wire::PeerId& peer, const wire::Hello& hello) {
     // A new life or a new connection: what the old one ran is resumed, here or elsewhere.
     if (known != nullptr) lose(*known, "announced itself anew");
     if (Replica* namesake = replicas_.find_name(hello.replica)) {
-      lose(*namesake, namesake->hello.epoch == hello.epoch ? "connected again" : "was started again");
+      lose(*namesake,
+           namesake->hello.epoch == hello.epoch ? "connected again" : "was started again");
     }
     replicas_.add(peer, hello, clock_.now_ns());
     log::info("replica {} joined: {}, context {}, {} sequences", hello.replica, hello.plan,
@@ -119,9 +134,7 @@ void Upstream::on_batch(Replica& replica, const wire::TokenBatch& batch) {
     const auto it = attempts_.find(update.request);
     if (it == attempts_.end() || it->second->replica != &replica) {
       // Given up here, still running there.
-      if (update.finish == wire::FinishReason::kNone) {
-        (void)send(peer, wire::Cancel{update.request});
-      }
+      if (update.finish == wire::FinishReason::kNone) tell_cancel(peer, update.request);
       continue;
     }
     on_token_update(*it->second, replica, update);
@@ -133,14 +146,12 @@ void Upstream::on_token_update(Job& job, Replica& replica, const wire::TokenUpda
   const auto n_tokens = static_cast<int64_t>(update.tokens.size());
   const auto refuse = [&](const std::string& what) {
     log::warn("replica {}: {}", replica.hello.replica, what);
-    if (update.finish == wire::FinishReason::kNone) {
-      (void)send(replica.peer, wire::Cancel{update.request});
-    }
+    if (update.finish == wire::FinishReason::kNone) tell_cancel(replica.peer, update.request);
     fail_attempt(job, unavailable("a replica answered wrongly"), false);
   };
   if (n_tokens > 0 && update.first_index > n_emitted) {
-    return refuse(fmt::format("tokens {} to {} of a request are missing", n_emitted,
-                              update.first_index - 1));
+    return refuse(
+        fmt::format("tokens {} to {} of a request are missing", n_emitted, update.first_index - 1));
   }
   if (update.first_index + n_tokens > job.spec.max_tokens) {
     return refuse("more tokens than were asked for");
@@ -148,7 +159,8 @@ void Upstream::on_token_update(Job& job, Replica& replica, const wire::TokenUpda
   for (const int32_t token : update.tokens) {
     if (token < 0 || token >= options_.vocab) return refuse("a token id outside the vocabulary");
   }
-  if (update.finish == wire::FinishReason::kError || update.finish == wire::FinishReason::kCancelled) {
+  if (update.finish == wire::FinishReason::kError ||
+      update.finish == wire::FinishReason::kCancelled) {
     const Error error = update.error.value_or(unavailable("the replica gave the request up"));
     return fail_attempt(job, error, false);
   }
@@ -168,7 +180,8 @@ void Upstream::deliver(Job& job, const wire::TokenUpdate& update, size_t n_known
   news.stop_token = update.stop_token;
   job.cost_nano_usd = std::max(job.cost_nano_usd, update.cost_nano_usd);
   if (job.emitted.empty() || job.cached_tokens == 0) {
-    job.cached_tokens = std::min(update.cached_tokens, static_cast<int32_t>(job.spec.prompt->size()));
+    job.cached_tokens =
+        std::min(update.cached_tokens, static_cast<int32_t>(job.spec.prompt->size()));
   }
   news.cached_tokens = job.cached_tokens;
   news.cost_nano_usd = job.past_cost_nano_usd + job.cost_nano_usd;
@@ -199,7 +212,8 @@ void Upstream::lose(Replica& replica, const std::string& why) {
   for (auto& [id, job] : jobs_) {
     if (job->replica == &replica) orphans.push_back(job.get());
   }
-  std::sort(orphans.begin(), orphans.end(), [](const Job* a, const Job* b) { return a->id < b->id; });
+  std::sort(orphans.begin(), orphans.end(),
+            [](const Job* a, const Job* b) { return a->id < b->id; });
   for (Job* job : orphans) fail_attempt(*job, unavailable("the replica was lost"), true);
   replicas_.remove(replica.peer);
   update_gauges();
@@ -208,8 +222,8 @@ void Upstream::lose(Replica& replica, const std::string& why) {
 void Upstream::fail_attempt(Job& job, const Error& error, bool replica_lost) {
   const bool busy = error.code == ErrorCode::kResourceExhausted;
   const bool retryable = busy || error.code == ErrorCode::kUnavailable ||
-                         error.code == ErrorCode::kCancelled || error.code == ErrorCode::kInternal ||
-                         error.code == ErrorCode::kDataLoss;
+                         error.code == ErrorCode::kCancelled ||
+                         error.code == ErrorCode::kInternal || error.code == ErrorCode::kDataLoss;
   const int64_t now_ns = clock_.now_ns();
   if (job.replica != nullptr && retryable && !busy && !replica_lost) {
     job.replica->breaker.on_failure(now_ns);
@@ -218,9 +232,11 @@ void Upstream::fail_attempt(Job& job, const Error& error, bool replica_lost) {
   job.past_cost_nano_usd += std::exchange(job.cost_nano_usd, 0);
   if (!retryable) return give_up(job, error);
   if (job.tries >= kMaxTries) {
-    return give_up(job, busy ? error : unavailable("the replicas failed on this request repeatedly"));
+    return give_up(job,
+                   busy ? error : unavailable("the replicas failed on this request repeatedly"));
   }
-  // A lost replica is no sign of load, and its jobs have been let in already: they move at once and for free.
+  // A lost replica is no sign of load, and its jobs have been let in already: they move at once and
+  // for free.
   if (replica_lost) return enqueue(job);
   if (!budget_.take(now_ns)) {
     return give_up(job, busy ? error : unavailable("the replicas fail; the retry budget is spent"));
@@ -240,7 +256,7 @@ void Upstream::give_up(Job& job, const Error& error) {
 // Takes the job off its replica.
 void Upstream::detach(Job& job, bool tell_replica) {
   if (job.replica == nullptr) return;
-  if (tell_replica) (void)send(job.replica->peer, wire::Cancel{job.attempt});
+  if (tell_replica) tell_cancel(job.replica->peer, job.attempt);
   --job.replica->in_flight;
   CHECK_GE(job.replica->in_flight, 0);
   attempts_.erase(job.attempt);
@@ -271,8 +287,7 @@ void Upstream::tick() {
                                    static_cast<double>(now_ns - replica->last_heard_ns) * 1e-9));
         continue;
       }
-      const Status sent =
-          send(replica->peer, wire::RouterHeartbeat{options_.router_epoch});
+      const Status sent = send(replica->peer, wire::RouterHeartbeat{options_.router_epoch});
       // A closed connection is known at once; a full one may just be slow.
       if (!sent.ok() && sent.error().code == ErrorCode::kUnavailable) {
         lose(*replica, "closed its connection");
@@ -288,6 +303,8 @@ void Upstream::tick() {
 }
 
 void Upstream::expire(int64_t now_ns) {
+  std::erase_if(cancelled_,
+                [&](const auto& entry) { return now_ns - entry.second > 2 * kCancelAgainNs; });
   std::vector<std::pair<JobId, const char*>> late;
   for (const auto& [id, job] : jobs_) {
     if (job->spec.deadline_ns != 0 && now_ns >= job->spec.deadline_ns) {

@@ -1,15 +1,18 @@
 // Upstream: jobs, the replicas that run them, and what happens to the first when the second die.
 //
 //   start -> queued -> running -> finished                      (one replica, the usual way)
-//              ^          | error or loss before the first token: retry, with backoff, budget and breaker
-//              `----------' loss after it: resume, the prompt and the emitted ids handed to an equal replica
+//              ^          | error or loss before the first token: retry, with backoff, budget and
+//              breaker
+//              `----------' loss after it: resume, the prompt and the emitted ids handed to an
+//              equal replica
 //
-// Every attempt has a wire id of its own, so that late words of a replica that was given up are recognised and answered
-// with Cancel. Updates are placed by first_index: what is known already is dropped, a gap is a loss. So a listener gets
-// every token once, in order. Nothing waits for ever: the queue has a time limit, a job a deadline.
+// Every attempt has a wire id of its own, so that late words of a replica that was given up are
+// recognised and answered with Cancel. Updates are placed by first_index: what is known already is
+// dropped, a gap is a loss. So a listener gets every token once, in order. Nothing waits for ever:
+// the queue has a time limit, a job a deadline.
 //
-// Belongs to one thread; the clock is handed in. Sending may leave the endpoint with messages to read (its fd is
-// edge-triggered): `wake` asks the owner to call poll() soon.
+// Belongs to one thread; the clock is handed in. Sending may leave the endpoint with messages to
+// read (its fd is edge-triggered): `wake` asks the owner to call poll() soon.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +37,8 @@ namespace trireme::router {
 struct UpstreamOptions {
   std::string router_name;
   uint64_t router_epoch = 0;
-  std::string model;       // served name that a hello must carry
-  int32_t vocab = 0;       // that a hello must carry
+  std::string model;  // served name that a hello must carry
+  int32_t vocab = 0;  // that a hello must carry
   int64_t heartbeat_ns = 500 * kMillisecondNs;
   int64_t replica_dead_ns = 5 * kSecondNs;
   int64_t queue_timeout_ns = 60 * kSecondNs;
@@ -51,11 +54,14 @@ class Upstream {
            RouterMetrics& metrics, std::function<void()> wake);
   ~Upstream();
 
-  // Whether `n_jobs` more with so many prompt tokens in all may queue: resource_exhausted where not.
+  // Whether `n_jobs` more with so many prompt tokens in all may queue: resource_exhausted where
+  // not.
   Status check_room(int64_t n_jobs, int64_t prompt_tokens) const;
-  // Queues the job and sends it as soon as a replica has room. The listener must outlive the job, or cancel() it.
+  // Queues the job and sends it as soon as a replica has room. The listener must outlive the job,
+  // or cancel() it.
   JobId start(JobSpec spec, JobListener* listener);
-  // The client is gone: the replica is told, the listener hears nothing more. Unknown ids are ignored.
+  // The client is gone: the replica is told, the listener hears nothing more. Unknown ids are
+  // ignored.
   void cancel(JobId job);
 
   // Takes all messages that have arrived. Returns whether there were any.
@@ -94,6 +100,7 @@ class Upstream {
   bool try_place(Job& job);  // false: no replica has room
   std::string why_not_usable(const Replica& replica, const Job& job) const;
   void submit(Job& job, Replica& replica);
+  void tell_cancel(const wire::PeerId& peer, uint64_t attempt);
   Status send(const wire::PeerId& peer, const wire::FromRouter& message);
   void expire(int64_t now_ns);
   void update_gauges();
@@ -108,11 +115,14 @@ class Upstream {
   ExplainLog explain_;
   RetryBudget budget_;
   std::unordered_map<JobId, std::unique_ptr<Job>> jobs_;
-  std::unordered_map<uint64_t, Job*> attempts_;  // by wire id
+  std::unordered_map<uint64_t, Job*> attempts_;      // by wire id
+  std::unordered_map<uint64_t, int64_t> cancelled_;  // wire ids told to stop lately, and when
   std::map<QueueKey, Job*> queue_;
   std::map<std::pair<int64_t, JobId>, Job*> backing_off_;  // by the time of the next try
   int64_t queued_tokens_ = 0;
-  uint64_t next_id_ = 1;
+  JobId next_job_ = 1;
+  // Begins anywhere: what a replica still says to an earlier router must not hit an id of ours.
+  uint64_t next_attempt_;
   int64_t next_heartbeat_ns_ = 0;
   int64_t next_expiry_ns_ = 0;
   bool dispatching_ = false;

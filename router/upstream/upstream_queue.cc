@@ -25,7 +25,7 @@ JobId Upstream::start(JobSpec spec, JobListener* listener) {
   CHECK(listener != nullptr && spec.prompt != nullptr && !spec.prompt->empty());
   auto owned = std::make_unique<Job>();
   Job& job = *owned;
-  job.id = next_id_++;
+  job.id = next_job_++;
   job.spec = std::move(spec);
   job.listener = listener;
   job.queued_ns = clock_.now_ns();
@@ -47,14 +47,15 @@ void Upstream::cancel(JobId id) {
 
 void Upstream::enqueue(Job& job) {
   CHECK(job.state != Job::State::kQueued);
-  // A retry keeps its first deadline; each resume gets a fresh one, since its replica may have to start anew.
+  // A retry keeps its first deadline; each resume gets a fresh one, since its replica may have to
+  // start anew.
   if (job.queue_deadline_ns == 0 || job.state == Job::State::kRunning) {
     job.queue_deadline_ns = clock_.now_ns() + options_.queue_timeout_ns;
   }
   job.state = Job::State::kQueued;
   // A stream that has begun goes before all that have not.
-  const int64_t priority = job.emitted.empty() ? int64_t{job.spec.priority}
-                                               : std::numeric_limits<int64_t>::min();
+  const int64_t priority =
+      job.emitted.empty() ? int64_t{job.spec.priority} : std::numeric_limits<int64_t>::min();
   job.queue_key = {priority, job.id};
   job.queue_tokens = static_cast<int64_t>(job.spec.prompt->size());
   queued_tokens_ += job.queue_tokens;
@@ -93,7 +94,8 @@ std::string Upstream::why_not_usable(const Replica& replica, const Job& job) con
   if (!job.fingerprint.empty() && replica.hello.model_fingerprint != job.fingerprint) {
     return "other weights or plan";
   }
-  if (static_cast<int64_t>(job.spec.prompt->size()) > replica.hello.context) return "context too small";
+  if (static_cast<int64_t>(job.spec.prompt->size()) > replica.hello.context)
+    return "context too small";
   return {};
 }
 
@@ -128,8 +130,9 @@ bool Upstream::try_place(Job& job) {
   record.emitted_tokens = static_cast<int64_t>(job.emitted.size());
   record.waited_ns = clock_.now_ns() - job.queued_ns;
   for (size_t i = 0; i < replicas.size(); ++i) {
-    record.candidates.push_back({replicas[i]->hello.replica, snapshot[i].usable, snapshot[i].why_not,
-                                 snapshot[i].load, snapshot[i].matched_tokens, result.scores[i]});
+    record.candidates.push_back({replicas[i]->hello.replica, snapshot[i].usable,
+                                 snapshot[i].why_not, snapshot[i].load, snapshot[i].matched_tokens,
+                                 result.scores[i]});
   }
   explain_.add(std::move(record));
   submit(job, chosen);
@@ -140,7 +143,7 @@ void Upstream::submit(Job& job, Replica& replica) {
   dequeue(job);
   job.state = Job::State::kRunning;
   job.replica = &replica;
-  job.attempt = next_id_++;
+  job.attempt = next_attempt_++;
   job.replica_answered = false;
   ++job.tries;
   if (++job.n_attempts > 1) (job.emitted.empty() ? metrics_.retries : metrics_.resumes).add();

@@ -15,7 +15,8 @@ using testing::TestReplicaOptions;
 
 class ApiTest : public RouterFixture {
  protected:
-  Json ask(const std::string& path, const std::string& body, int status = 200, const std::string& headers = "") {
+  Json ask(const std::string& path, const std::string& body, int status = 200,
+           const std::string& headers = "") {
     HttpClient client(router_->port());
     const auto reply = client.request("POST", path, body, headers);
     EXPECT_EQ(reply.status, status) << reply.body;
@@ -49,9 +50,11 @@ TEST_F(ApiTest, ChatStreamEqualsWhole) {
   options.stop_at = 25;
   TestReplica replica(options);
   wait_ready(1);
-  const std::string common = R"({"model":"trireme-demo","messages":[{"role":"user","content":"hi"}],"max_tokens":50)";
+  const std::string common =
+      R"({"model":"trireme-demo","messages":[{"role":"user","content":"hi"}],"max_tokens":50)";
   const Json whole = ask("/v1/chat/completions", common + "}");
-  const auto events = stream("/v1/chat/completions", common + R"(,"stream":true,"stream_options":{"include_usage":true}})");
+  const auto events = stream("/v1/chat/completions",
+                             common + R"(,"stream":true,"stream_options":{"include_usage":true}})");
   EXPECT_EQ(whole["object"], "chat.completion");
   EXPECT_EQ(whole["choices"][0]["finish_reason"], "stop");
   EXPECT_EQ(whole["choices"][0]["stop_reason"], nullptr);
@@ -86,15 +89,18 @@ TEST_F(ApiTest, SeveralChoicesAndPrompts) {
   const auto options = replica_options();
   TestReplica replica(options);
   wait_ready(1);
-  const Json reply = ask("/v1/completions",
-                         R"({"model":"trireme-demo","prompt":[[5,6],[7]],"n":2,"seed":40,"max_tokens":6,"return_token_ids":true,"ignore_eos":true})");
+  const Json reply = ask(
+      "/v1/completions",
+      R"({"model":"trireme-demo","prompt":[[5,6],[7]],"n":2,"seed":40,"max_tokens":6,"return_token_ids":true,"ignore_eos":true})");
   ASSERT_EQ(reply["choices"].size(), 4U);
   for (int i = 0; i < 4; ++i) {
-    const std::vector<int32_t> prompt = i < 2 ? std::vector<int32_t>{5, 6} : std::vector<int32_t>{7};
+    const std::vector<int32_t> prompt =
+        i < 2 ? std::vector<int32_t>{5, 6} : std::vector<int32_t>{7};
     EXPECT_EQ(reply["choices"][i]["index"], i);
     EXPECT_EQ(reply["choices"][i]["prompt_token_ids"], Json(prompt));
     for (int k = 0; k < 6; ++k) {
-      EXPECT_EQ(reply["choices"][i]["token_ids"][k], expected_token(options, prompt, 40 + static_cast<uint64_t>(i % 2), k));
+      EXPECT_EQ(reply["choices"][i]["token_ids"][k],
+                expected_token(options, prompt, 40 + static_cast<uint64_t>(i % 2), k));
     }
     EXPECT_EQ(reply["choices"][i]["finish_reason"], "length");
   }
@@ -112,12 +118,15 @@ TEST_F(ApiTest, StopStringAcrossTokens) {
   EXPECT_EQ(reply["choices"][0]["text"], "one two thre");
   EXPECT_EQ(reply["choices"][0]["finish_reason"], "stop");
   EXPECT_EQ(reply["choices"][0]["stop_reason"], "e four f");
-  EXPECT_GT(reply["usage"]["cost"]["usd"], 0.0) << "the cost of a sequence that was stopped here is known too";
-  EXPECT_TRUE(eventually([&] { return replica.cancels().size() == 1; })) << "the replica does not go on";
+  EXPECT_GT(reply["usage"]["cost"]["usd"], 0.0)
+      << "the cost of a sequence that was stopped here is known too";
+  EXPECT_TRUE(eventually([&] { return replica.cancels().size() == 1; }))
+      << "the replica does not go on";
   reply = ask("/v1/completions", body + R"(,"include_stop_str_in_output":true})");
   EXPECT_EQ(reply["choices"][0]["text"], "one two three four f");
   std::string text;
-  for (const Json& event : stream("/v1/completions", body + R"(,"stream":true})")) text += event["choices"][0]["text"];
+  for (const Json& event : stream("/v1/completions", body + R"(,"stream":true})"))
+    text += event["choices"][0]["text"];
   EXPECT_EQ(text, "one two thre");
 }
 
@@ -125,7 +134,8 @@ TEST_F(ApiTest, LogprobsInBothFormats) {
   start_router();
   TestReplica replica(spelling("alpha beta gamma "));
   wait_ready(1);
-  Json reply = ask("/v1/completions", R"({"model":"trireme-demo","prompt":"x","max_tokens":4,"logprobs":2})");
+  Json reply = ask("/v1/completions",
+                   R"({"model":"trireme-demo","prompt":"x","max_tokens":4,"logprobs":2})");
   const Json& completion = reply["choices"][0]["logprobs"];
   std::string joined;
   for (const Json& token : completion["tokens"]) joined += token;
@@ -133,8 +143,9 @@ TEST_F(ApiTest, LogprobsInBothFormats) {
   EXPECT_EQ(completion["token_logprobs"].size(), 4U);
   EXPECT_EQ(completion["text_offset"][0], 0);
   for (const Json& top : completion["top_logprobs"]) EXPECT_EQ(top.size(), 2U);
-  reply = ask("/v1/chat/completions",
-              R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":4,"logprobs":true,"top_logprobs":3})");
+  reply = ask(
+      "/v1/chat/completions",
+      R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":4,"logprobs":true,"top_logprobs":3})");
   const Json& content = reply["choices"][0]["logprobs"]["content"];
   ASSERT_EQ(content.size(), 4U);
   std::string bytes;
@@ -145,8 +156,10 @@ TEST_F(ApiTest, LogprobsInBothFormats) {
   EXPECT_EQ(bytes, reply["choices"][0]["message"]["content"]);
   // In a stream, every token's entry arrives once.
   size_t n = 0;
-  for (const Json& event : stream("/v1/chat/completions",
-                                  R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":9,"logprobs":true,"stream":true})")) {
+  for (
+      const Json& event : stream(
+          "/v1/chat/completions",
+          R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":9,"logprobs":true,"stream":true})")) {
     const Json& logprobs = event["choices"][0]["logprobs"];
     if (!logprobs.is_null()) n += logprobs["content"].size();
   }
@@ -157,8 +170,9 @@ TEST_F(ApiTest, EchoScoresAPrompt) {
   start_router();
   TestReplica replica(replica_options());
   wait_ready(1);
-  const Json reply = ask("/v1/completions",
-                         R"({"model":"trireme-demo","prompt":"score this prompt","max_tokens":0,"echo":true,"logprobs":1,"add_special_tokens":false})");
+  const Json reply = ask(
+      "/v1/completions",
+      R"({"model":"trireme-demo","prompt":"score this prompt","max_tokens":0,"echo":true,"logprobs":1,"add_special_tokens":false})");
   const Json& choice = reply["choices"][0];
   EXPECT_EQ(choice["text"], "score this prompt");
   const size_t n = encode("score this prompt").size();
@@ -166,11 +180,14 @@ TEST_F(ApiTest, EchoScoresAPrompt) {
   EXPECT_EQ(choice["logprobs"]["token_logprobs"][0], nullptr);
   for (size_t i = 1; i < n; ++i) EXPECT_LT(choice["logprobs"]["token_logprobs"][i], 0.0);
   EXPECT_EQ(reply["usage"]["completion_tokens"], 0);
-  const Json one = ask("/v1/completions",
-                       R"({"prompt":[5,6,7],"max_tokens":1,"echo":true,"logprobs":1,"return_tokens_as_token_ids":true})");
-  EXPECT_EQ(one["choices"][0]["logprobs"]["tokens"].size(), 4U) << "three of the prompt and the new one";
+  const Json one = ask(
+      "/v1/completions",
+      R"({"prompt":[5,6,7],"max_tokens":1,"echo":true,"logprobs":1,"return_tokens_as_token_ids":true})");
+  EXPECT_EQ(one["choices"][0]["logprobs"]["tokens"].size(), 4U)
+      << "three of the prompt and the new one";
   EXPECT_EQ(one["choices"][0]["logprobs"]["tokens"][0], "token_id:5");
-  const Json prompt = ask("/v1/completions", R"({"prompt":[5,6,7],"max_tokens":1,"prompt_logprobs":1})");
+  const Json prompt =
+      ask("/v1/completions", R"({"prompt":[5,6,7],"max_tokens":1,"prompt_logprobs":1})");
   ASSERT_EQ(prompt["choices"][0]["prompt_logprobs"].size(), 3U);
   EXPECT_TRUE(prompt["choices"][0]["prompt_logprobs"][2].contains("7"));
 }
@@ -182,7 +199,9 @@ TEST_F(ApiTest, ContinuousUsageAndTokenIds) {
   wait_ready(1);
   std::vector<int32_t> ids;
   int64_t last = 0;
-  for (const Json& event : stream("/v1/completions", R"({"prompt":[9,9],"seed":3,"max_tokens":12,"stream":true,"ignore_eos":true,
+  for (const Json& event :
+       stream("/v1/completions",
+              R"({"prompt":[9,9],"seed":3,"max_tokens":12,"stream":true,"ignore_eos":true,
       "stream_options":{"continuous_usage_stats":true},"return_token_ids":true})")) {
     const auto n = event["usage"]["completion_tokens"].get<int64_t>();
     EXPECT_GE(n, last);
@@ -193,20 +212,24 @@ TEST_F(ApiTest, ContinuousUsageAndTokenIds) {
   }
   EXPECT_EQ(last, 12);
   ASSERT_EQ(ids.size(), 12U);
-  for (int k = 0; k < 12; ++k) EXPECT_EQ(ids[static_cast<size_t>(k)], expected_token(options, {9, 9}, 3, k));
+  for (int k = 0; k < 12; ++k)
+    EXPECT_EQ(ids[static_cast<size_t>(k)], expected_token(options, {9, 9}, 3, k));
 }
 
 TEST_F(ApiTest, ErrorsOfTheModelAndTheContext) {
   start_router();
   TestReplica replica(replica_options());
   wait_ready(1);
-  EXPECT_EQ(ask("/v1/completions", R"({"model":"gpt-9","prompt":"x"})", 404)["error"]["code"], "model_not_found");
+  EXPECT_EQ(ask("/v1/completions", R"({"model":"gpt-9","prompt":"x"})", 404)["error"]["code"],
+            "model_not_found");
   std::string ids = "5";
   for (int32_t i = 1; i < model_.context; ++i) ids += ",5";
-  EXPECT_EQ(ask("/v1/completions", "{\"prompt\":[" + ids + ",5],\"max_tokens\":1}", 400)["error"]["code"],
-            "context_length_exceeded");
-  EXPECT_EQ(ask("/v1/completions", "{\"prompt\":[" + ids + "],\"max_tokens\":1}", 400)["error"]["code"],
-            "context_length_exceeded");
+  EXPECT_EQ(
+      ask("/v1/completions", "{\"prompt\":[" + ids + ",5],\"max_tokens\":1}", 400)["error"]["code"],
+      "context_length_exceeded");
+  EXPECT_EQ(
+      ask("/v1/completions", "{\"prompt\":[" + ids + "],\"max_tokens\":1}", 400)["error"]["code"],
+      "context_length_exceeded");
   ids.resize(ids.size() - 2);
   ask("/v1/completions", "{\"prompt\":[" + ids + "],\"max_tokens\":1}", 200);
   EXPECT_EQ(ask("/v1/completions", R"({"prompt":"x","n":1000000000})", 400)["error"]["param"], "n");
@@ -215,7 +238,9 @@ TEST_F(ApiTest, ErrorsOfTheModelAndTheContext) {
 TEST_F(ApiTest, TokenizeRoundTrip) {
   start_router();
   for (const std::string text : {"hello world", "Grüße, 世界! 🙂", "  spaces\n\ttabs "}) {
-    const Json tokens = ask("/tokenize", Json{{"prompt", text}, {"add_special_tokens", false}, {"return_token_strs", true}}.dump());
+    const Json tokens = ask(
+        "/tokenize",
+        Json{{"prompt", text}, {"add_special_tokens", false}, {"return_token_strs", true}}.dump());
     EXPECT_EQ(tokens["count"], tokens["tokens"].size());
     EXPECT_EQ(tokens["token_strs"].size(), tokens["tokens"].size());
     EXPECT_EQ(ask("/detokenize", Json{{"tokens", tokens["tokens"]}}.dump())["prompt"], text);
@@ -236,9 +261,11 @@ TEST_F(ApiTest, ModelsHealthPricingUsageExplainMetrics) {
   EXPECT_EQ(get("/v1/models")["data"][0]["id"], "trireme-demo");
   EXPECT_EQ(get("/v1/models/trireme-demo")["id"], "trireme-demo");
   EXPECT_EQ(get("/version")["version"], "0.1.0");
-  ask("/v1/completions", R"({"prompt":[5,6,7,8],"max_tokens":3})", 200, "x-request-id: my-request-1\r\n");
+  ask("/v1/completions", R"({"prompt":[5,6,7,8],"max_tokens":3})", 200,
+      "x-request-id: my-request-1\r\n");
   EXPECT_EQ(last_headers_["x-request-id"], "my-request-1");
-  EXPECT_TRUE(eventually([&] { return get("/v1/pricing")["replicas"][0]["ledger_nano_usd"]["total"] == 100; }));
+  EXPECT_TRUE(eventually(
+      [&] { return get("/v1/pricing")["replicas"][0]["ledger_nano_usd"]["total"] == 100; }));
   const Json pricing = get("/v1/pricing");
   EXPECT_DOUBLE_EQ(pricing["measured_usd_per_million"]["floor"]["input"], 60 / 10.0 * 1e-3);
   EXPECT_EQ(get("/v1/usage")["tenants"][0]["completion_tokens"], 3);
@@ -247,9 +274,11 @@ TEST_F(ApiTest, ModelsHealthPricingUsageExplainMetrics) {
   HttpClient admin(router_->admin_port());
   EXPECT_EQ(admin.request("GET", "/v1/routing/explain/unknown").status, 404);
   const std::string metrics = admin.request("GET", "/metrics").body;
-  for (const char* series : {"trireme_router_requests_total{", "trireme_time_to_first_token_seconds_count{model=\"trireme-demo\"} 1",
-                             "trireme_requests_total{model=\"trireme-demo\",outcome=\"length\"} 1",
-                             "trireme_router_replicas{state=\"ready\"} 1", "trireme_router_overhead_seconds_count 1"}) {
+  for (const char* series :
+       {"trireme_router_requests_total{",
+        "trireme_time_to_first_token_seconds_count{model=\"trireme-demo\"} 1",
+        "trireme_requests_total{model=\"trireme-demo\",outcome=\"length\"} 1",
+        "trireme_router_replicas{state=\"ready\"} 1", "trireme_router_overhead_seconds_count 1"}) {
     EXPECT_NE(metrics.find(series), std::string::npos) << series << "\n" << metrics.substr(0, 3000);
   }
 }
@@ -276,7 +305,8 @@ TEST_F(ApiTest, KeysAndTheirLimits) {
   })) << "a probe needs no key";
   const std::string body = R"({"prompt":[5],"max_tokens":5})";
   EXPECT_EQ(ask("/v1/completions", body, 401)["error"]["code"], "invalid_api_key");
-  EXPECT_EQ(ask("/v1/completions", body, 401, "Authorization: Bearer wrong\r\n")["error"]["code"], "invalid_api_key");
+  EXPECT_EQ(ask("/v1/completions", body, 401, "Authorization: Bearer wrong\r\n")["error"]["code"],
+            "invalid_api_key");
   const std::string alice = "Authorization: Bearer alice-key\r\n";
   for (int left = 2; left >= 0; --left) {
     ask("/v1/completions", body, 200, alice);
@@ -290,11 +320,16 @@ TEST_F(ApiTest, KeysAndTheirLimits) {
   // A stream is charged, and settled when its client hangs up.
   for (int i = 0; i < 3; ++i) {
     HttpClient client(router_->port());
-    client.send(post("/v1/completions", R"({"prompt":[5],"max_tokens":90,"stream":true,"return_token_ids":true,"ignore_eos":true})", bob));
+    client.send(post(
+        "/v1/completions",
+        R"({"prompt":[5],"max_tokens":90,"stream":true,"return_token_ids":true,"ignore_eos":true})",
+        bob));
     EXPECT_EQ(client.read_head().status, 200) << "what was not generated was given back";
     client.read_events([](const std::string&) { return false; });
     client.close();
-    ASSERT_TRUE(eventually([&] { return replica.n_running() == 0 && replica.cancels().size() == static_cast<size_t>(i + 1); }));
+    ASSERT_TRUE(eventually([&] {
+      return replica.n_running() == 0 && replica.cancels().size() == static_cast<size_t>(i + 1);
+    }));
   }
   const std::string root = "Authorization: Bearer root-key\r\n";
   HttpClient admin(router_->admin_port());
@@ -330,7 +365,8 @@ TEST_F(ApiTest, AReplicaOfAnotherModelIsRefused) {
   auto options = replica_options();
   options.vocab = 7;
   TestReplica replica(options);
-  EXPECT_TRUE(eventually([&] { return replica.refusal().find("vocabulary") != std::string::npos; }));
+  EXPECT_TRUE(
+      eventually([&] { return replica.refusal().find("vocabulary") != std::string::npos; }));
 }
 
 TEST_F(ApiTest, NoTokenizerServesTokenIds) {
@@ -340,10 +376,15 @@ TEST_F(ApiTest, NoTokenizerServesTokenIds) {
   const auto options = replica_options();
   TestReplica replica(options);
   wait_ready(1);
-  const Json reply = ask("/v1/completions", R"({"prompt":[5],"seed":1,"max_tokens":4,"return_token_ids":true,"logprobs":1})");
+  const Json reply =
+      ask("/v1/completions",
+          R"({"prompt":[5],"seed":1,"max_tokens":4,"return_token_ids":true,"logprobs":1})");
   EXPECT_EQ(reply["choices"][0]["token_ids"][0], expected_token(options, {5}, 1, 0));
-  EXPECT_TRUE(reply["choices"][0]["logprobs"]["tokens"][0].get<std::string>().starts_with("token_id:"));
-  EXPECT_NE(ask("/v1/completions", R"({"prompt":"text"})", 400)["error"]["message"].get<std::string>().find("tokenizer"),
+  EXPECT_TRUE(
+      reply["choices"][0]["logprobs"]["tokens"][0].get<std::string>().starts_with("token_id:"));
+  EXPECT_NE(ask("/v1/completions", R"({"prompt":"text"})", 400)["error"]["message"]
+                .get<std::string>()
+                .find("tokenizer"),
             std::string::npos);
   ask("/v1/chat/completions", R"({"messages":[{"role":"user","content":"x"}]})", 400);
   ask("/tokenize", R"({"prompt":"x"})", 400);
@@ -357,7 +398,8 @@ TEST_F(ApiTest, LongPromptsGoThroughThePool) {
   while (text.size() < 20'000) text += "words and more words ";
   const std::string body = Json{{"prompt", text}, {"max_tokens", 2}}.dump();
   EXPECT_EQ(ask("/v1/completions", body, 400)["error"]["code"], "context_length_exceeded");
-  ask("/v1/completions", Json{{"prompt", text}, {"max_tokens", 2}, {"truncate_prompt_tokens", 100}}.dump(), 200);
+  ask("/v1/completions",
+      Json{{"prompt", text}, {"max_tokens", 2}, {"truncate_prompt_tokens", 100}}.dump(), 200);
   EXPECT_EQ(replica.submits().back().n_prompt, 100);
 }
 

@@ -13,8 +13,9 @@ using testing::TestReplica;
 class HttpTest : public RouterFixture {
  protected:
   std::string completion(int max_tokens, const std::string& more = "") const {
-    return R"({"model":"trireme-demo","prompt":[5,6,7],"max_tokens":)" + std::to_string(max_tokens) +
-           R"(,"ignore_eos":true,"return_token_ids":true)" + (more.empty() ? "" : "," + more) + "}";
+    return R"({"model":"trireme-demo","prompt":[5,6,7],"max_tokens":)" +
+           std::to_string(max_tokens) + R"(,"ignore_eos":true,"return_token_ids":true)" +
+           (more.empty() ? "" : "," + more) + "}";
   }
 };
 
@@ -60,15 +61,25 @@ TEST_F(HttpTest, BadRequestsAndLimits) {
   std::string many = "GET /version HTTP/1.1\r\n";
   for (int i = 0; i < 30; ++i) many += "X" + std::to_string(i) + ": 1\r\n";
   EXPECT_EQ(status_of(many + "\r\n"), 431);
-  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n"), 400);
+  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: "
+                      "chunked\r\nContent-Length: 5\r\n\r\n"),
+            400);
   EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nContent-Length: -5\r\n\r\n"), 400);
-  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\n"), 415);
-  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nExpect: miracles\r\nContent-Length: 5\r\n\r\n"), 417);
-  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}"), 415);
+  EXPECT_EQ(
+      status_of(
+          "POST /v1/completions HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\n"),
+      415);
+  EXPECT_EQ(
+      status_of("POST /v1/completions HTTP/1.1\r\nExpect: miracles\r\nContent-Length: 5\r\n\r\n"),
+      417);
+  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nContent-Type: "
+                      "text/plain\r\nContent-Length: 2\r\n\r\n{}"),
+            415);
   EXPECT_EQ(status_of("DELETE /v1/models HTTP/1.1\r\n\r\n"), 405);
   EXPECT_EQ(status_of("POST /v1/embeddings HTTP/1.1\r\nContent-Length: 0\r\n\r\n"), 501);
   EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1e\r\n" +
-                      std::string(30, ' ') + "\r\n0\r\n\r\n"), 400);
+                      std::string(30, ' ') + "\r\n0\r\n\r\n"),
+            400);
 }
 
 TEST_F(HttpTest, HugeBodies) {
@@ -82,31 +93,65 @@ TEST_F(HttpTest, HugeBodies) {
   {
     HttpClient client(router_->port());  // all of it is sent before the answer is read
     const std::string megabyte(1 << 20, 'x');
-    EXPECT_TRUE(client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 104857600\r\n\r\n"));
+    EXPECT_TRUE(client.send(
+        "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 104857600\r\n\r\n"));
     for (int i = 0; i < 100; ++i) ASSERT_TRUE(client.send(megabyte)) << i;
     EXPECT_EQ(client.read_reply().status, 413);
   }
   {
     HttpClient client(router_->port());
-    client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 104857600\r\nExpect: 100-continue\r\n\r\n");
+    client.send(
+        "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 104857600\r\nExpect: "
+        "100-continue\r\n\r\n");
     EXPECT_EQ(client.read_reply().status, 413) << "nobody is told to go on";
   }
   {
     HttpClient client(router_->port());
     const std::string body = R"({"model":"nope","prompt":"x"})";
-    client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: " + std::to_string(body.size()) +
-                "\r\nExpect: 100-continue\r\n\r\n");
+    client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: " +
+                std::to_string(body.size()) + "\r\nExpect: 100-continue\r\n\r\n");
     EXPECT_EQ(client.read_reply().status, 100);
     client.send(body);
     EXPECT_EQ(client.read_reply().status, 404);
   }
 }
 
+TEST_F(HttpTest, StrangersBodiesAreNotRead) {
+  config_.keys = {{.name = "a", .sha256 = std::string(64, 'a')}};
+  start_router();
+  HttpClient client(router_->port());
+  client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n");
+  EXPECT_EQ(client.read_reply().status, 401);
+}
+
+TEST_F(HttpTest, OldClientsAndHead) {
+  start_router();
+  TestReplica replica(replica_options());
+  wait_ready(1);
+  HttpClient old(router_->port());
+  const std::string body = completion(3, R"("stream":true)");
+  old.send("POST /v1/completions HTTP/1.0\r\nContent-Length: " + std::to_string(body.size()) +
+           "\r\n\r\n" + body);
+  const auto head = old.read_head();
+  EXPECT_EQ(head.status, 200);
+  EXPECT_FALSE(head.headers.contains("transfer-encoding")) << "HTTP/1.0 knows no chunks";
+  std::string text;
+  for (std::string piece = old.read_some(5000); !piece.empty(); piece = old.read_some(5000))
+    text += piece;
+  EXPECT_TRUE(old.saw_end());
+  EXPECT_TRUE(text.ends_with("data: [DONE]\n\n")) << text;
+  HttpClient client(router_->port());
+  client.send("HEAD /version HTTP/1.1\r\nHost: x\r\n\r\nGET /version HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(client.read_head().headers.at("content-length"), "19");
+  EXPECT_EQ(client.read_reply().body, R"({"version":"0.1.0"})");
+}
+
 TEST_F(HttpTest, DeepJsonAndBrokenBodies) {
   start_router();
   for (const std::string& body :
-       {R"({"prompt":)" + std::string(10'000, '[') + std::string(10'000, ']') + "}", std::string("{"),
-        std::string(R"({"prompt":"a","temperature":1e400})"), std::string("{\"prompt\":\"\xff\"}")}) {
+       {R"({"prompt":)" + std::string(10'000, '[') + std::string(10'000, ']') + "}",
+        std::string("{"), std::string(R"({"prompt":"a","temperature":1e400})"),
+        std::string("{\"prompt\":\"\xff\"}")}) {
     HttpClient client(router_->port());
     const auto reply = client.request("POST", "/v1/completions", body);
     EXPECT_EQ(reply.status, 400);
@@ -120,7 +165,8 @@ TEST_F(HttpTest, AByteAtATimeIsCutOff) {
   start_router();
   for (const bool in_body : {false, true}) {
     HttpClient client(router_->port());
-    if (in_body) client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
+    if (in_body)
+      client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
     const int64_t begin_ns = clock_.now_ns();
     std::string got;
     for (int i = 0; i < 60 && got.empty() && !client.saw_end(); ++i) {
@@ -160,7 +206,8 @@ TEST_F(HttpTest, HangUpCancelsDuringPrefillAndStream) {
     client.send(post("/v1/completions", completion(100, R"("stream":true)")));
     ASSERT_TRUE(eventually([&] { return replica.submits().size() == 1; }));
   }
-  EXPECT_TRUE(eventually([&] { return replica.cancels().size() == 1; }, 1000)) << "noticed while nothing is written";
+  EXPECT_TRUE(eventually([&] { return replica.cancels().size() == 1; }, 1000))
+      << "noticed while nothing is written";
   EXPECT_EQ(replica.cancels().at(0), replica.submits().at(0).request);
   replica.kill();
 
@@ -179,7 +226,8 @@ TEST_F(HttpTest, HangUpCancelsDuringPrefillAndStream) {
     EXPECT_EQ(n, 10);
   }
   EXPECT_TRUE(eventually([&] { return streaming.cancels().size() == 3; }, 1000))
-      << "each of n sequences is cancelled: " << streaming.cancels().size() << " of " << streaming.submits().size();
+      << "each of n sequences is cancelled: " << streaming.cancels().size() << " of "
+      << streaming.submits().size();
   EXPECT_TRUE(eventually([&] { return streaming.n_running() == 0; }));
 }
 
@@ -191,7 +239,6 @@ TEST_F(HttpTest, AClientThatNeverReadsIsDropped) {
   TestReplica replica(options);
   wait_ready(1);
   HttpClient client(router_->port(), 4096);
-  std::string big_salt;  // makes each event long, so that the limit is met within the context
   client.send(post("/v1/completions", completion(400, R"("stream":true,"n":8,"logprobs":20)")));
   EXPECT_TRUE(eventually([&] { return !replica.cancels().empty(); }, 20'000));
   EXPECT_TRUE(eventually([&] { return replica.n_running() == 0; }));

@@ -20,8 +20,9 @@ class ResumeTest : public RouterFixture {
   static std::vector<int32_t> prompt_of(int i) { return {5 + i, 6, 7 + i % 5}; }
   static std::string body_of(int i) {
     const auto prompt = prompt_of(i);
-    return Json{{"prompt", prompt}, {"seed", 100 + i}, {"max_tokens", kTokens}, {"stream", true},
-                {"ignore_eos", true}, {"return_token_ids", true}}.dump();
+    return Json{{"prompt", prompt}, {"seed", 100 + i},    {"max_tokens", kTokens},
+                {"stream", true},   {"ignore_eos", true}, {"return_token_ids", true}}
+        .dump();
   }
   // The ids of one stream; empty where it failed.
   std::vector<int32_t> run_stream(int i) {
@@ -51,7 +52,8 @@ TEST_F(ResumeTest, SixtyFourStreamsSurviveAReplica) {
   wait_ready(2);
   std::vector<std::vector<int32_t>> ids(kStreams);
   std::vector<std::thread> threads;
-  for (int i = 0; i < kStreams; ++i) threads.emplace_back([&, i] { ids[static_cast<size_t>(i)] = run_stream(i); });
+  for (int i = 0; i < kStreams; ++i)
+    threads.emplace_back([&, i] { ids[static_cast<size_t>(i)] = run_stream(i); });
   ASSERT_TRUE(eventually([&] { return n_events_ > kStreams * kTokens / 4; }, 20'000));
   EXPECT_GT(first->n_running(), 8);
   first->kill();
@@ -76,7 +78,8 @@ TEST_F(ResumeTest, AFrozenReplicaIsGivenUpAndStaysSilencedAfterwards) {
   wait_ready(1);
   std::vector<std::vector<int32_t>> ids(8);
   std::vector<std::thread> threads;
-  for (int i = 0; i < 8; ++i) threads.emplace_back([&, i] { ids[static_cast<size_t>(i)] = run_stream(i); });
+  for (int i = 0; i < 8; ++i)
+    threads.emplace_back([&, i] { ids[static_cast<size_t>(i)] = run_stream(i); });
   ASSERT_TRUE(eventually([&] { return n_events_ > 80; }));
   frozen.freeze(true);
   TestReplica other(replica_options("replica-1", 2));
@@ -90,7 +93,8 @@ TEST_F(ResumeTest, AFrozenReplicaIsGivenUpAndStaysSilencedAfterwards) {
                 expected_token(options, prompt_of(i), static_cast<uint64_t>(100 + i), k));
     }
   }
-  EXPECT_TRUE(eventually([&] { return frozen.n_running() == 0; })) << "it was told to stop what had moved";
+  EXPECT_TRUE(eventually([&] { return frozen.n_running() == 0; }))
+      << "it was told to stop what had moved";
 }
 
 TEST_F(ResumeTest, AStreamWaitsForItsReplicaToComeBack) {
@@ -149,7 +153,8 @@ TEST_F(ResumeTest, ReplicasAnnounceThemselvesToARestartedRouter) {
   start_router();
   wait_ready(1);
   EXPECT_NE(replica.router_epoch(), old_epoch);
-  EXPECT_TRUE(eventually([&] { return replica.n_running() == 0; })) << "what the lost client had asked for is cancelled";
+  EXPECT_TRUE(eventually([&] { return replica.n_running() == 0; }))
+      << "what the lost client had asked for is cancelled";
   EXPECT_EQ(run_stream(2).size(), static_cast<size_t>(kTokens));
 }
 

@@ -37,7 +37,8 @@ void RouterFixture::stop_router() {
   router_.reset();
 }
 
-testing::TestReplicaOptions RouterFixture::replica_options(const std::string& name, uint64_t epoch) const {
+testing::TestReplicaOptions RouterFixture::replica_options(const std::string& name,
+                                                           uint64_t epoch) const {
   testing::TestReplicaOptions options;
   options.router_address = router_->wire_address();
   options.name = name;

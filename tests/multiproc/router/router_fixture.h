@@ -1,4 +1,5 @@
-// A real router in a thread, on free ports of loopback, serving the demo model's texts; replicas are made up.
+// A real router in a thread, on free ports of loopback, serving the demo model's texts; replicas
+// are made up.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -23,7 +24,8 @@ class RouterFixture : public ::testing::Test {
 
   void start_router();
   void stop_router();
-  testing::TestReplicaOptions replica_options(const std::string& name = "replica-0", uint64_t epoch = 1) const;
+  testing::TestReplicaOptions replica_options(const std::string& name = "replica-0",
+                                              uint64_t epoch = 1) const;
   void wait_ready(int n_replicas);
   // Polls `condition` for up to `timeout_ms`.
   static bool eventually(const std::function<bool()>& condition, int timeout_ms = 5000);

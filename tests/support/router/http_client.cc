@@ -84,7 +84,8 @@ HttpReply HttpClient::read_head() {
     const size_t colon = line.find(": ");
     if (colon == std::string::npos) continue;
     std::string name = line.substr(0, colon);
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return std::tolower(c); });
     reply.headers[name] = line.substr(colon + 2);
   }
   return reply;
@@ -108,17 +109,19 @@ HttpReply HttpClient::read_reply() {
   return reply;
 }
 
-HttpReply HttpClient::request(const std::string& method, const std::string& path, const std::string& body,
-                              const std::string& headers) {
+HttpReply HttpClient::request(const std::string& method, const std::string& path,
+                              const std::string& body, const std::string& headers) {
   std::string bytes = method + " " + path + " HTTP/1.1\r\nHost: test\r\n" + headers;
   if (!body.empty()) {
-    bytes += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
+    bytes +=
+        "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
   }
   if (!send(bytes + "\r\n" + body)) return {};
   return read_reply();
 }
 
-std::vector<std::string> HttpClient::read_events(const std::function<bool(const std::string&)>& on_event) {
+std::vector<std::string> HttpClient::read_events(
+    const std::function<bool(const std::string&)>& on_event) {
   std::vector<std::string> events;
   while (true) {
     const std::string line = take_line();
@@ -149,8 +152,8 @@ std::string HttpClient::read_some(int timeout_ms) {
 }
 
 std::string post(const std::string& path, const std::string& body, const std::string& headers) {
-  return "POST " + path + " HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n" + headers +
-         "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+  return "POST " + path + " HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n" +
+         headers + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
 }  // namespace trireme::testing

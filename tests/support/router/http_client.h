@@ -1,4 +1,5 @@
-// HttpClient: a small blocking HTTP/1.1 client on a raw socket, for tests that must see and send exact bytes.
+// HttpClient: a small blocking HTTP/1.1 client on a raw socket, for tests that must see and send
+// exact bytes.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,7 @@
 namespace trireme::testing {
 
 struct HttpReply {
-  int status = 0;  // 0: the connection ended before a whole reply
+  int status = 0;                              // 0: the connection ended before a whole reply
   std::map<std::string, std::string> headers;  // names in lower case
   std::string body;
 };
@@ -26,10 +27,12 @@ class HttpClient {
   bool send(std::string_view bytes);
   // One whole reply: Content-Length or chunked. Bytes behind it stay for the next.
   HttpReply read_reply();
-  HttpReply request(const std::string& method, const std::string& path, const std::string& body = "",
-                    const std::string& headers = "");
-  // The payloads of `data:` lines until [DONE] (which is not among them) or the end; `on_event` false: stop reading.
-  std::vector<std::string> read_events(const std::function<bool(const std::string&)>& on_event = {});
+  HttpReply request(const std::string& method, const std::string& path,
+                    const std::string& body = "", const std::string& headers = "");
+  // The payloads of `data:` lines until [DONE] (which is not among them) or the end; `on_event`
+  // false: stop reading.
+  std::vector<std::string> read_events(
+      const std::function<bool(const std::string&)>& on_event = {});
   // Reads one reply's status line and header, no body.
   HttpReply read_head();
   // The next bytes, or empty at the end of the connection or after `timeout_ms`.

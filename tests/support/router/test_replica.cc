@@ -24,11 +24,13 @@ step::PositionLogprobs made_up_logprobs(int32_t token, int n_top) {
 
 }  // namespace
 
-int32_t expected_token(const TestReplicaOptions& options, const std::vector<int32_t>& prompt, uint64_t seed,
-                       int32_t index) {
-  if (!options.script.empty()) return options.script[static_cast<size_t>(index) % options.script.size()];
+int32_t expected_token(const TestReplicaOptions& options, const std::vector<int32_t>& prompt,
+                       uint64_t seed, int32_t index) {
+  if (!options.script.empty())
+    return options.script[static_cast<size_t>(index) % options.script.size()];
   uint64_t hash = seed * 0x9E3779B97F4A7C15ULL + 12345;
-  for (const int32_t token : prompt) hash = (hash ^ static_cast<uint64_t>(token)) * 0x100000001B3ULL;
+  for (const int32_t token : prompt)
+    hash = (hash ^ static_cast<uint64_t>(token)) * 0x100000001B3ULL;
   hash = (hash ^ static_cast<uint64_t>(index)) * 0xFF51AFD7ED558CCDULL;
   hash ^= hash >> 33;
   return options.first_token + static_cast<int32_t>(hash % static_cast<uint64_t>(options.n_tokens));
@@ -94,8 +96,12 @@ void TestReplica::run() {
       wire::Heartbeat beat{.epoch = options_.epoch};
       beat.load.running = static_cast<int32_t>(running.size());
       (void)(*endpoint)->send(beat);
-      wire::LedgerReport ledger{.epoch = options_.epoch, .total_nano_usd = 100, .prefill_nano_usd = 60,
-                                .decode_nano_usd = 40, .prompt_tokens = 10, .generated_tokens = 20};
+      wire::LedgerReport ledger{.epoch = options_.epoch,
+                                .total_nano_usd = 100,
+                                .prefill_nano_usd = 60,
+                                .decode_nano_usd = 40,
+                                .prompt_tokens = 10,
+                                .generated_tokens = 20};
       (void)(*endpoint)->send(ledger);
     }
     step(**endpoint, running, now_ns);
@@ -116,11 +122,13 @@ void TestReplica::receive(wire::ReplicaEndpoint& endpoint, std::vector<Running>&
       const std::lock_guard lock(mutex_);
       submits_.push_back(*submit);
     } else if (const auto* cancel = std::get_if<wire::Cancel>(&*message)) {
-      std::erase_if(running, [&](const Running& job) { return job.submit.request == cancel->request; });
+      std::erase_if(running,
+                    [&](const Running& job) { return job.submit.request == cancel->request; });
       const std::lock_guard lock(mutex_);
       cancels_.push_back(cancel->request);
     } else if (const auto* welcome = std::get_if<wire::Welcome>(&*message)) {
-      if (router_epoch_ != welcome->router_epoch) running.clear();  // what an older router asked for
+      if (router_epoch_ != welcome->router_epoch)
+        running.clear();  // what an older router asked for
       router_epoch_ = welcome->router_epoch;
       ++n_welcomes_;
     } else if (std::holds_alternative<wire::HelloAgain>(*message)) {
@@ -151,8 +159,8 @@ wire::TokenUpdate TestReplica::next_update(Running& job, int64_t now_ns) {
   update.cost_nano_usd = 1000 * (job.next + 1);
   if (submit.sampling.n_prompt_logprobs >= 0 && !job.told_prompt) {
     for (int32_t i = 1; i < submit.n_prompt; ++i) {
-      update.prompt_logprobs.push_back(
-          made_up_logprobs(submit.tokens[static_cast<size_t>(i)], submit.sampling.n_prompt_logprobs));
+      update.prompt_logprobs.push_back(made_up_logprobs(submit.tokens[static_cast<size_t>(i)],
+                                                        submit.sampling.n_prompt_logprobs));
     }
   }
   job.told_prompt = true;
@@ -179,13 +187,15 @@ wire::TokenUpdate TestReplica::next_update(Running& job, int64_t now_ns) {
   return update;
 }
 
-void TestReplica::step(wire::ReplicaEndpoint& endpoint, std::vector<Running>& running, int64_t now_ns) {
+void TestReplica::step(wire::ReplicaEndpoint& endpoint, std::vector<Running>& running,
+                       int64_t now_ns) {
   wire::TokenBatch batch{.epoch = options_.epoch};
   std::vector<uint64_t> done;
   for (Running& job : running) {
     if (now_ns < job.next_ns) continue;
     batch.updates.push_back(next_update(job, now_ns));
-    if (batch.updates.back().finish != wire::FinishReason::kNone) done.push_back(job.submit.request);
+    if (batch.updates.back().finish != wire::FinishReason::kNone)
+      done.push_back(job.submit.request);
   }
   if (batch.updates.empty()) return;
   (void)endpoint.send(batch);

@@ -1,7 +1,8 @@
 // TestReplica: a replica that speaks the real wire in a thread of its own and makes its tokens up.
 //
-// Token k of a request is a function of its prompt, seed and k alone (expected_token), so that a test knows every stream in
-// advance, whoever served it and however often it was resumed. It can be killed (no goodbye), frozen and thawed.
+// Token k of a request is a function of its prompt, seed and k alone (expected_token), so that a
+// test knows every stream in advance, whoever served it and however often it was resumed. It can be
+// killed (no goodbye), frozen and thawed.
 #pragma once
 
 #include <atomic>
@@ -36,16 +37,16 @@ struct TestReplicaOptions {
 };
 
 // Output `index` of a request.
-int32_t expected_token(const TestReplicaOptions& options, const std::vector<int32_t>& prompt, uint64_t seed,
-                       int32_t index);
+int32_t expected_token(const TestReplicaOptions& options, const std::vector<int32_t>& prompt,
+                       uint64_t seed, int32_t index);
 
 class TestReplica {
  public:
   explicit TestReplica(TestReplicaOptions options);
   ~TestReplica();  // as kill()
 
-  void kill();            // the connection closes, nothing is said
-  void say_goodbye();     // then as kill()
+  void kill();         // the connection closes, nothing is said
+  void say_goodbye();  // then as kill()
   void freeze(bool frozen) { frozen_ = frozen; }
 
   std::vector<wire::Submit> submits() const;

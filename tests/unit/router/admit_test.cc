@@ -27,7 +27,8 @@ TEST(Keys, FindsByHashAndRefusesBadTables) {
   EXPECT_EQ(table->find(""), nullptr);
   EXPECT_FALSE(KeyTable::make({{.name = "a", .sha256 = "ba78"}}).ok());
   EXPECT_FALSE(KeyTable::make({{.name = "a", .sha256 = std::string(64, 'g')}}).ok());
-  EXPECT_FALSE(KeyTable::make({{.name = "a", .sha256 = kAbcHash}, {.name = "b", .sha256 = kAbcHash}}).ok());
+  EXPECT_FALSE(
+      KeyTable::make({{.name = "a", .sha256 = kAbcHash}, {.name = "b", .sha256 = kAbcHash}}).ok());
 }
 
 TEST(Keys, BearerToken) {

@@ -1,9 +1,10 @@
 // The balancer's score and the prefix index.
+#include "router/balance/balance.h"
+
 #include <gtest/gtest.h>
 
 #include <set>
 
-#include "router/balance/balance.h"
 #include "router/balance/prefix_index.h"
 
 namespace trireme::router {
@@ -41,14 +42,16 @@ TEST(Balance, EqualsShareEvenlyAndReproducibly) {
   std::vector<int> counts(3, 0);
   std::vector<int> first;
   for (int i = 0; i < 3000; ++i) {
-    const int chosen = choose_replica({usable(1, 0), usable(1, 0), usable(1, 0)}, 10, 0.5, random).chosen;
+    const int chosen =
+        choose_replica({usable(1, 0), usable(1, 0), usable(1, 0)}, 10, 0.5, random).chosen;
     ++counts[static_cast<size_t>(chosen)];
     if (i < 20) first.push_back(chosen);
   }
   for (const int count : counts) EXPECT_NEAR(count, 1000, 120);
   Random again(7);
   for (const int chosen : first) {
-    EXPECT_EQ(choose_replica({usable(1, 0), usable(1, 0), usable(1, 0)}, 10, 0.5, again).chosen, chosen);
+    EXPECT_EQ(choose_replica({usable(1, 0), usable(1, 0), usable(1, 0)}, 10, 0.5, again).chosen,
+              chosen);
   }
 }
 
@@ -60,8 +63,10 @@ TEST(PrefixIndex, MatchesTheLongestChain) {
   PrefixIndex index(100);
   index.insert(hashes_a);
   EXPECT_EQ(index.n_matched(hashes_a), 4);
-  EXPECT_EQ(index.n_matched(block_hashes(b, 2, "salt")), 2) << "equal blocks behind a difference do not match";
-  EXPECT_EQ(index.n_matched(block_hashes(a, 2, "other")), 0) << "another tenant's prefix is another prefix";
+  EXPECT_EQ(index.n_matched(block_hashes(b, 2, "salt")), 2)
+      << "equal blocks behind a difference do not match";
+  EXPECT_EQ(index.n_matched(block_hashes(a, 2, "other")), 0)
+      << "another tenant's prefix is another prefix";
 }
 
 TEST(PrefixIndex, IsBoundedAndKeepsHeads) {

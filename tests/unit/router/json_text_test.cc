@@ -23,7 +23,9 @@ TEST(JsonText, EscapesWhatMustBe) {
 }
 
 TEST(JsonText, InvalidUtf8BecomesReplacement) {
-  EXPECT_EQ(json_of("a\xff""b"), R"("a\ufffdb")");
+  EXPECT_EQ(json_of("a\xff"
+                    "b"),
+            R"("a\ufffdb")");
   EXPECT_EQ(json_of("\xe4\xb8"), R"("\ufffd\ufffd")");
   EXPECT_EQ(json_of("\xed\xa0\x80"), R"("\ufffd\ufffd\ufffd")") << "a surrogate";
   EXPECT_EQ(json_of("\xc0\xaf"), R"("\ufffd\ufffd")") << "an overlong slash";

@@ -1,4 +1,5 @@
-// From request to token ids and sampling: context to the token, precedence of defaults, texts of a real tokenizer.
+// From request to token ids and sampling: context to the token, precedence of defaults, texts of a
+// real tokenizer.
 #include "router/api/prepare.h"
 
 #include <gtest/gtest.h>
@@ -131,7 +132,8 @@ TEST(Prepare, TextNeedsATokenizer) {
   EXPECT_EQ(error->status, 400);
   GenerationRequest stops = ids_request(3, 1);
   stops.stop = {"x"};
-  EXPECT_TRUE(prepare(stops, context_of(model), &out)) << "a stop string cannot be found without text";
+  EXPECT_TRUE(prepare(stops, context_of(model), &out))
+      << "a stop string cannot be found without text";
 }
 
 class DemoModel : public testing::Test {

@@ -1,4 +1,5 @@
-// Request parsing: every wrong value has its status, its field and a sentence; every right one its meaning.
+// Request parsing: every wrong value has its status, its field and a sentence; every right one its
+// meaning.
 #include "router/api/request.h"
 
 #include <gtest/gtest.h>
@@ -18,7 +19,8 @@ RequestBounds bounds() {
 
 std::optional<ApiError> completion(const std::string& fields, GenerationRequest* out = nullptr) {
   GenerationRequest local;
-  const std::string body = R"({"model":"m","prompt":"hi")" + (fields.empty() ? "" : "," + fields) + "}";
+  const std::string body =
+      R"({"model":"m","prompt":"hi")" + (fields.empty() ? "" : "," + fields) + "}";
   return parse_completion_request(body, bounds(), out != nullptr ? out : &local);
 }
 
@@ -38,38 +40,72 @@ struct Bad {
 TEST(CompletionRequest, RefusesWrongFields) {
   const std::string long_stop = R"("stop":[")" + std::string(1'000'000, 'x') + "\"]";
   std::string many_biases = R"("logit_bias":{)";
-  for (int i = 0; i < 1025; ++i) many_biases += (i > 0 ? ",\"" : "\"") + std::to_string(i % 1000 + i / 1000 * 7919) + "\":1";
+  for (int i = 0; i < 1025; ++i)
+    many_biases += (i > 0 ? ",\"" : "\"") + std::to_string(i % 1000 + i / 1000 * 7919) + "\":1";
   many_biases += "}";
   const std::vector<Bad> cases = {
-      {R"("temperature":-1)", "temperature"}, {R"("temperature":"hot")", "temperature"},
-      {R"("temperature":2.5)", "temperature"}, {R"("temperature":true)", "temperature"},
-      {R"("top_p":0)", "top_p"}, {R"("top_p":1.5)", "top_p"}, {R"("top_p":[])", "top_p"},
-      {R"("top_k":-5)", "top_k"}, {R"("top_k":1.5)", "top_k"}, {R"("min_p":-0.1)", "min_p"},
-      {R"("min_p":2)", "min_p"}, {R"("presence_penalty":9)", "presence_penalty"},
-      {R"("frequency_penalty":-9)", "frequency_penalty"}, {R"("repetition_penalty":0)", "repetition_penalty"},
-      {R"("repetition_penalty":-1)", "repetition_penalty"}, {R"("n":0)", "n"}, {R"("n":1000000000)", "n"},
-      {R"("n":-1)", "n"}, {R"("n":"2")", "n"}, {R"("n":18446744073709551615)", "n"},
-      {R"("best_of":5)", "best_of", 501}, {R"("max_tokens":-1)", "max_tokens"},
-      {R"("max_tokens":0)", "max_tokens"}, {R"("max_tokens":1.5)", "max_tokens"},
-      {R"("logprobs":-2)", "logprobs"}, {R"("logprobs":1000000)", "logprobs"}, {R"("logprobs":true)", "logprobs"},
-      {R"("stop":5)", "stop"}, {R"("stop":[1])", "stop"}, {R"("stop":"")", "stop"}, {R"("stop":["a",""])", "stop"},
+      {R"("temperature":-1)", "temperature"},
+      {R"("temperature":"hot")", "temperature"},
+      {R"("temperature":2.5)", "temperature"},
+      {R"("temperature":true)", "temperature"},
+      {R"("top_p":0)", "top_p"},
+      {R"("top_p":1.5)", "top_p"},
+      {R"("top_p":[])", "top_p"},
+      {R"("top_k":-5)", "top_k"},
+      {R"("top_k":1.5)", "top_k"},
+      {R"("min_p":-0.1)", "min_p"},
+      {R"("min_p":2)", "min_p"},
+      {R"("presence_penalty":9)", "presence_penalty"},
+      {R"("frequency_penalty":-9)", "frequency_penalty"},
+      {R"("repetition_penalty":0)", "repetition_penalty"},
+      {R"("repetition_penalty":-1)", "repetition_penalty"},
+      {R"("n":0)", "n"},
+      {R"("n":1000000000)", "n"},
+      {R"("n":-1)", "n"},
+      {R"("n":"2")", "n"},
+      {R"("n":18446744073709551615)", "n"},
+      {R"("best_of":5)", "best_of", 501},
+      {R"("max_tokens":-1)", "max_tokens"},
+      {R"("max_tokens":0)", "max_tokens"},
+      {R"("max_tokens":1.5)", "max_tokens"},
+      {R"("logprobs":-2)", "logprobs"},
+      {R"("logprobs":1000000)", "logprobs"},
+      {R"("logprobs":true)", "logprobs"},
+      {R"("stop":5)", "stop"},
+      {R"("stop":[1])", "stop"},
+      {R"("stop":"")", "stop"},
+      {R"("stop":["a",""])", "stop"},
       {R"("stop":["a","a","a","a","a","a","a","a","a","a","a","a","a","a","a","a","a"])", "stop"},
-      {long_stop.c_str(), "stop"}, {many_biases.c_str(), "logit_bias"},
-      {R"("logit_bias":{"x":1})", "logit_bias"}, {R"("logit_bias":{"1000":1})", "logit_bias"},
-      {R"("logit_bias":{"-1":1})", "logit_bias"}, {R"("logit_bias":{"5":101})", "logit_bias"},
-      {R"("logit_bias":[1])", "logit_bias"}, {R"("seed":"seven")", "seed"}, {R"("seed":1.5)", "seed"},
-      {R"("suffix":"end")", "suffix"}, {R"("stream":"yes")", "stream"},
+      {long_stop.c_str(), "stop"},
+      {many_biases.c_str(), "logit_bias"},
+      {R"("logit_bias":{"x":1})", "logit_bias"},
+      {R"("logit_bias":{"1000":1})", "logit_bias"},
+      {R"("logit_bias":{"-1":1})", "logit_bias"},
+      {R"("logit_bias":{"5":101})", "logit_bias"},
+      {R"("logit_bias":[1])", "logit_bias"},
+      {R"("seed":"seven")", "seed"},
+      {R"("seed":1.5)", "seed"},
+      {R"("suffix":"end")", "suffix"},
+      {R"("stream":"yes")", "stream"},
       {R"("stream_options":{"include_usage":true})", "stream_options"},
       {R"("stream":true,"stream_options":[])", "stream_options"},
-      {R"("stream":true,"prompt_logprobs":1)", "prompt_logprobs"}, {R"("echo":1)", "echo"},
+      {R"("stream":true,"prompt_logprobs":1)", "prompt_logprobs"},
+      {R"("echo":1)", "echo"},
       {R"("response_format":{"type":"json_object"})", "response_format", 501},
       {R"("response_format":{"type":"json_schema"})", "response_format", 501},
-      {R"("response_format":"json")", "response_format"}, {R"("guided_json":{})", "guided_json", 501},
-      {R"("use_beam_search":true)", "use_beam_search", 501}, {R"("length_penalty":2)", "length_penalty", 501},
-      {R"("allowed_token_ids":[])", "allowed_token_ids"}, {R"("allowed_token_ids":[1000])", "allowed_token_ids"},
-      {R"("stop_token_ids":[-1])", "stop_token_ids"}, {R"("stop_token_ids":"x")", "stop_token_ids"},
-      {R"("truncate_prompt_tokens":0)", "truncate_prompt_tokens"}, {R"("min_tokens":-1)", "min_tokens"},
-      {R"("priority":"high")", "priority"}, {R"("user":5)", "user"}, {R"("cache_salt":[])", "cache_salt"},
+      {R"("response_format":"json")", "response_format"},
+      {R"("guided_json":{})", "guided_json", 501},
+      {R"("use_beam_search":true)", "use_beam_search", 501},
+      {R"("length_penalty":2)", "length_penalty", 501},
+      {R"("allowed_token_ids":[])", "allowed_token_ids"},
+      {R"("allowed_token_ids":[1000])", "allowed_token_ids"},
+      {R"("stop_token_ids":[-1])", "stop_token_ids"},
+      {R"("stop_token_ids":"x")", "stop_token_ids"},
+      {R"("truncate_prompt_tokens":0)", "truncate_prompt_tokens"},
+      {R"("min_tokens":-1)", "min_tokens"},
+      {R"("priority":"high")", "priority"},
+      {R"("user":5)", "user"},
+      {R"("cache_salt":[])", "cache_salt"},
   };
   for (const Bad& bad : cases) {
     const auto error = completion(bad.fields);
@@ -83,12 +119,28 @@ TEST(CompletionRequest, RefusesWrongFields) {
 
 TEST(CompletionRequest, RefusesWrongBodies) {
   std::string deep = R"({"prompt":)" + std::string(10'000, '[') + std::string(10'000, ']') + "}";
-  const std::vector<std::string> bodies = {"", "{", "[]", "nul", "5", deep, R"({"prompt":"a","temperature":1e400})",
-                                           "{\"prompt\":\"\xff\xfe\"}", R"({"prompt":NaN})", R"({"prompt":"a"}x)",
-                                           R"({"prompt":"a","prompt":"b"})", R"({"model":"m"})", R"({"prompt":[]})",
-                                           R"({"prompt":{}})", R"({"prompt":[1,1000]})", R"({"prompt":[-1]})",
-                                           R"({"prompt":[1,"a"]})", R"({"prompt":["a",1]})", R"({"prompt":[[1],[1.5]]})",
-                                           R"({"prompt":null})", R"({"prompt":true})", R"({"prompt":[1e300]})"};
+  const std::vector<std::string> bodies = {"",
+                                           "{",
+                                           "[]",
+                                           "nul",
+                                           "5",
+                                           deep,
+                                           R"({"prompt":"a","temperature":1e400})",
+                                           "{\"prompt\":\"\xff\xfe\"}",
+                                           R"({"prompt":NaN})",
+                                           R"({"prompt":"a"}x)",
+                                           R"({"prompt":"a","prompt":"b"})",
+                                           R"({"model":"m"})",
+                                           R"({"prompt":[]})",
+                                           R"({"prompt":{}})",
+                                           R"({"prompt":[1,1000]})",
+                                           R"({"prompt":[-1]})",
+                                           R"({"prompt":[1,"a"]})",
+                                           R"({"prompt":["a",1]})",
+                                           R"({"prompt":[[1],[1.5]]})",
+                                           R"({"prompt":null})",
+                                           R"({"prompt":true})",
+                                           R"({"prompt":[1e300]})"};
   for (const std::string& body : bodies) {
     GenerationRequest request;
     const auto error = parse_completion_request(body, bounds(), &request);
@@ -108,7 +160,8 @@ TEST(CompletionRequest, ReadsEveryFormOfPrompt) {
   ASSERT_FALSE(parse_completion_request(R"({"prompt":[[1],[2,3]]})", bounds(), &request));
   EXPECT_EQ(std::get<1>(request.prompts.at(1)), (std::vector<int32_t>{2, 3}));
   request = {};
-  const auto error = parse_completion_request(R"({"prompt":["a","b"],"n":100})", bounds(), &request);
+  const auto error =
+      parse_completion_request(R"({"prompt":["a","b"],"n":100})", bounds(), &request);
   ASSERT_TRUE(error) << "prompts x n is limited together";
   EXPECT_EQ(error->param, "n");
 }
@@ -120,10 +173,12 @@ TEST(CompletionRequest, ReadsFieldsAndDefaults) {
   EXPECT_FALSE(request.sampling.temperature);
   EXPECT_EQ(request.n_logprobs, -1);
   request = {};
-  ASSERT_FALSE(completion(R"("temperature":0,"top_k":-1,"seed":-7,"stop":"x","stop_token_ids":[5],"logit_bias":{"7":-100},
+  ASSERT_FALSE(completion(
+      R"("temperature":0,"top_k":-1,"seed":-7,"stop":"x","stop_token_ids":[5],"logit_bias":{"7":-100},
       "echo":true,"logprobs":1,"max_tokens":0,"include_stop_str_in_output":true,"ignore_eos":true,"min_tokens":3,
       "return_token_ids":true,"best_of":1,"length_penalty":1.0,"response_format":{"type":"text"},"unknown":{"a":[1]},
-      "priority":-3,"top_p":null,"user":"u")", &request));
+      "priority":-3,"top_p":null,"user":"u")",
+      &request));
   EXPECT_EQ(request.sampling.temperature, 0.0);
   EXPECT_EQ(request.sampling.seed, -7);
   EXPECT_EQ(request.stop, std::vector<std::string>{"x"});
@@ -136,12 +191,18 @@ TEST(CompletionRequest, ReadsFieldsAndDefaults) {
 
 TEST(ChatRequest, RefusesWrongFields) {
   const std::vector<Bad> cases = {
-      {R"("top_logprobs":2)", "top_logprobs"}, {R"("logprobs":1)", "logprobs"},
-      {R"("logprobs":true,"top_logprobs":21)", "top_logprobs"}, {R"("max_tokens":0)", "max_tokens"},
-      {R"("max_completion_tokens":0)", "max_completion_tokens"}, {R"("tools":{})", "tools"},
-      {R"("tools":[{"type":"function"}])", "tools"}, {R"("tool_choice":"required")", "tool_choice", 501},
-      {R"("tool_choice":{"type":"function"})", "tool_choice", 501}, {R"("echo":true)", "echo", 501},
-      {R"("chat_template_kwargs":[])", "chat_template_kwargs"}, {R"("documents":{})", "documents"},
+      {R"("top_logprobs":2)", "top_logprobs"},
+      {R"("logprobs":1)", "logprobs"},
+      {R"("logprobs":true,"top_logprobs":21)", "top_logprobs"},
+      {R"("max_tokens":0)", "max_tokens"},
+      {R"("max_completion_tokens":0)", "max_completion_tokens"},
+      {R"("tools":{})", "tools"},
+      {R"("tools":[{"type":"function"}])", "tools"},
+      {R"("tool_choice":"required")", "tool_choice", 501},
+      {R"("tool_choice":{"type":"function"})", "tool_choice", 501},
+      {R"("echo":true)", "echo", 501},
+      {R"("chat_template_kwargs":[])", "chat_template_kwargs"},
+      {R"("documents":{})", "documents"},
       {R"("continue_final_message":true,"add_generation_prompt":true)", "continue_final_message"},
       {R"("functions":[])", "functions", 501},
   };
@@ -154,20 +215,23 @@ TEST(ChatRequest, RefusesWrongFields) {
 }
 
 TEST(ChatRequest, RefusesWrongMessages) {
-  for (const char* messages : {"[]", "{}", "5", "[5]", R"([{"content":"x"}])", R"([{"role":5,"content":"x"}])",
-                               R"([{"role":"user"}])", R"([{"role":"user","content":5}])",
-                               R"([{"role":"user","content":[{"text":"x"}]}])",
-                               R"([{"role":"user","content":[{"type":"text"}]}])",
-                               R"([{"role":"assistant","content":null,"tool_calls":5}])"}) {
+  for (const char* messages :
+       {"[]", "{}", "5", "[5]", R"([{"content":"x"}])", R"([{"role":5,"content":"x"}])",
+        R"([{"role":"user"}])", R"([{"role":"user","content":5}])",
+        R"([{"role":"user","content":[{"text":"x"}]}])",
+        R"([{"role":"user","content":[{"type":"text"}]}])",
+        R"([{"role":"assistant","content":null,"tool_calls":5}])"}) {
     GenerationRequest request;
-    const auto error = parse_chat_request(std::string(R"({"messages":)") + messages + "}", bounds(), &request);
+    const auto error =
+        parse_chat_request(std::string(R"({"messages":)") + messages + "}", bounds(), &request);
     ASSERT_TRUE(error) << messages;
     EXPECT_EQ(error->status, 400) << messages;
     EXPECT_EQ(error->param, "messages") << messages;
   }
   GenerationRequest request;
   const auto image = parse_chat_request(
-      R"({"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]})", bounds(), &request);
+      R"({"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]})",
+      bounds(), &request);
   ASSERT_TRUE(image);
   EXPECT_EQ(image->status, 501);
 }
