@@ -22,6 +22,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -157,14 +158,20 @@ class RouterProcess {
 
   bool alive() const { return ::waitpid(pid_, nullptr, WNOHANG) == 0; }
 
-  // Nanoseconds on a processor so far, over all threads.
-  int64_t cpu_ns() const {
-    int64_t total = 0;
+  struct Schedule {
+    int64_t cpu_ns = 0;     // on a processor
+    int64_t waited_ns = 0;  // runnable, and no processor was free
+  };
+
+  // So far, over all threads.
+  Schedule schedule() const {
+    Schedule total;
     std::error_code error;
     for (const auto& task : fs::directory_iterator(fmt::format("/proc/{}/task", pid_), error)) {
-      int64_t ns = 0;
-      std::ifstream(task.path() / "schedstat") >> ns;
-      total += ns;
+      Schedule thread;
+      std::ifstream(task.path() / "schedstat") >> thread.cpu_ns >> thread.waited_ns;
+      total.cpu_ns += thread.cpu_ns;
+      total.waited_ns += thread.waited_ns;
     }
     return total;
   }
@@ -192,6 +199,7 @@ struct Measurement {
   double cpu_us_per_token = 0;
   double p50_ms = 0, p99_ms = 0;
   double rss_mb = 0;
+  double starved_percent = 0;  // of the time in which the router was ready and had no core
   int64_t n_tokens = 0;
 };
 
@@ -223,10 +231,10 @@ Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_s
   const int64_t begin_ns = clock.now_ns();
   const int64_t measure_from_ns = begin_ns + kSecondNs;  // streams are up and running
   const auto end_ns = measure_from_ns + static_cast<int64_t>(options.seconds * 1e9);
-  int64_t cpu_begin_ns = -1;
+  std::optional<RouterProcess::Schedule> begin;
   Status failed;
   for (int64_t now_ns = begin_ns; now_ns < end_ns && failed.ok(); now_ns = clock.now_ns()) {
-    if (cpu_begin_ns < 0 && now_ns >= measure_from_ns) cpu_begin_ns = router.cpu_ns();
+    if (!begin && now_ns >= measure_from_ns) begin = router.schedule();
     epoll_event events[256];
     const int n = ::epoll_wait(epoll, events, 256, 50);
     for (int e = 0; e < n; ++e) {
@@ -234,7 +242,7 @@ Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_s
       Client& client = clients[i];
       const auto state = client.http.feed(false, [&](std::string_view) {
         const size_t index = client.n_events++;
-        if (cpu_begin_ns < 0) return;
+        if (!begin) return;
         latencies_ns.push_back(clock.now_ns() - sent[i][index]);
       });
       if (state != HttpStream::State::kRunning) {
@@ -245,7 +253,11 @@ Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_s
   }
   ::close(epoll);
   TRY(failed);
-  const int64_t cpu_ns = router.cpu_ns() - cpu_begin_ns;
+  if (!begin) return unavailable("the streams did not run long enough");
+  const RouterProcess::Schedule end = router.schedule();
+  const int64_t cpu_ns = end.cpu_ns - begin->cpu_ns;
+  result.starved_percent = static_cast<double>(end.waited_ns - begin->waited_ns) /
+                           static_cast<double>(clock.now_ns() - measure_from_ns) * 100;
   result.n_tokens = static_cast<int64_t>(latencies_ns.size());
   if (result.n_tokens == 0) return unavailable("no token arrived");
   result.cpu_us_per_token =
@@ -258,7 +270,7 @@ Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_s
 }
 
 void print(const std::string& what, const std::string& shape, double figure, const char* unit,
-           double limit) {
+           double limit, double starved_percent) {
   Json line;
   line["what"] = "router." + what;
   line["shape"] = shape;
@@ -266,6 +278,7 @@ void print(const std::string& what, const std::string& shape, double figure, con
   line["unit"] = unit;
   line["limit"] = limit;
   line["percent_of_limit"] = figure / limit * 100;
+  line["router_waited_for_core_percent"] = starved_percent;
   line["machine"] = machine_description();
   line["commit"] = checkout_commit();
   std::printf("%s\n", line.dump().c_str());
@@ -393,10 +406,10 @@ Status run(const Options& options) {
     const std::string shape =
         fmt::format("{} streams, a token per {} ms each, {} replicas, {} tokens", n_streams,
                     options.interval_ms, options.n_replicas, m->n_tokens);
-    print("cpu_per_token", shape, m->cpu_us_per_token, "us", kCpuLimitUs);
-    print("added_latency_p50", shape, m->p50_ms, "ms", kLatencyLimitMs);
-    print("added_latency_p99", shape, m->p99_ms, "ms", kLatencyLimitMs);
-    print("resident", shape, m->rss_mb, "MB", kRssLimitMb);
+    print("cpu_per_token", shape, m->cpu_us_per_token, "us", kCpuLimitUs, m->starved_percent);
+    print("added_latency_p50", shape, m->p50_ms, "ms", kLatencyLimitMs, m->starved_percent);
+    print("added_latency_p99", shape, m->p99_ms, "ms", kLatencyLimitMs, m->starved_percent);
+    print("resident", shape, m->rss_mb, "MB", kRssLimitMb, m->starved_percent);
     std::this_thread::sleep_for(std::chrono::milliseconds(500));  // hang-ups are cancelled
   }
   stop = true;

@@ -38,7 +38,7 @@ struct Answer {
   std::string text;
   int64_t n_output = 0;
   double cost_usd = 0;
-  int64_t first_ns = 0;
+  int64_t begin_ns = 0;
   int64_t last_ns = 0;
   std::string error;
 };
@@ -64,7 +64,6 @@ void take_event(std::string_view payload, int64_t now_ns, bool print, Answer* an
                                 ? delta["content"].get<std::string>()
                                 : "";
   if (piece.empty()) return;
-  if (answer->first_ns == 0) answer->first_ns = now_ns;
   answer->last_ns = now_ns;
   answer->text += piece;
   if (!print) return;
@@ -88,6 +87,7 @@ Result<Answer> ask(const Url& url, const Options& options, const Json& messages)
       options.key.empty() ? "" : "Authorization: Bearer " + options.key + "\r\n";
   TRY(http.send("POST", "/v1/chat/completions", request_of(options, messages).dump(), headers));
   Answer answer;
+  answer.begin_ns = clock.now_ns();
   g_interrupted = 0;
   auto state = HttpStream::State::kRunning;
   while (state == HttpStream::State::kRunning && g_interrupted == 0) {
@@ -109,10 +109,12 @@ Result<Answer> ask(const Url& url, const Options& options, const Json& messages)
   return answer;
 }
 
+// The rate counts from the question on: pieces may arrive in bursts, and a burst must not look like
+// speed.
 void print_figures(const Answer& answer, bool json) {
-  const double seconds = static_cast<double>(answer.last_ns - answer.first_ns) * 1e-9;
+  const double seconds = static_cast<double>(answer.last_ns - answer.begin_ns) * 1e-9;
   const double rate =
-      seconds > 0 && answer.n_output > 1 ? static_cast<double>(answer.n_output - 1) / seconds : 0;
+      answer.last_ns > answer.begin_ns ? static_cast<double>(answer.n_output) / seconds : 0;
   if (json) {
     const Json line = {{"text", answer.text},
                        {"tokens", answer.n_output},

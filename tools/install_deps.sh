@@ -11,9 +11,9 @@ build_packages=(
   libzmq3-dev cppzmq-dev libprotobuf-dev protobuf-compiler
   libboost1.81-dev libssl-dev
   prometheus-cpp-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev
-  libutf8proc-dev libpcre2-dev
+  libutf8proc-dev libpcre2-dev curl
 )
-test_packages=(libgtest-dev libgmock-dev libbenchmark-dev curl python3-venv procps)
+test_packages=(libgtest-dev libgmock-dev libbenchmark-dev python3-venv procps)
 
 packages=("${build_packages[@]}")
 [ "${1:-build}" = test ] && packages+=("${test_packages[@]}")
