@@ -213,7 +213,8 @@ std::vector<ProcessSpec> process_specs(const LaunchPlan& launch, const std::stri
 
 bool routers_ready(const ClusterConfig& config) {
   for (int i = 0; i < config.router.count; ++i) {
-    if (!answers_ready(config.router.host, config.router.port + i)) return false;
+    // The admin port speaks plain HTTP also where the API speaks TLS.
+    if (!answers_ready(config.router.host, config.router.admin_port + i)) return false;
   }
   return true;
 }

@@ -30,7 +30,7 @@ Result<LaunchPlan> prepare_launch(ClusterConfig config);
 std::vector<ProcessSpec> process_specs(const LaunchPlan& launch, const std::string& bin_dir,
                                        const std::string& config_path);
 
-// True once every router answers GET /readiness with 200.
+// True once every router answers GET /readiness with 200 on its admin port.
 bool routers_ready(const ClusterConfig& config);
 
 // The folder of this executable.
