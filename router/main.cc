@@ -6,7 +6,7 @@
 #include "base/cluster_config.h"
 #include "base/log.h"
 #include "parallel/launch/process_guard.h"
-#include "parallel/launch/run_dir.h"
+#include "parallel/launch/resolve_config.h"
 #include "parallel/wire/curve_keys.h"
 #include "router/api/served_model.h"
 #include "router/router.h"
@@ -22,12 +22,7 @@ int fail(const Error& error, int code) {
 Result<std::optional<wire::CurveServer>> load_curve(const ClusterConfig& config) {
   std::optional<wire::CurveServer> curve;
   if (!config.router.curve) return curve;
-  std::string state_dir = config.state_dir;
-  if (state_dir.empty()) {
-    ASSIGN_OR_RETURN(const auto run_dir, launch::RunDir::create(state_dir));
-    state_dir = run_dir->state_dir();
-  }
-  ASSIGN_OR_RETURN(wire::KeyRing keys, wire::load_or_create_keys(state_dir));
+  ASSIGN_OR_RETURN(wire::KeyRing keys, wire::load_or_create_keys(config.state_dir));
   curve = std::move(keys.server);
   return curve;
 }
@@ -45,7 +40,11 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
   }
-  const auto config = load_cluster_config(config_path);
+  auto config = load_cluster_config(config_path);
+  if (config.ok()) {
+    if (const Status resolved = launch::resolve_config(*config); !resolved.ok())
+      config = resolved.error();
+  }
   if (!config.ok()) return fail(config.error(), launch::kExitBadConfig);
   log::init({.level = log::level_of(config->log.level),
              .format = config->log.format == "json" ? log::Format::kJson : log::Format::kText,

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "parallel/launch/mpi_job.h"
 #include "parallel/launch/process_guard.h"
+#include "parallel/launch/resolve_config.h"
 #include "parallel/wire/zmq_step_link.h"
 #include "worker/setup.h"
 #include "worker/worker_loop.h"
@@ -57,6 +58,10 @@ int run(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 
   auto config = load_cluster_config(arguments.config_path);
+  if (config.ok()) {
+    if (const Status resolved = launch::resolve_config(*config); !resolved.ok())
+      config = resolved.error();
+  }
   if (!config.ok()) {
     std::fprintf(stderr, "error: %s\n", config.error().message.c_str());
     return launch::kExitBadConfig;

@@ -3,16 +3,15 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/sysinfo.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 
+#include "parallel/launch/resolve_config.h"
 #include "parallel/plan/memory_budget.h"
 
 namespace trireme::cli {
@@ -21,19 +20,6 @@ namespace {
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 // Below this many tokens of KV a replica could not serve one short conversation.
 constexpr int64_t kMinKvTokens = 512;
-
-int usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
-}
-
-int64_t machine_memory_bytes() {
-  struct sysinfo info {};
-  if (sysinfo(&info) != 0) return 0;
-  return static_cast<int64_t>(info.totalram) * info.mem_unit;
-}
 
 // A port that is free now on `host`. Somebody may take it before the router does; the router then
 // says so.
@@ -82,28 +68,6 @@ Status check_memory(const LaunchPlan& launch) {
   const int64_t min_blocks = (kMinKvTokens + inputs.block_size - 1) / inputs.block_size;
   const auto blocks = plan::plan_kv_blocks(launch.spec, launch.parallel, inputs, min_blocks);
   if (!blocks.ok()) return blocks.error();
-  return {};
-}
-
-Status resolve_auto(ClusterConfig& config) {
-  ReplicaConfig& replicas = config.replicas;
-  if (replicas.backend == "auto") replicas.backend = "cpu";
-  if (replicas.backend != "cpu") {
-    return unimplemented("backend \"" + replicas.backend +
-                         "\" is not in this build; --backend cpu is");
-  }
-  if (replicas.collective == "auto") replicas.collective = "mpi";
-  if (replicas.collective == "nccl") {
-    return failed_precondition("collective \"nccl\" needs backend cuda");
-  }
-  if (config.model.compute_dtype == "auto") config.model.compute_dtype = "bfloat16";
-  const int n_ranks = replicas.tp * replicas.pp * replicas.count;
-  if (replicas.threads_per_rank == 0) {
-    replicas.threads_per_rank = std::max(1, usable_cores() / n_ranks);
-  }
-  if (replicas.memory_gib == 0) {
-    replicas.memory_gib = static_cast<double>(machine_memory_bytes()) / kGiB / n_ranks;
-  }
   return {};
 }
 
@@ -158,18 +122,13 @@ std::vector<std::string> mpirun_argv(const LaunchPlan& launch, const std::string
 
 Result<LaunchPlan> prepare_launch(ClusterConfig config) {
   LaunchPlan launch;
-  TRY(resolve_auto(config));
+  TRY(launch::resolve_config(config));
   ASSIGN_OR_RETURN(launch.spec, plan::load_model_spec(config.model.path));
   const ReplicaConfig& replicas = config.replicas;
   ASSIGN_OR_RETURN(launch.parallel,
                    plan::make_parallel_plan(launch.spec, {.tp = replicas.tp,
                                                           .pp = replicas.pp,
                                                           .stage_layers = replicas.stage_layers}));
-  if (config.model.served_name.empty()) {
-    const std::filesystem::path path = std::filesystem::weakly_canonical(config.model.path);
-    config.model.served_name =
-        path.filename().empty() ? path.parent_path().filename().string() : path.filename().string();
-  }
   config.model.path = std::filesystem::absolute(config.model.path).lexically_normal().string();
   TRY(choose_port(config.router.port, config.router.host, config.router.count));
   TRY(choose_port(config.router.admin_port, "127.0.0.1", config.router.count));

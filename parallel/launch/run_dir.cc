@@ -12,17 +12,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The one place that reads the environment for a folder.
-std::string default_state_dir() {
-  if (const char* xdg = std::getenv("XDG_STATE_HOME"); xdg != nullptr && *xdg == '/') {
-    return std::string(xdg) + "/trireme";
-  }
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') {
-    return std::string(home) + "/.local/state/trireme";
-  }
-  return "/tmp/trireme-" + std::to_string(geteuid());
-}
-
 Status make_private_dir(const std::string& path) {
   std::error_code error;
   fs::create_directories(path, error);
@@ -45,6 +34,17 @@ void remove_ended_runs(const std::string& runs) {
 }
 
 }  // namespace
+
+// The one place that reads the environment for a folder.
+std::string default_state_dir() {
+  if (const char* xdg = std::getenv("XDG_STATE_HOME"); xdg != nullptr && *xdg == '/') {
+    return std::string(xdg) + "/trireme";
+  }
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') {
+    return std::string(home) + "/.local/state/trireme";
+  }
+  return "/tmp/trireme-" + std::to_string(geteuid());
+}
 
 Result<std::unique_ptr<RunDir>> RunDir::create(const std::string& state_dir) {
   auto run = std::unique_ptr<RunDir>(new RunDir());

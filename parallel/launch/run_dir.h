@@ -9,6 +9,9 @@
 
 namespace trireme::launch {
 
+// $XDG_STATE_HOME/trireme, ~/.local/state/trireme, or /tmp/trireme-UID where there is no home.
+std::string default_state_dir();
+
 class RunDir {
  public:
   // `state_dir` empty: $XDG_STATE_HOME/trireme, ~/.local/state/trireme, or /tmp/trireme-UID where

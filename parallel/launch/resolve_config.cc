@@ -1,0 +1,59 @@
+#include "parallel/launch/resolve_config.h"
+
+#include <sched.h>
+#include <sys/sysinfo.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "parallel/launch/run_dir.h"
+
+namespace trireme::launch {
+namespace {
+
+constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+int64_t machine_memory_bytes() {
+  struct sysinfo info {};
+  if (sysinfo(&info) != 0) return 0;
+  return static_cast<int64_t>(info.totalram) * info.mem_unit;
+}
+
+}  // namespace
+
+Status resolve_config(ClusterConfig& config) {
+  ReplicaConfig& replicas = config.replicas;
+  if (replicas.backend == "auto") replicas.backend = "cpu";
+  if (replicas.backend != "cpu") {
+    return unimplemented("backend \"" + replicas.backend +
+                         "\" is not in this build; --backend cpu is");
+  }
+  if (replicas.collective == "auto") replicas.collective = "mpi";
+  if (replicas.collective == "nccl") {
+    return failed_precondition("collective \"nccl\" needs backend cuda");
+  }
+  if (config.model.compute_dtype == "auto") config.model.compute_dtype = "bfloat16";
+  const int n_ranks = replicas.tp * replicas.pp * replicas.count;
+  if (replicas.threads_per_rank == 0) {
+    replicas.threads_per_rank = std::max(1, usable_cores() / n_ranks);
+  }
+  if (replicas.memory_gib == 0) {
+    replicas.memory_gib = static_cast<double>(machine_memory_bytes()) / kGiB / n_ranks;
+  }
+  if (config.model.served_name.empty()) {
+    const std::filesystem::path path = std::filesystem::weakly_canonical(config.model.path);
+    config.model.served_name =
+        path.filename().empty() ? path.parent_path().filename().string() : path.filename().string();
+  }
+  if (config.state_dir.empty()) config.state_dir = default_state_dir();
+  return {};
+}
+
+}  // namespace trireme::launch
