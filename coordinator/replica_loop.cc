@@ -75,14 +75,16 @@ Result<std::unique_ptr<ReplicaLoop>> ReplicaLoop::create(ReplicaLoopOptions opti
 
 Status ReplicaLoop::run() {
   while (!stop_asked()) {
+    notice_stop(clock_.now_ns());
     Status status = take_rank_events();
-    if (status.ok() && announced_) status = routers_->receive(*coordinator_, clock_.now_ns());
+    const bool to_routers = announced_ && !quiet(clock_.now_ns());
+    if (status.ok() && to_routers) status = routers_->receive(*coordinator_, clock_.now_ns());
     if (status.ok()) status = coordinator_->tick(clock_.now_ns());
     if (!status.ok()) {
       leave(status.error().message);
       return status;
     }
-    routers_->beat(*coordinator_, clock_.now_ns());
+    if (to_routers) routers_->beat(*coordinator_, clock_.now_ns());
     wait(clock_.now_ns());
   }
   leave("the replica is shut down");
@@ -136,12 +138,29 @@ Status ReplicaLoop::announce() {
   return {};
 }
 
+// Routers have given its streams to others by now. If its ranks have given it up too, mpirun is
+// ending this job, and a stream that it were given would only be lost again.
+void ReplicaLoop::notice_stop(int64_t now_ns) {
+  const int64_t limit_ns = options_.config.scheduler.rank_dead_ns;
+  if (last_turn_ns_ != 0 && now_ns - last_turn_ns_ > limit_ns) {
+    log::warn("this process was stopped for {:.1f} s; it says nothing to routers for {:.1f} s",
+              static_cast<double>(now_ns - last_turn_ns_) / 1e9,
+              static_cast<double>(limit_ns) / 1e9);
+    quiet_until_ns_ = now_ns + limit_ns;
+  }
+  last_turn_ns_ = now_ns;
+}
+
 void ReplicaLoop::wait(int64_t now_ns) {
-  const int64_t next_ns = std::min(coordinator_->next_tick_ns(), routers_->next_beat_ns());
+  const bool is_quiet = quiet(now_ns);
+  const int64_t speak_ns = is_quiet ? quiet_until_ns_ : routers_->next_beat_ns();
+  const int64_t next_ns = std::min(coordinator_->next_tick_ns(), speak_ns);
   int64_t timeout_ns = next_ns == INT64_MAX ? kSecondNs : std::max<int64_t>(0, next_ns - now_ns);
   timeout_ns = std::min(timeout_ns, kSecondNs);
   std::vector<pollfd> fds;
-  for (const int fd : routers_->event_fds()) fds.push_back({fd, POLLIN, 0});
+  if (!is_quiet) {
+    for (const int fd : routers_->event_fds()) fds.push_back({fd, POLLIN, 0});
+  }
   if (options_.stop_fd >= 0) fds.push_back({options_.stop_fd, POLLIN, 0});
   if (link_.event_fd() >= 0) {
     fds.push_back({link_.event_fd(), POLLIN, 0});

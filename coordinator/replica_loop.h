@@ -4,7 +4,9 @@
 // The replica dials every router and, once its ranks are ready, announces itself to each: with
 // Hello, again whenever a router says HelloAgain, with heartbeats that carry its load, and with its
 // ledger once a second. A router that is unheard for replica_dead_ns is lost: its requests are
-// cancelled, and it is greeted again when it comes back.
+// cancelled, and it is greeted again when it comes back. A loop that was stopped for longer than
+// its ranks wait for it says nothing to routers until the link has had the time to tell whether
+// they have ended: mpirun wakes a stopped process before it ends it.
 #pragma once
 
 #include <cstdint>
@@ -57,6 +59,8 @@ class ReplicaLoop {
 
   Status take_rank_events();
   Status announce();
+  void notice_stop(int64_t now_ns);
+  bool quiet(int64_t now_ns) const { return now_ns < quiet_until_ns_; }
   void wait(int64_t now_ns);
   bool stop_asked() const;
   void leave(const std::string& reason);
@@ -69,6 +73,8 @@ class ReplicaLoop {
   std::vector<step::LoadProgress> load_;  // by rank
   std::string device_;                    // of the ranks, once known
   bool announced_ = false;
+  int64_t last_turn_ns_ = 0;    // when the loop last came round; 0: it has not begun
+  int64_t quiet_until_ns_ = 0;  // until then, nothing is read from routers or said to them
 };
 
 }  // namespace trireme::coordinator
