@@ -25,9 +25,10 @@ using testing::edge_sizes;
 using testing::GroupCases;
 
 constexpr int64_t kSecond = 1'000'000'000;
-constexpr int64_t kShortDeadlineNs = 400'000'000;
+// Long enough that only the rank that misbehaves misses it, on a machine that does much else.
+constexpr int64_t kShortDeadlineNs = 2 * kSecond;
 // What a busy machine may add to a deadline before the test calls it a hang.
-constexpr int64_t kSlackNs = 8 * kSecond;
+constexpr int64_t kSlackNs = 20 * kSecond;
 
 struct Rank {
   Mesh& mesh;
@@ -82,7 +83,7 @@ Status expect_error(Rank& rank, const Status& status, int64_t began_ns, const st
 }
 
 Status abort_by_last(Rank& rank) {
-  TRY(rank.mesh.world->barrier(rank.within("first barrier", 20 * kSecond)));
+  TRY(rank.mesh.world->barrier(rank.within("first barrier", 60 * kSecond)));
   const int64_t began_ns = rank.clock.now_ns();
   if (rank.is_last()) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
@@ -103,11 +104,11 @@ std::string late_words(const Rank& rank) {
 }
 
 Status late_last(Rank& rank) {
-  TRY(rank.mesh.world->barrier(rank.within("first barrier", 20 * kSecond)));
+  TRY(rank.mesh.world->barrier(rank.within("first barrier", 60 * kSecond)));
   const int64_t began_ns = rank.clock.now_ns();
   std::vector<float> x(1000, 1.0f);
   if (rank.is_last()) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+    std::this_thread::sleep_for(std::chrono::milliseconds(4000));
     const Status own = rank.mesh.world->all_reduce_sum(GroupCases::view(x),
                                                        rank.within("layer 3 all_reduce", kSecond));
     return own.ok() ? wrong("the late rank was let in") : Status{};
@@ -121,7 +122,7 @@ Status stop_last(Rank& rank) {
   std::vector<int32_t> own = {getpid()};
   std::vector<int32_t> pids(static_cast<size_t>(rank.mesh.world->size()));
   TRY(rank.mesh.world->all_gather(GroupCases::view(own), GroupCases::view(pids),
-                                  rank.within("pids", 20 * kSecond)));
+                                  rank.within("pids", 60 * kSecond)));
   const int64_t began_ns = rank.clock.now_ns();
   std::vector<float> x(1000, 1.0f);
   if (rank.is_last()) {
@@ -139,7 +140,7 @@ Status stop_last(Rank& rank) {
 
 // mpirun ends the job when a rank is killed; a survivor that gets as far says what it saw.
 Status kill_last(Rank& rank) {
-  TRY(rank.mesh.world->barrier(rank.within("first barrier", 20 * kSecond)));
+  TRY(rank.mesh.world->barrier(rank.within("first barrier", 60 * kSecond)));
   if (rank.is_last()) raise(SIGKILL);
   const Status status = rank.mesh.world->barrier(rank.within("second barrier", 5 * kSecond));
   return status.ok() ? wrong("the barrier succeeded without a killed rank") : Status{};
@@ -147,17 +148,18 @@ Status kill_last(Rank& rank) {
 
 // A rank that waits must not burn its core: CPU time of a second's wait for a late peer.
 Status idle_wait(Rank& rank) {
-  TRY(rank.mesh.world->barrier(rank.within("first barrier", 20 * kSecond)));
+  TRY(rank.mesh.world->barrier(rank.within("first barrier", 60 * kSecond)));
   if (rank.is_last()) {
     std::this_thread::sleep_for(std::chrono::seconds(1));
-    return rank.mesh.world->barrier(rank.within("second barrier", 20 * kSecond));
+    return rank.mesh.world->barrier(rank.within("second barrier", 60 * kSecond));
   }
   const std::clock_t before = std::clock();
-  TRY(rank.mesh.world->barrier(rank.within("second barrier", 20 * kSecond)));
+  const int64_t began_ns = rank.clock.now_ns();
+  TRY(rank.mesh.world->barrier(rank.within("second barrier", 60 * kSecond)));
   const double cpu_ms = 1000.0 * static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
-  const double limit_ms = 60;
-  if (cpu_ms > limit_ms)
-    return wrong("waiting a second took " + std::to_string(cpu_ms) + " ms of CPU");
+  // Of the wait's real length, which a busy machine stretches; a rank that spins needs all of it.
+  const double limit_ms = 0.15e-6 * static_cast<double>(rank.clock.now_ns() - began_ns);
+  if (cpu_ms > limit_ms) return wrong("waiting took " + std::to_string(cpu_ms) + " ms of CPU");
   return {};
 }
 

@@ -295,10 +295,12 @@ std::string hex(const Sha256& hash) {
 
 TEST_F(ApiTest, KeysAndTheirLimits) {
   config_.keys = {{.name = "alice", .sha256 = hex(sha256("alice-key")), .rpm = 3},
-                  {.name = "bob", .sha256 = hex(sha256("bob-key")), .tpm = 100},
+                  {.name = "bob", .sha256 = hex(sha256("bob-key")), .tpm = 120},
                   {.name = "root", .sha256 = hex(sha256("root-key")), .admin = true}};
   start_router();
-  TestReplica replica(replica_options());
+  auto options = replica_options();
+  options.hold_at = 5;  // the long streams below never end by themselves
+  TestReplica replica(options);
   ASSERT_TRUE(eventually([&] {
     HttpClient client(router_->port());
     return client.request("GET", "/readiness").status == 200;
@@ -345,7 +347,6 @@ TEST_F(ApiTest, KeysAndTheirLimits) {
 
 TEST_F(ApiTest, StreamsPerKeyAndQueueTimeout) {
   config_.limits.streams_per_key = 2;
-  config_.limits.queue_timeout_ns = 700 * kMillisecondNs;
   start_router();
   HttpClient first(router_->port()), second(router_->port());
   const std::string body = R"({"prompt":[5],"max_tokens":5})";
@@ -356,6 +357,7 @@ TEST_F(ApiTest, StreamsPerKeyAndQueueTimeout) {
     return parse(client.request("GET", "/health").body)["queued"] == 2;
   }));
   EXPECT_EQ(ask("/v1/completions", body, 429)["error"]["code"], "rate_limit_exceeded");
+  clock_.ahead_ns = config_.limits.queue_timeout_ns;
   EXPECT_EQ(first.read_reply().status, 408) << "no replica came";
   EXPECT_EQ(second.read_reply().status, 408);
 }

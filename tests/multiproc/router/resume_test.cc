@@ -17,6 +17,13 @@ class ResumeTest : public RouterFixture {
   static constexpr int kStreams = 64;
   static constexpr int kTokens = 120;
 
+  ResumeTest() { config_.router.replica_dead_ns = 3 * kSecondNs; }
+  testing::TestReplicaOptions holding(const std::string& name, uint64_t epoch,
+                                      int32_t hold_at) const {
+    auto options = replica_options(name, epoch);
+    options.hold_at = hold_at;
+    return options;
+  }
   static std::vector<int32_t> prompt_of(int i) { return {5 + i, 6, 7 + i % 5}; }
   static std::string body_of(int i) {
     const auto prompt = prompt_of(i);
@@ -46,19 +53,20 @@ class ResumeTest : public RouterFixture {
 
 TEST_F(ResumeTest, SixtyFourStreamsSurviveAReplica) {
   start_router();
-  const auto options = replica_options("replica-0", 1);
+  // Each is lost while its streams wait at a known token, and its next life finishes them.
+  const auto options = holding("replica-0", 1, kTokens / 4);
   auto first = std::make_unique<TestReplica>(options);
-  TestReplica second(replica_options("replica-1", 2));
+  TestReplica second(holding("replica-1", 2, kTokens / 2));
   wait_ready(2);
   std::vector<std::vector<int32_t>> ids(kStreams);
   std::vector<std::thread> threads;
   for (int i = 0; i < kStreams; ++i)
     threads.emplace_back([&, i] { ids[static_cast<size_t>(i)] = run_stream(i); });
-  ASSERT_TRUE(eventually([&] { return n_events_ > kStreams * kTokens / 4; }, 20'000));
+  ASSERT_TRUE(eventually([&] { return n_events_ > kStreams * kTokens / 8; }));
   EXPECT_GT(first->n_running(), 8);
   first->kill();
   first = std::make_unique<TestReplica>(replica_options("replica-0", 3));  // its next life joins
-  ASSERT_TRUE(eventually([&] { return n_events_ > kStreams * kTokens / 2; }, 20'000));
+  ASSERT_TRUE(eventually([&] { return n_events_ > kStreams * kTokens * 3 / 8; }));
   second.say_goodbye();
   for (std::thread& thread : threads) thread.join();
   for (int i = 0; i < kStreams; ++i) {
@@ -73,7 +81,7 @@ TEST_F(ResumeTest, SixtyFourStreamsSurviveAReplica) {
 
 TEST_F(ResumeTest, AFrozenReplicaIsGivenUpAndStaysSilencedAfterwards) {
   start_router();
-  const auto options = replica_options("replica-0", 1);
+  const auto options = holding("replica-0", 1, kTokens / 3);
   TestReplica frozen(options);
   wait_ready(1);
   std::vector<std::vector<int32_t>> ids(8);
@@ -82,8 +90,9 @@ TEST_F(ResumeTest, AFrozenReplicaIsGivenUpAndStaysSilencedAfterwards) {
     threads.emplace_back([&, i] { ids[static_cast<size_t>(i)] = run_stream(i); });
   ASSERT_TRUE(eventually([&] { return n_events_ > 80; }));
   frozen.freeze(true);
+  frozen.release();  // it would go on as soon as it is thawed
   TestReplica other(replica_options("replica-1", 2));
-  ASSERT_TRUE(eventually([&] { return other.submits().size() == 8; }, 10'000));
+  ASSERT_TRUE(eventually([&] { return other.submits().size() == 8; }));
   frozen.freeze(false);
   for (std::thread& thread : threads) thread.join();
   for (int i = 0; i < 8; ++i) {
@@ -99,7 +108,7 @@ TEST_F(ResumeTest, AFrozenReplicaIsGivenUpAndStaysSilencedAfterwards) {
 
 TEST_F(ResumeTest, AStreamWaitsForItsReplicaToComeBack) {
   start_router();
-  const auto options = replica_options("replica-0", 1);
+  const auto options = holding("replica-0", 1, kTokens / 2);
   auto replica = std::make_unique<TestReplica>(options);
   wait_ready(1);
   std::vector<int32_t> ids;
@@ -125,7 +134,7 @@ TEST_F(ResumeTest, AStreamWaitsForItsReplicaToComeBack) {
 TEST_F(ResumeTest, NoReplicaInTimeIsAnErrorInTheStream) {
   config_.limits.queue_timeout_ns = 600 * kMillisecondNs;
   start_router();
-  TestReplica replica(replica_options());
+  TestReplica replica(holding("replica-0", 1, kTokens / 2));
   wait_ready(1);
   HttpClient client(router_->port());
   client.send(post("/v1/completions", body_of(1)));
@@ -141,7 +150,7 @@ TEST_F(ResumeTest, NoReplicaInTimeIsAnErrorInTheStream) {
 
 TEST_F(ResumeTest, ReplicasAnnounceThemselvesToARestartedRouter) {
   start_router();
-  TestReplica replica(replica_options());
+  TestReplica replica(holding("replica-0", 1, kTokens / 2));
   wait_ready(1);
   const uint64_t old_epoch = replica.router_epoch();
   const std::string address = router_->wire_address();
@@ -155,6 +164,7 @@ TEST_F(ResumeTest, ReplicasAnnounceThemselvesToARestartedRouter) {
   EXPECT_NE(replica.router_epoch(), old_epoch);
   EXPECT_TRUE(eventually([&] { return replica.n_running() == 0; }))
       << "what the lost client had asked for is cancelled";
+  replica.release();
   EXPECT_EQ(run_stream(2).size(), static_cast<size_t>(kTokens));
 }
 

@@ -18,16 +18,22 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr int64_t kBeatNs = 50 * kMillisecondNs;
-constexpr int64_t kDeadNs = 600 * kMillisecondNs;
+// Where a side is lost, which is then noticed after this long; a busy machine may add its slack.
+constexpr int64_t kDeadNs = 1500 * kMillisecondNs;
+constexpr int64_t kSlackNs = 20 * kSecondNs;
+// Where nobody may be lost, however long a busy machine keeps a thread waiting.
+constexpr int64_t kPatientNs = 60 * kSecondNs;
 
-CoordinatorLinkOptions coordinator_options(int n_ranks, const std::string& host = "127.0.0.1") {
-  return {.n_ranks = n_ranks, .bind_host = host, .heartbeat_ns = kBeatNs, .dead_ns = kDeadNs};
+CoordinatorLinkOptions coordinator_options(int n_ranks, int64_t dead_ns = kPatientNs,
+                                           const std::string& host = "127.0.0.1") {
+  return {.n_ranks = n_ranks, .bind_host = host, .heartbeat_ns = kBeatNs, .dead_ns = dead_ns};
 }
 
-RankLinkOptions rank_options(std::function<void(const Error&)> on_lost = nullptr) {
+RankLinkOptions rank_options(int64_t dead_ns = kPatientNs,
+                             std::function<void(const Error&)> on_lost = nullptr) {
   return {.heartbeat_ns = kBeatNs,
-          .dead_ns = kDeadNs,
-          .connect_timeout_ns = 10 * kSecondNs,
+          .dead_ns = dead_ns,
+          .connect_timeout_ns = kPatientNs,
           .on_lost = std::move(on_lost)};
 }
 
@@ -60,9 +66,10 @@ class AddressPipe {
 
 // A rank's process: ready, then one result per plan, until it is told to stop. Exit 0: Shutdown; 3:
 // coordinator lost.
-[[noreturn]] void run_rank(AddressPipe& pipe, int rank) {
+[[noreturn]] void run_rank(AddressPipe& pipe, int rank, int64_t dead_ns) {
   const StepLinkAddress address = pipe.read();
-  auto link = connect_rank_link(address, rank, rank_options([](const Error&) { ::_exit(3); }));
+  auto link =
+      connect_rank_link(address, rank, rank_options(dead_ns, [](const Error&) { ::_exit(3); }));
   if (!link.ok()) ::_exit(90);
   if (!(*link)->send(step::RankReady{.worker_rank = rank, .n_kv_blocks = 100 + rank}).ok()) {
     ::_exit(92);
@@ -79,19 +86,19 @@ class AddressPipe {
 
 class StepLinkTest : public ::testing::Test {
  protected:
-  void start(int n_ranks, const std::string& host = "127.0.0.1") {
+  void start(int n_ranks, int64_t dead_ns = kPatientNs, const std::string& host = "127.0.0.1") {
     for (int rank = 0; rank < n_ranks; ++rank) {
       const pid_t child = ::fork();
       ASSERT_GE(child, 0);
-      if (child == 0) run_rank(pipe_, rank);
+      if (child == 0) run_rank(pipe_, rank, dead_ns);
       children_.push_back(child);
     }
-    auto bound = bind_coordinator_link(coordinator_options(n_ranks, host));
+    auto bound = bind_coordinator_link(coordinator_options(n_ranks, dead_ns, host));
     ASSERT_TRUE(bound.ok()) << bound.error().message;
     link_ = std::move(bound->link);
     pipe_.write(bound->address, n_ranks);
     for (int n_ready = 0; n_ready < n_ranks; ++n_ready) {
-      const auto event = link_->receive(10 * kSecondNs);
+      const auto event = link_->receive(kPatientNs);
       ASSERT_TRUE(event.has_value());
       ASSERT_TRUE(std::holds_alternative<step::RankReady>(*event));
     }
@@ -141,7 +148,7 @@ TEST_F(StepLinkTest, PlansReachEveryRankInOrderAndResultsComeBack) {
   for (uint64_t step = 1; step <= 50; ++step) ASSERT_TRUE(link_->send(plan(step)).ok());
   std::map<uint64_t, int> n_results;
   for (int i = 0; i < 150; ++i) {
-    const auto event = link_->receive(5 * kSecondNs);
+    const auto event = link_->receive(kPatientNs);
     ASSERT_TRUE(event.has_value());
     ++n_results[std::get<step::StepResult>(*event).header.step.value()];
   }
@@ -149,42 +156,47 @@ TEST_F(StepLinkTest, PlansReachEveryRankInOrderAndResultsComeBack) {
   for (const auto& [step, n] : n_results) EXPECT_EQ(n, 3) << step;
   ASSERT_TRUE(link_->send(step::Shutdown{"done"}).ok());
   for (int rank = 0; rank < 3; ++rank) EXPECT_EQ(exit_code(0), 0);
-  // They left as told: no failure.
+}
+
+TEST_F(StepLinkTest, ARankThatLeavesAsToldIsNoFailure) {
+  start(1, kDeadNs);
+  ASSERT_TRUE(link_->send(step::Shutdown{"done"}).ok());
+  EXPECT_EQ(exit_code(0), 0);
   EXPECT_FALSE(link_->receive(2 * kDeadNs).has_value());
 }
 
 TEST_F(StepLinkTest, UnixSocketsCarryItToo) {
-  start(2, "");
+  start(2, kPatientNs, "");
   ASSERT_TRUE(link_->send(plan(1)).ok());
   for (int i = 0; i < 2; ++i) {
-    const auto event = link_->receive(5 * kSecondNs);
+    const auto event = link_->receive(kPatientNs);
     ASSERT_TRUE(event.has_value());
     EXPECT_TRUE(std::holds_alternative<step::StepResult>(*event));
   }
 }
 
 TEST_F(StepLinkTest, AStoppedRankIsNamedWithinItsDeadline) {
-  start(2);
+  start(2, kDeadNs);
   ASSERT_EQ(::kill(children_[1], SIGSTOP), 0);
   const auto begin = std::chrono::steady_clock::now();
-  const auto failure = next_failure(10 * kSecondNs);
+  const auto failure = next_failure(kDeadNs + kSlackNs);
   const auto took = std::chrono::steady_clock::now() - begin;
   ASSERT_TRUE(failure.has_value());
   EXPECT_EQ(failure->worker_rank, 1);
   EXPECT_EQ(failure->op, "heartbeat");
-  EXPECT_GE(took, std::chrono::nanoseconds(kDeadNs - 2 * kBeatNs));
-  EXPECT_LT(took, std::chrono::nanoseconds(kDeadNs) + 1s);
+  EXPECT_GE(took, std::chrono::nanoseconds(kDeadNs / 2));
+  EXPECT_LT(took, std::chrono::nanoseconds(kDeadNs + kSlackNs));
   EXPECT_FALSE(next_failure(kDeadNs).has_value()) << "said twice, or of the other rank";
 }
 
 TEST_F(StepLinkTest, AKilledRankIsNamed) {
-  start(2);
+  start(2, kDeadNs);
   ASSERT_EQ(::kill(children_[0], SIGKILL), 0);
   const auto begin = std::chrono::steady_clock::now();
-  const auto failure = next_failure(10 * kSecondNs);
+  const auto failure = next_failure(kDeadNs + kSlackNs);
   ASSERT_TRUE(failure.has_value());
   EXPECT_EQ(failure->worker_rank, 0);
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::nanoseconds(kDeadNs) + 1s);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::nanoseconds(kDeadNs + kSlackNs));
   const Status status = link_->send(plan(1));
   ASSERT_FALSE(status.ok());
   EXPECT_EQ(status.error().code, ErrorCode::kUnavailable);
@@ -192,7 +204,7 @@ TEST_F(StepLinkTest, AKilledRankIsNamed) {
 }
 
 TEST_F(StepLinkTest, RanksEndThemselvesWhenTheCoordinatorIsGone) {
-  start(2);
+  start(2, kDeadNs);
   link_.reset();  // no Shutdown: as if the process had died
   EXPECT_EQ(exit_code(0), 3);
   EXPECT_EQ(exit_code(0), 3);
@@ -207,7 +219,8 @@ TEST_F(StepLinkTest, TheDescriptorWakesAPollAfterASend) {
     bool heard = false;
     while (!heard) {
       pollfd item{link_->event_fd(), POLLIN, 0};
-      ASSERT_EQ(::poll(&item, 1, 5000), 1) << "a result came and nobody was woken at step " << step;
+      ASSERT_EQ(::poll(&item, 1, 60'000), 1)
+          << "a result came and nobody was woken at step " << step;
       heard = link_->receive(0).has_value();
     }
   }
@@ -219,7 +232,7 @@ TEST(StepLink, ARankThatNeverComesIsNamed) {
   const auto bound = bind_coordinator_link(options);
   ASSERT_TRUE(bound.ok());
   for (int i = 0; i < 2; ++i) {
-    const auto event = bound->link->receive(5 * kSecondNs);
+    const auto event = bound->link->receive(kPatientNs);
     ASSERT_TRUE(event.has_value());
     const auto& failure = std::get<step::RankFailure>(*event);
     EXPECT_EQ(failure.worker_rank, i);
@@ -247,7 +260,8 @@ TEST(StepLink, ALostCoordinatorEndsTheWaitAndCallsBackOnce) {
   auto bound = bind_coordinator_link(coordinator_options(1));
   ASSERT_TRUE(bound.ok());
   std::atomic<int> n_lost{0};
-  auto rank = connect_rank_link(bound->address, 0, rank_options([&](const Error&) { ++n_lost; }));
+  auto rank =
+      connect_rank_link(bound->address, 0, rank_options(kDeadNs, [&](const Error&) { ++n_lost; }));
   ASSERT_TRUE(rank.ok()) << rank.error().message;
   std::thread ender([&] { bound->link.reset(); });
   for (int i = 0; i < 2; ++i) {
@@ -290,7 +304,7 @@ TEST(StepLink, ManyThreadsOfARankMaySendWhileItsMainThreadWaits) {
     while (bound->link->receive(0).has_value()) ++n_events;
   }
   while (n_events < 1500) {
-    ASSERT_TRUE(bound->link->receive(5 * kSecondNs).has_value());
+    ASSERT_TRUE(bound->link->receive(kPatientNs).has_value());
     ++n_events;
   }
   ASSERT_TRUE(bound->link->send(step::Shutdown{"done"}).ok());

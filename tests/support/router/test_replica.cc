@@ -193,6 +193,7 @@ void TestReplica::step(wire::ReplicaEndpoint& endpoint, std::vector<Running>& ru
   std::vector<uint64_t> done;
   for (Running& job : running) {
     if (now_ns < job.next_ns) continue;
+    if (options_.hold_at >= 0 && job.next >= options_.hold_at && !released_) continue;
     batch.updates.push_back(next_update(job, now_ns));
     if (batch.updates.back().finish != wire::FinishReason::kNone)
       done.push_back(job.submit.request);

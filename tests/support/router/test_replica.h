@@ -33,6 +33,9 @@ struct TestReplicaOptions {
   // Instead of drawn ones, these in order and over again: to spell a text.
   std::vector<int32_t> script;
   int32_t stop_at = -1;  // the index at which the request's first stop token comes
+  // No token from this index on until release(), so that a test can act in the middle of a stream,
+  // however slow the machine; -1: never waits.
+  int32_t hold_at = -1;
   std::optional<wire::CurveClient> curve;
 };
 
@@ -48,6 +51,7 @@ class TestReplica {
   void kill();         // the connection closes, nothing is said
   void say_goodbye();  // then as kill()
   void freeze(bool frozen) { frozen_ = frozen; }
+  void release() { released_ = true; }
 
   std::vector<wire::Submit> submits() const;
   std::vector<uint64_t> cancels() const;
@@ -70,7 +74,7 @@ class TestReplica {
   wire::TokenUpdate next_update(Running& job, int64_t now_ns);
 
   TestReplicaOptions options_;
-  std::atomic<bool> stop_{false}, frozen_{false}, goodbye_{false};
+  std::atomic<bool> stop_{false}, frozen_{false}, released_{false}, goodbye_{false};
   std::atomic<int> n_running_{0}, n_welcomes_{0};
   std::atomic<uint64_t> router_epoch_{0};
   mutable std::mutex mutex_;

@@ -34,7 +34,7 @@ void expect_all_ok(const std::vector<Status>& answers) {
   }
 }
 
-OpContext soon(const Clock& clock, std::string_view op, int64_t timeout_ns = 200'000'000) {
+OpContext soon(const Clock& clock, std::string_view op, int64_t timeout_ns = 60'000'000'000) {
   OpContext context;
   context.step = StepId(7);
   context.op = op;
@@ -127,8 +127,7 @@ TEST(InprocGroup, ALateRankIsNamedWithStepAndOperation) {
   std::vector<Mesh> stage0;
   stage0.push_back(std::move(meshes[0]));
   stage0.push_back(std::move(meshes[1]));
-  expect_all_ok(
-      on_each(stage0, [&](Mesh& m) { return m.tp->barrier(soon(clock, "fine", 5'000'000'000)); }));
+  expect_all_ok(on_each(stage0, [&](Mesh& m) { return m.tp->barrier(soon(clock, "fine")); }));
 }
 
 TEST(InprocGroup, ADeadlineOnAManualClockPassesWhenTheClockIsMoved) {
@@ -162,12 +161,12 @@ TEST(InprocGroup, AbortWakesEveryWaiterWithItsReason) {
   const auto begin = std::chrono::steady_clock::now();
   for (size_t i = 0; i < 3; ++i) {
     threads.emplace_back(
-        [&, i] { answers[i] = meshes[i].tp->barrier(soon(clock, "barrier", 20'000'000'000)); });
+        [&, i] { answers[i] = meshes[i].tp->barrier(soon(clock, "barrier", 60'000'000'000)); });
   }
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   meshes[3].tp->abort("the weights of layer 2 are corrupt");
   for (std::thread& thread : threads) thread.join();
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
   for (const Status& answer : answers) {
     ASSERT_FALSE(answer.ok());
     EXPECT_EQ(answer.error().code, ErrorCode::kUnavailable);
@@ -181,8 +180,8 @@ TEST(InprocGroup, ARankThatLeavesIsMissedAtOnce) {
   std::vector<Mesh> meshes = make_inproc_meshes(2, 1, clock);
   meshes[1].tp.reset();
   const auto begin = std::chrono::steady_clock::now();
-  const Status status = meshes[0].tp->barrier(soon(clock, "barrier", 20'000'000'000));
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  const Status status = meshes[0].tp->barrier(soon(clock, "barrier", 60'000'000'000));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
   ASSERT_FALSE(status.ok());
   EXPECT_EQ(status.error().code, ErrorCode::kUnavailable);
   EXPECT_THAT(status.error().message, HasSubstr("rank 1 is gone"));

@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 
 int wait_for_exit(ChildProcess& child) {
   pollfd fd{child.pidfd(), POLLIN, 0};
-  EXPECT_EQ(poll(&fd, 1, 10'000), 1);
+  EXPECT_EQ(poll(&fd, 1, 60'000), 1);
   const auto status = child.poll_exit();
   EXPECT_TRUE(status.has_value());
   return status.value_or(-1);
@@ -71,7 +71,7 @@ TEST(ChildProcess, DestructorEndsTheWholeGroup) {
     EXPECT_EQ(poll(&open_end, 1, 50), 0) << "the group ended by itself";
   }
   pollfd fd{fds[0], POLLIN, 0};
-  EXPECT_EQ(poll(&fd, 1, 5'000), 1) << "a process of the group is still there";
+  EXPECT_EQ(poll(&fd, 1, 60'000), 1) << "a process of the group is still there";
   EXPECT_NE(fd.revents & POLLHUP, 0);
   close(fds[0]);
 }
@@ -97,7 +97,7 @@ TEST(ParentWatch, FiresWhenTheParentIsKilled) {
   kill(parent, SIGKILL);
   waitpid(parent, nullptr, 0);
   pollfd fd{fds[0], POLLIN, 0};
-  ASSERT_EQ(poll(&fd, 1, 5'000), 1) << "the watcher did not notice";
+  ASSERT_EQ(poll(&fd, 1, 60'000), 1) << "the watcher did not notice";
   EXPECT_EQ(read(fds[0], &byte, 1), 1);
   EXPECT_EQ(byte, 'x');
 }

@@ -214,7 +214,7 @@ class SplitReplica {
 
 step::StepPlan with_header(step::StepPlan plan, uint64_t step) {
   plan.header = {.epoch = 1, .step = StepId(step), .shape_hash = step::shape_hash(plan)};
-  plan.deadline_ns = 2'000'000'000;
+  plan.deadline_ns = 60'000'000'000;
   return plan;
 }
 
