@@ -22,7 +22,9 @@ struct WaitingEntry {
 
   // Order within a tenant.
   friend std::strong_ordering operator<=>(const WaitingEntry& a, const WaitingEntry& b) {
-    if (const auto by_priority = a.priority <=> b.priority; by_priority != 0) return by_priority;
+    if (const auto by_priority = a.priority <=> b.priority; std::is_neq(by_priority)) {
+      return by_priority;
+    }
     return a.arrival <=> b.arrival;
   }
   friend bool operator==(const WaitingEntry& a, const WaitingEntry& b) {
