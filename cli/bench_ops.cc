@@ -340,8 +340,8 @@ class OpsBench {
     measure("add_rms_norm", "256 x 2048", {.bytes = 2 * size(x)}, [&] {
       backend_->add_rms_norm({x, y, norm, 1e-5f, out}, {});
     });
-    measure("silu_mul", "256 x 8192", {.bytes = size(gate_up)}, [&] {
-      backend_->silu_mul({gate_up, ffn}, {});
+    measure("gated_activation: silu", "256 x 8192", {.bytes = size(gate_up)}, [&] {
+      backend_->gated_activation({.gate_up = gate_up, .out = ffn}, {});
     });
     const TensorView q = qkv.columns(0, kHidden).split_columns(kHeads, kHeadDim);
     const TensorView k =

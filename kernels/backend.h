@@ -1,8 +1,10 @@
-// Backend: one device's implementation of the op vocabulary (ops.h), its memory and its packed weights.
+// Backend: one device's implementation of the op vocabulary (ops.h), its memory and its packed
+// weights.
 //
-// A backend belongs to one rank and is driven by one thread; the CPU backend spreads each op over its own thread pool.
-// On the CPU an op has finished when the call returns. On a device it is enqueued on `stream`, and `synchronize` waits.
-// Absence is an error: make_cuda_backend says so when the build or the machine has no CUDA.
+// A backend belongs to one rank and is driven by one thread; the CPU backend spreads each op over
+// its own thread pool. On the CPU an op has finished when the call returns. On a device it is
+// enqueued on `stream`, and `synchronize` waits. Absence is an error: make_cuda_backend says so
+// when the build or the machine has no CUDA.
 #pragma once
 
 #include <cstddef>
@@ -48,8 +50,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  virtual std::string_view name() const = 0;         // "reference", "cpu", "cuda"
-  virtual std::string description() const = 0;       // e.g. "cpu avx512-bf16, 2 threads"
+  virtual std::string_view name() const = 0;    // "reference", "cpu", "cuda"
+  virtual std::string description() const = 0;  // e.g. "cpu avx512-bf16, 2 threads"
   virtual ComputeDType compute_dtype() const = 0;
 
   // resource_exhausted with the numbers when the memory is not there. Contents are zero.
@@ -60,7 +62,8 @@ class Backend {
   virtual void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) = 0;
   virtual void synchronize(Stream stream) = 0;
 
-  // Packs a host matrix [out, in] of f32|f16|bf16 (rows may be strided) for `linear`. The host memory may go afterwards.
+  // Packs a host matrix [out, in] of f32|f16|bf16 (rows may be strided) for `linear`. The host
+  // memory may go afterwards.
   virtual Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight) = 0;
 
   virtual void embedding(const EmbeddingArgs& args, Stream stream) = 0;
@@ -68,7 +71,18 @@ class Backend {
   virtual void add_rms_norm(const AddRmsNormArgs& args, Stream stream) = 0;
   virtual void add(const AddArgs& args, Stream stream) = 0;
   virtual void linear(const LinearArgs& args, Stream stream) = 0;
-  virtual void silu_mul(const SiluMulArgs& args, Stream stream) = 0;
+  virtual void layer_norm(const LayerNormArgs& args, Stream stream) = 0;
+  virtual void head_rms_norm(const HeadRmsNormArgs& args, Stream stream) = 0;
+  virtual void head_layer_norm(const HeadLayerNormArgs& args, Stream stream) = 0;
+  virtual void row_sum_squares(const RowSumSquaresArgs& args, Stream stream) = 0;
+  virtual void rms_norm_rows(const RmsNormRowsArgs& args, Stream stream) = 0;
+  virtual void scale(const ScaleArgs& args, Stream stream) = 0;
+  virtual void softcap(const SoftcapArgs& args, Stream stream) = 0;
+  virtual void sigmoid_scale_rows(const SigmoidScaleRowsArgs& args, Stream stream) = 0;
+  virtual void position_scale(const PositionScaleArgs& args, Stream stream) = 0;
+  virtual void activation(const ActivationArgs& args, Stream stream) = 0;
+  virtual void gated_activation(const GatedActivationArgs& args, Stream stream) = 0;
+  virtual void clamped_swiglu(const ClampedSwigluArgs& args, Stream stream) = 0;
   virtual void rope(const RopeArgs& args, Stream stream) = 0;
   virtual void kv_append(const KvAppendArgs& args, Stream stream) = 0;
   virtual void paged_attention(const PagedAttentionArgs& args, Stream stream) = 0;
@@ -81,8 +95,8 @@ std::unique_ptr<Backend> make_reference_backend(ComputeDType compute_dtype);
 
 struct CpuOptions {
   ComputeDType compute_dtype = ComputeDType::kBF16;
-  int n_threads = 0;           // 0: one per core that this process may run on
-  std::string max_isa = "";    // "", "portable", "avx2", "avx512": the highest to use; for tests
+  int n_threads = 0;         // 0: one per core that this process may run on
+  std::string max_isa = "";  // "", "portable", "avx2", "avx512": the highest to use; for tests
 };
 
 // The instruction set is chosen at run time. invalid_argument on an unknown or absent max_isa.

@@ -1,27 +1,32 @@
-// The op vocabulary: every computation that a model needs, as flag-free argument structs with shapes.
+// The op vocabulary: every computation that a model needs, as flag-free argument structs with
+// shapes.
 //
-// `reference/` is the specification in plain fp32 loops, `cpu/` and `cuda/` are backends (backend.h). Activations are
-// f32 or bf16 as each op says; sums are in f32. On the CPU every op is batch-invariant: a row's result depends on
-// that row alone, bit for bit, whatever other rows are in the call and however a sequence was cut into chunks.
-// Shapes are checked at the door with CHECK: a wrong shape is our own bug, never bad input.
+// `reference/` is the specification in plain fp32 loops, `cpu/` and `cuda/` are backends
+// (backend.h). Activations are f32 or bf16 as each op says; sums are in f32. On the CPU every op is
+// batch-invariant: a row's result depends on that row alone, bit for bit, whatever other rows are
+// in the call and however a sequence was cut into chunks. Shapes are checked at the door with
+// CHECK: a wrong shape is our own bug, never bad input.
 #pragma once
 
 #include <cstdint>
 
+#include "kernels/activation.h"
 #include "kernels/tensor.h"
 
 namespace trireme::kernels {
 
 class PackedWeight;  // backend.h
 
-// out[i] = table[ids[i] - first_id] as f32, or zeros where the id is not in [first_id, first_id + n_rows): a
-// vocabulary-sharded embedding, summed over the tp group afterwards.
+// out[i] = table[ids[i] - first_id] as f32, or zeros where the id is not in [first_id, first_id +
+// n_rows): a vocabulary-sharded embedding, summed over the tp group afterwards.
 struct EmbeddingArgs {
   TensorView ids;    // [n_tokens] i32
   TensorView table;  // [n_rows, hidden] f32|f16|bf16
   int32_t first_id = 0;
   TensorView out;  // [n_tokens, hidden] f32
 };
+
+// Elementwise ops and norms take matrices whose rows may be strided.
 
 // out = x / sqrt(mean(x^2) + eps) * weight.  Source: Zhang & Sennrich, arXiv:1910.07467.
 struct RmsNormArgs {
@@ -31,49 +36,145 @@ struct RmsNormArgs {
   TensorView out;  // [n_tokens, hidden] f32|bf16
 };
 
-// residual += delta; out = rms_norm(residual). One pass over memory for the step between two blocks.
+// residual += delta_scale * delta; out = rms_norm(residual). One pass over memory for the step
+// between two blocks.
 struct AddRmsNormArgs {
   TensorView residual;  // [n_tokens, hidden] f32, updated
   TensorView delta;     // [n_tokens, hidden] f32
   TensorView weight;    // [hidden] f32
   float eps = 0;
   TensorView out;  // [n_tokens, hidden] f32|bf16
+  float delta_scale = 1;
 };
 
-// y += x, elementwise.
+// out = (x - mean) / sqrt(var + eps) * weight + bias, var being the mean of (x - mean)^2.
+// Source: Ba et al., arXiv:1607.06450.
+struct LayerNormArgs {
+  TensorView x;       // [n_tokens, hidden] f32
+  TensorView weight;  // [hidden] f32
+  TensorView bias;    // [hidden] f32, or undefined: 0
+  float eps = 0;
+  TensorView out;  // [n_tokens, hidden] f32|bf16
+};
+
+// RMS norm of each head's channels on their own, in place.
+struct HeadRmsNormArgs {
+  TensorView x;       // [n_tokens, n_heads, head_dim] f32
+  TensorView weight;  // [head_dim] or [n_heads, head_dim] f32, or undefined: 1
+  float eps = 0;
+};
+
+// Layer norm without bias of each head's channels on their own, in place.
+struct HeadLayerNormArgs {
+  TensorView x;       // [n_tokens, n_heads, head_dim] f32
+  TensorView weight;  // [head_dim] or [n_heads, head_dim] f32, or undefined: 1
+  float eps = 0;
+};
+
+// The two halves of an RMS norm whose width is cut over ranks: each sums the squares of its
+// columns, the sums are added over the group, and each then norms its columns.
+struct RowSumSquaresArgs {
+  TensorView x;    // [n, width] f32
+  TensorView out;  // [n, 1] f32
+};
+
+// x *= weight / sqrt(sum_squares / total_width + eps), in place.
+struct RmsNormRowsArgs {
+  TensorView x;             // [n, width] f32, this rank's columns
+  TensorView sum_squares;   // [n, 1] f32, over all ranks
+  TensorView weight;        // [width] f32
+  int64_t total_width = 0;  // columns of all ranks
+  float eps = 0;
+};
+
+// y += scale * x, elementwise.
 struct AddArgs {
   TensorView x;  // [n_tokens, hidden] f32
   TensorView y;  // [n_tokens, hidden] f32, updated
+  float scale = 1;
 };
 
-// out[i, o] = sum_k x[i, k] * weight[o, k] + bias[o]. x is f32 or bf16: the packed weight's compute dtype says how
-// x is read (bf16 compute rounds f32 input once). One K order for every n_tokens.
+// x *= factor, in place.
+struct ScaleArgs {
+  TensorView x;  // [n, width] f32
+  float factor = 1;
+};
+
+// x = cap * tanh(x / cap), in place.
+struct SoftcapArgs {
+  TensorView x;   // [n, width] f32
+  float cap = 0;  // > 0
+};
+
+// x[i] *= sigmoid(gate[i]), in place.
+struct SigmoidScaleRowsArgs {
+  TensorView x;     // [n, width] f32
+  TensorView gate;  // [n, 1] f32
+};
+
+// x[i] *= 1 + attn_scale * log1p(floor((positions[i] + 1) / floor_scale)), in place: the attention
+// temperature that Llama 4 gives the queries of layers without rotary positions.
+struct PositionScaleArgs {
+  TensorView x;           // [n_tokens, n_heads, head_dim] f32
+  TensorView positions;   // [n_tokens] i32
+  float floor_scale = 0;  // in tokens, > 0
+  float attn_scale = 0;
+};
+
+// out[i, o] = sum_k x[i, k] * weight[o, k] + bias[o]. x is f32 or bf16: the packed weight's compute
+// dtype says how x is read (bf16 compute rounds f32 input once). One K order for every n_tokens.
 struct LinearArgs {
-  TensorView x;  // [n_tokens, in] f32|bf16
+  TensorView x;                          // [n_tokens, in] f32|bf16
   const PackedWeight* weight = nullptr;  // [out, in]
   TensorView bias;                       // [out] f32, or undefined
   TensorView out;                        // [n_tokens, out] f32|bf16
 };
 
-// out[i, j] = silu(gate_up[i, j]) * gate_up[i, width + j].
-struct SiluMulArgs {
-  TensorView gate_up;  // [n_tokens, 2 * width] f32
-  TensorView out;      // [n_tokens, width] f32|bf16
+// out = activation(x), elementwise.
+struct ActivationArgs {
+  TensorView x;  // [n_tokens, width] f32
+  Activation activation = Activation::kSilu;
+  TensorView out;  // [n_tokens, width] f32|bf16
 };
 
-// Rotary position embedding in place: channel pairs (i, i + rotary_dim / 2) of every head are rotated by
-// position * inv_freq[i]; channels at or beyond rotary_dim pass through. cos and sin are scaled by `scale`.
-// Source: Su et al., arXiv:2104.09864, sec. 3.4.2, half-split layout.
+// out = activation(gate) * up.  Source: Shazeer, arXiv:2002.05202.
+struct GatedActivationArgs {
+  TensorView gate_up;  // [n_tokens, 2 * width] f32, gate then up
+  Activation activation = Activation::kSilu;
+  TensorView out;  // [n_tokens, width] f32|bf16
+};
+
+// The SwiGLU of gpt-oss: g = min(gate, limit), u = clamp(up, -limit, limit), out = (u + 1) * g *
+// sigmoid(alpha * g).
+struct ClampedSwigluArgs {
+  TensorView gate_up;  // [n_tokens, 2 * width] f32, gate then up
+  float alpha = 1.702f;
+  float limit = 7;
+  TensorView out;  // [n_tokens, width] f32|bf16
+};
+
+// Which channels of a head rotate together.
+enum class RopeLayout : uint8_t {
+  kHalfSplit,    // i and i + rotary_dim / 2
+  kInterleaved,  // 2 i and 2 i + 1
+};
+
+// Rotary position embedding in place: the i-th channel pair of every head is rotated by position *
+// inv_freq[set, i]; channels at or beyond rotary_dim pass through. cos and sin are scaled by
+// `scale`. Several sets of frequencies serve models that choose one by the length of the sequence
+// (longrope).  Source: Su et al., arXiv:2104.09864, sec. 3.4.2.
 struct RopeArgs {
-  TensorView q;          // [n_tokens, n_heads, head_dim] f32, rotated in place
-  TensorView k;          // [n_tokens, n_kv_heads, head_dim] f32, rotated in place
+  TensorView q;          // [n_tokens, n_heads, head_dim] f32, rotated in place; or undefined
+  TensorView k;          // [n_tokens, n_kv_heads, head_dim] f32, rotated in place; or undefined
   TensorView positions;  // [n_tokens] i32
-  TensorView inv_freq;   // [rotary_dim / 2] f32, radians per token
+  TensorView inv_freq;   // [rotary_dim / 2] or [n_sets, rotary_dim / 2] f32, radians per token
   float scale = 1;
+  RopeLayout layout = RopeLayout::kHalfSplit;
+  TensorView set_of_token;  // [n_tokens] i32, the set that rotates the row; undefined: set 0
 };
 
-// Writes each token's key and value into its slot of the paged cache, rounding to the cache's dtype.
-// slot = block_id * block_size + offset in the block.
+// Writes each token's key and value into its slot of the paged cache, rounding to the cache's
+// dtype. slot = block_id * block_size + offset in the block.
 struct KvAppendArgs {
   TensorView k;        // [n_tokens, n_kv_heads, head_dim] f32
   TensorView v;        // [n_tokens, n_kv_heads, head_dim] f32
@@ -82,10 +183,11 @@ struct KvAppendArgs {
   TensorView v_cache;  // same
 };
 
-// Causal attention over the paged cache, for any mix of prefill chunks and decode rows: sequence s owns query rows
-// [query_start[s], query_start[s+1]), which are its last positions; row i stands at position
-// context_len[s] - n_queries(s) + i and sees keys 0..position. Each row walks the keys in tiles of 64 positions from 0,
-// whatever the cut of queries, with an online softmax.  Source: Dao, arXiv:2307.08691; Kwon et al., arXiv:2309.06180.
+// Causal attention over the paged cache, for any mix of prefill chunks and decode rows: sequence s
+// owns query rows [query_start[s], query_start[s+1]), which are its last positions; row i stands at
+// position context_len[s] - n_queries(s) + i and sees keys 0..position. Each row walks the keys in
+// tiles of 64 positions from 0, whatever the cut of queries, with an online softmax.  Source: Dao,
+// arXiv:2307.08691; Kwon et al., arXiv:2309.06180.
 struct PagedAttentionArgs {
   TensorView q;            // [n_tokens, n_heads, head_dim] f32
   TensorView k_cache;      // [n_blocks, n_kv_heads, block_size, head_dim] f32|f16|bf16
@@ -104,11 +206,12 @@ struct GatherRowsArgs {
   TensorView out;   // [n_out, hidden] f32
 };
 
-// max and log-sum-exp of each row: the halves of a sharded log-softmax that one small gather combines.
+// max and log-sum-exp of each row: the halves of a sharded log-softmax that one small gather
+// combines.
 struct RowMaxLogSumExpArgs {
-  TensorView x;            // [n_rows, width] f32
-  TensorView max;          // [n_rows] f32
-  TensorView sum_exp;      // [n_rows] f32, sum of exp(x - max)
+  TensorView x;        // [n_rows, width] f32
+  TensorView max;      // [n_rows] f32
+  TensorView sum_exp;  // [n_rows] f32, sum of exp(x - max)
 };
 
 }  // namespace trireme::kernels

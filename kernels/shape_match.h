@@ -12,14 +12,26 @@ void check_shapes(const RmsNormArgs& args);
 void check_shapes(const AddRmsNormArgs& args);
 void check_shapes(const AddArgs& args);
 void check_shapes(const LinearArgs& args);
-void check_shapes(const SiluMulArgs& args);
+void check_shapes(const LayerNormArgs& args);
+void check_shapes(const HeadRmsNormArgs& args);
+void check_shapes(const HeadLayerNormArgs& args);
+void check_shapes(const RowSumSquaresArgs& args);
+void check_shapes(const RmsNormRowsArgs& args);
+void check_shapes(const ScaleArgs& args);
+void check_shapes(const SoftcapArgs& args);
+void check_shapes(const SigmoidScaleRowsArgs& args);
+void check_shapes(const PositionScaleArgs& args);
+void check_shapes(const ActivationArgs& args);
+void check_shapes(const GatedActivationArgs& args);
+void check_shapes(const ClampedSwigluArgs& args);
 void check_shapes(const RopeArgs& args);
 void check_shapes(const KvAppendArgs& args);
 void check_shapes(const PagedAttentionArgs& args);
 void check_shapes(const GatherRowsArgs& args);
 void check_shapes(const RowMaxLogSumExpArgs& args);
 
-// Indices inside their tensors: slots in the cache, block ids, query ranges, rows.
+// Indices inside their tensors: frequency sets, slots in the cache, block ids, query ranges, rows.
+void check_contents(const RopeArgs& args);
 void check_contents(const KvAppendArgs& args);
 void check_contents(const PagedAttentionArgs& args);
 void check_contents(const GatherRowsArgs& args);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -65,23 +66,24 @@ class CpuBackend final : public HostBackend {
   void rms_norm(const RmsNormArgs& args, Stream) override {
     check_shapes(args);
     each_row(args.x.dim(0), args.x.dim(1), [&](int64_t i) {
-      isa_.rms_norm(args.x.row<float>(i), nullptr, args.weight.as<float>(), args.eps, args.x.dim(1),
-                    args.out.dtype, row_of(args.out, i));
+      isa_.rms_norm(args.x.row<float>(i), nullptr, 1, args.weight.as<float>(), args.eps,
+                    args.x.dim(1), args.out.dtype, row_of(args.out, i));
     });
   }
 
   void add_rms_norm(const AddRmsNormArgs& args, Stream) override {
     check_shapes(args);
     each_row(args.residual.dim(0), args.residual.dim(1), [&](int64_t i) {
-      isa_.rms_norm(args.residual.row<float>(i), args.delta.row<float>(i), args.weight.as<float>(),
-                    args.eps, args.residual.dim(1), args.out.dtype, row_of(args.out, i));
+      isa_.rms_norm(args.residual.row<float>(i), args.delta.row<float>(i), args.delta_scale,
+                    args.weight.as<float>(), args.eps, args.residual.dim(1), args.out.dtype,
+                    row_of(args.out, i));
     });
   }
 
   void add(const AddArgs& args, Stream) override {
     check_shapes(args);
     each_row(args.x.dim(0), args.x.dim(1), [&](int64_t i) {
-      isa_.add(args.x.row<float>(i), args.x.dim(1), args.y.row<float>(i));
+      isa_.add(args.x.row<float>(i), args.scale, args.x.dim(1), args.y.row<float>(i));
     });
   }
 
@@ -90,25 +92,121 @@ class CpuBackend final : public HostBackend {
     linear_.run(args);
   }
 
-  void silu_mul(const SiluMulArgs& args, Stream) override {
+  void layer_norm(const LayerNormArgs& args, Stream) override {
+    check_shapes(args);
+    const float* bias = args.bias.defined() ? args.bias.as<float>() : nullptr;
+    each_row(args.x.dim(0), args.x.dim(1), [&](int64_t i) {
+      isa_.layer_norm(args.x.row<float>(i), args.weight.as<float>(), bias, args.eps, args.x.dim(1),
+                      args.out.dtype, row_of(args.out, i));
+    });
+  }
+
+  void head_rms_norm(const HeadRmsNormArgs& args, Stream) override {
+    check_shapes(args);
+    each_head(args.x, args.weight, [&](float* x, const float* weight, int64_t n) {
+      isa_.rms_norm(x, nullptr, 1, weight, args.eps, n, DType::kF32, x);
+    });
+  }
+
+  void head_layer_norm(const HeadLayerNormArgs& args, Stream) override {
+    check_shapes(args);
+    each_head(args.x, args.weight, [&](float* x, const float* weight, int64_t n) {
+      isa_.layer_norm(x, weight, nullptr, args.eps, n, DType::kF32, x);
+    });
+  }
+
+  void row_sum_squares(const RowSumSquaresArgs& args, Stream) override {
+    check_shapes(args);
+    each_row(args.x.dim(0), args.x.dim(1), [&](int64_t i) {
+      *args.out.row<float>(i) = isa_.sum_squares(args.x.row<float>(i), args.x.dim(1));
+    });
+  }
+
+  void rms_norm_rows(const RmsNormRowsArgs& args, Stream) override {
+    check_shapes(args);
+    const auto width = static_cast<float>(args.total_width);
+    each_row(args.x.dim(0), args.x.dim(1), [&](int64_t i) {
+      const float inv_rms = 1.0f / std::sqrt(*args.sum_squares.row<float>(i) / width + args.eps);
+      scale_row(args.x, i, inv_rms, args.weight.as<float>());
+    });
+  }
+
+  void scale(const ScaleArgs& args, Stream) override {
+    check_shapes(args);
+    each_row(args.x.dim(0), args.x.dim(1), [&](int64_t i) { scale_row(args.x, i, args.factor); });
+  }
+
+  void softcap(const SoftcapArgs& args, Stream) override {
+    check_shapes(args);
+    each_row(args.x.dim(0), 4 * args.x.dim(1),
+             [&](int64_t i) { isa_.softcap(args.x.row<float>(i), args.cap, args.x.dim(1)); });
+  }
+
+  void sigmoid_scale_rows(const SigmoidScaleRowsArgs& args, Stream) override {
+    check_shapes(args);
+    each_row(args.x.dim(0), args.x.dim(1), [&](int64_t i) {
+      scale_row(args.x, i, 1.0f / (1.0f + std::exp(-*args.gate.row<float>(i))));
+    });
+  }
+
+  void position_scale(const PositionScaleArgs& args, Stream) override {
+    check_shapes(args);
+    const int32_t* positions = args.positions.as<int32_t>();
+    each_row(args.x.dim(0), args.x.row_numel(), [&](int64_t i) {
+      const float step = std::floor((static_cast<float>(positions[i]) + 1.0f) / args.floor_scale);
+      scale_row(args.x, i, 1.0f + args.attn_scale * std::log1p(step));
+    });
+  }
+
+  void activation(const ActivationArgs& args, Stream) override {
+    check_shapes(args);
+    const int64_t width = args.out.dim(1);
+    each_row(args.out.dim(0), 4 * width, [&](int64_t i) {
+      isa_.activate(args.x.row<float>(i), nullptr, args.activation, width, args.out.dtype,
+                    row_of(args.out, i));
+    });
+  }
+
+  void gated_activation(const GatedActivationArgs& args, Stream) override {
     check_shapes(args);
     const int64_t width = args.out.dim(1);
     each_row(args.out.dim(0), 4 * width, [&](int64_t i) {
       const float* gate = args.gate_up.row<float>(i);
-      isa_.silu_mul(gate, gate + width, width, args.out.dtype, row_of(args.out, i));
+      isa_.activate(gate, gate + width, args.activation, width, args.out.dtype,
+                    row_of(args.out, i));
+    });
+  }
+
+  void clamped_swiglu(const ClampedSwigluArgs& args, Stream) override {
+    check_shapes(args);
+    const int64_t width = args.out.dim(1);
+    each_row(args.out.dim(0), 4 * width, [&](int64_t i) {
+      const float* gate = args.gate_up.row<float>(i);
+      isa_.clamped_swiglu(gate, gate + width, args.alpha, args.limit, width, args.out.dtype,
+                          row_of(args.out, i));
     });
   }
 
   void rope(const RopeArgs& args, Stream) override {
     check_shapes(args);
-    rope_table_.prepare(args, &pool_);
-    const int64_t head_dim = args.q.dim(2);
-    const int64_t half = args.inv_freq.dim(0);
-    each_row(args.q.dim(0), (args.q.dim(1) + args.k.dim(1)) * head_dim, [&](int64_t t) {
-      const float* cos = rope_table_.cos(t);
-      const float* sin = rope_table_.sin(t);
-      isa_.rope(args.q.row<float>(t), args.q.dim(1), head_dim, half, cos, sin);
-      isa_.rope(args.k.row<float>(t), args.k.dim(1), head_dim, half, cos, sin);
+    check_contents(args);
+    const cpu::RopeTable& table = rope_tables_.get(args, &pool_);
+    const int64_t n_pairs = args.inv_freq.dim(args.inv_freq.rank - 1);
+    const auto rotate = [&](const TensorView& heads, int64_t t) {
+      if (!heads.defined()) return;
+      if (args.layout == RopeLayout::kHalfSplit) {
+        isa_.rope(heads.row<float>(t), heads.dim(1), heads.dim(2), n_pairs, table.cos(t),
+                  table.sin(t));
+      } else {
+        isa_.rope_interleaved(heads.row<float>(t), heads.dim(1), heads.dim(2), 2 * n_pairs,
+                              table.cos(t), table.sin(t));
+      }
+    };
+    const int64_t q_width = args.q.defined() ? args.q.row_numel() : 0;
+    const int64_t k_width = args.k.defined() ? args.k.row_numel() : 0;
+    each_row(args.positions.dim(0), q_width + k_width, [&](int64_t t) {
+      rotate(args.q, t);
+      rotate(args.k, t);
     });
   }
 
@@ -164,12 +262,31 @@ class CpuBackend final : public HostBackend {
                 });
   }
 
+  // function(head's channels, its weights or null, their number) for each head of each row.
+  template <typename Function>
+  void each_head(const TensorView& x, const TensorView& weight, Function&& function) {
+    const int64_t head_dim = x.dim(2);
+    const float* weights = weight.defined() ? weight.as<float>() : nullptr;
+    const int64_t weight_stride = weight.defined() && weight.rank == 2 ? head_dim : 0;
+    each_row(x.dim(0), x.row_numel(), [&](int64_t t) {
+      for (int64_t h = 0; h < x.dim(1); ++h) {
+        function(x.row<float>(t) + h * head_dim,
+                 weights == nullptr ? nullptr : weights + h * weight_stride, head_dim);
+      }
+    });
+  }
+
+  void scale_row(const TensorView& x, int64_t i, float factor, const float* weight = nullptr) {
+    float* row = x.row<float>(i);
+    isa_.scale(row, factor, weight, x.row_numel(), DType::kF32, row);
+  }
+
   const IsaKernels isa_;
   const ComputeDType compute_dtype_;
   cpu::ThreadPool pool_;
   cpu::Linear linear_;
   cpu::PagedAttention attention_;
-  cpu::RopeTable rope_table_;
+  cpu::RopeTables rope_tables_;
 };
 
 }  // namespace

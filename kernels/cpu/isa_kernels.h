@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/activation.h"
 #include "kernels/dtype.h"
 
 namespace trireme::kernels::cpu {
@@ -86,15 +87,31 @@ struct IsaKernels {
   // to = from + bias, bias may be null.
   void (*add_bias)(const float* from, const float* bias, int64_t n, DType to_dtype,
                    void* to) = nullptr;
-  void (*add)(const float* x, int64_t n, float* y) = nullptr;
-  // x += delta where delta is not null, then out = rms_norm(x).
-  void (*rms_norm)(float* x, const float* delta, const float* weight, float eps, int64_t n,
+  // y += scale * x.
+  void (*add)(const float* x, float scale, int64_t n, float* y) = nullptr;
+  // out = x * factor * weight, weight may be null.
+  void (*scale)(const float* x, float factor, const float* weight, int64_t n, DType out_dtype,
+                void* out) = nullptr;
+  float (*sum_squares)(const float* x, int64_t n) = nullptr;
+  // x += delta_scale * delta where delta is not null, then out = rms_norm(x). Weight may be null.
+  void (*rms_norm)(float* x, const float* delta, float delta_scale, const float* weight, float eps,
+                   int64_t n, DType out_dtype, void* out) = nullptr;
+  // Weight and bias may be null.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, int64_t n,
+                     DType out_dtype, void* out) = nullptr;
+  // out = activation(x) * up, up may be null.
+  void (*activate)(const float* x, const float* up, Activation activation, int64_t n,
                    DType out_dtype, void* out) = nullptr;
-  void (*silu_mul)(const float* gate, const float* up, int64_t n, DType out_dtype,
-                   void* out) = nullptr;
+  void (*clamped_swiglu)(const float* gate, const float* up, float alpha, float limit, int64_t n,
+                         DType out_dtype, void* out) = nullptr;
+  void (*softcap)(float* x, float cap, int64_t n) = nullptr;
   // Rotates the channel pairs (i, i + half) of n_heads heads.
   void (*rope)(float* heads, int64_t n_heads, int64_t head_dim, int64_t half, const float* cos,
                const float* sin) = nullptr;
+  // Rotates the channel pairs (2i, 2i + 1): cos and sin have one value per channel, those of sin at
+  // even channels negated.
+  void (*rope_interleaved)(float* heads, int64_t n_heads, int64_t head_dim, int64_t rotary_dim,
+                           const float* cos, const float* sin) = nullptr;
   void (*max_sum_exp)(const float* x, int64_t n, float* max, float* sum_exp) = nullptr;
   void (*attention)(const AttentionItem&) = nullptr;
 

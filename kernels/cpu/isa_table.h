@@ -5,9 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/activations_impl.h"
 #include "kernels/cpu/attention_impl.h"
 #include "kernels/cpu/gemm_impl.h"
 #include "kernels/cpu/isa_kernels.h"
+#include "kernels/cpu/norms_impl.h"
 #include "kernels/cpu/row_ops_impl.h"
 
 namespace trireme::kernels::cpu {
@@ -72,9 +74,15 @@ IsaKernels make_table(const char* name) {
   k.from_f32 = RowOps<S>::from_f32;
   k.add_bias = RowOps<S>::add_bias;
   k.add = RowOps<S>::add;
-  k.rms_norm = RowOps<S>::rms_norm;
-  k.silu_mul = RowOps<S>::silu_mul;
+  k.scale = RowOps<S>::scale;
+  k.sum_squares = Norms<S>::sum_squares;
+  k.rms_norm = Norms<S>::rms_norm;
+  k.layer_norm = Norms<S>::layer_norm;
+  k.activate = Activations<S>::activate;
+  k.clamped_swiglu = Activations<S>::clamped_swiglu;
+  k.softcap = Activations<S>::softcap;
   k.rope = RowOps<S>::rope;
+  k.rope_interleaved = RowOps<S>::rope_interleaved;
   k.max_sum_exp = RowOps<S>::max_sum_exp;
   k.attention = Attention<S>::run;
   k.spin_f32 = Limits<S>::spin_f32;

@@ -4,36 +4,73 @@
 #include <cmath>
 
 namespace trireme::kernels::cpu {
+namespace {
 
-bool RopeTable::holds(const RopeArgs& args) const {
-  const int32_t* positions = args.positions.as<int32_t>();
-  const float* inv_freq = args.inv_freq.as<float>();
-  return scale_ == args.scale &&
-         std::equal(positions_.begin(), positions_.end(), positions,
-                    positions + args.positions.dim(0)) &&
-         std::equal(inv_freq_.begin(), inv_freq_.end(), inv_freq, inv_freq + args.inv_freq.dim(0));
+template <typename T>
+bool same(const std::vector<T>& kept, const TensorView& view) {
+  if (!view.defined()) return kept.empty();
+  return std::equal(kept.begin(), kept.end(), view.as<T>(), view.as<T>() + view.numel());
 }
 
-void RopeTable::prepare(const RopeArgs& args, ThreadPool* pool) {
-  if (holds(args)) return;
-  const int64_t n_tokens = args.positions.dim(0);
-  half_ = args.inv_freq.dim(0);
-  scale_ = args.scale;
-  positions_.assign(args.positions.as<int32_t>(), args.positions.as<int32_t>() + n_tokens);
-  inv_freq_.assign(args.inv_freq.as<float>(), args.inv_freq.as<float>() + half_);
-  cos_.resize(static_cast<size_t>(n_tokens * half_));
-  sin_.resize(static_cast<size_t>(n_tokens * half_));
-  pool->split(n_tokens, n_tokens * half_ > 512, [&](int64_t begin, int64_t end, int /*thread*/) {
-    for (int64_t t = begin; t < end; ++t) {
-      for (int64_t i = 0; i < half_; ++i) {
-        const double angle =
-            double{inv_freq_[static_cast<size_t>(i)]} * positions_[static_cast<size_t>(t)];
-        const auto at = static_cast<size_t>(t * half_ + i);
-        cos_[at] = static_cast<float>(std::cos(angle) * scale_);
-        sin_[at] = static_cast<float>(std::sin(angle) * scale_);
-      }
+template <typename T>
+void keep(const TensorView& view, std::vector<T>* kept) {
+  kept->clear();
+  if (view.defined()) kept->assign(view.as<T>(), view.as<T>() + view.numel());
+}
+
+}  // namespace
+
+bool RopeTable::holds(const RopeArgs& args) const {
+  return scale_ == args.scale && layout_ == args.layout &&
+         n_pairs_ == args.inv_freq.dim(args.inv_freq.rank - 1) &&
+         same(positions_, args.positions) && same(inv_freq_, args.inv_freq) &&
+         same(sets_, args.set_of_token);
+}
+
+void RopeTable::fill_token(int64_t token) {
+  const int64_t set = sets_.empty() ? 0 : sets_[static_cast<size_t>(token)];
+  const float* inv_freq = inv_freq_.data() + set * n_pairs_;
+  float* cos = cos_.data() + token * width_;
+  float* sin = sin_.data() + token * width_;
+  for (int64_t i = 0; i < n_pairs_; ++i) {
+    const double angle = double{inv_freq[i]} * positions_[static_cast<size_t>(token)];
+    const auto c = static_cast<float>(std::cos(angle) * scale_);
+    const auto s = static_cast<float>(std::sin(angle) * scale_);
+    if (layout_ == RopeLayout::kHalfSplit) {
+      cos[i] = c;
+      sin[i] = s;
+    } else {
+      cos[2 * i] = cos[2 * i + 1] = c;
+      sin[2 * i] = -s;
+      sin[2 * i + 1] = s;
     }
+  }
+}
+
+void RopeTable::fill(const RopeArgs& args, ThreadPool* pool) {
+  const int64_t n_tokens = args.positions.dim(0);
+  n_pairs_ = args.inv_freq.dim(args.inv_freq.rank - 1);
+  layout_ = args.layout;
+  width_ = layout_ == RopeLayout::kHalfSplit ? n_pairs_ : 2 * n_pairs_;
+  scale_ = args.scale;
+  keep(args.positions, &positions_);
+  keep(args.inv_freq, &inv_freq_);
+  keep(args.set_of_token, &sets_);
+  cos_.resize(static_cast<size_t>(n_tokens * width_));
+  sin_.resize(static_cast<size_t>(n_tokens * width_));
+  pool->split(n_tokens, n_tokens * n_pairs_ > 512, [&](int64_t begin, int64_t end, int /*thread*/) {
+    for (int64_t t = begin; t < end; ++t) fill_token(t);
   });
+}
+
+const RopeTable& RopeTables::get(const RopeArgs& args, ThreadPool* pool) {
+  for (const RopeTable& table : tables_) {
+    if (table.holds(args)) return table;
+  }
+  RopeTable& table = tables_[next_];
+  next_ = (next_ + 1) % tables_.size();
+  table.fill(args, pool);
+  return table;
 }
 
 }  // namespace trireme::kernels::cpu

@@ -52,52 +52,34 @@ struct RowOps {
     }
   }
 
-  static void add(const float* x, int64_t n, float* y) { add_bias(x, y, n, DType::kF32, y); }
-
-  static void rms_norm(float* x, const float* delta, const float* weight, float eps, int64_t n,
-                       DType out_dtype, void* out) {
-    if (delta != nullptr) add(delta, n, x);
-    // Four chains, so that the sum is not bound by the adder's latency.
-    F sums[4] = {S::zero(), S::zero(), S::zero(), S::zero()};
+  // y += scale * x.
+  static void add(const float* x, float scale, int64_t n, float* y) {
+    const F factor = S::set1(scale);
     int64_t i = 0;
-    for (; i + 4 * kWidth <= n; i += 4 * kWidth) {
-      for (int c = 0; c < 4; ++c) {
-        const F v = S::load(x + i + c * kWidth);
-        sums[c] = S::fma(v, v, sums[c]);
-      }
+    for (; i + kWidth <= n; i += kWidth) {
+      S::store(y + i, S::fma(S::load(x + i), factor, S::load(y + i)));
     }
-    for (; i < n; i += kWidth) {
-      const F v = n - i >= kWidth ? S::load(x + i) : M::load_tail(x, DType::kF32, i, n - i);
-      sums[0] = S::fma(v, v, sums[0]);
+    if (i < n) {
+      const F tail = S::fma(M::load_tail(x, DType::kF32, i, n - i), factor,
+                            M::load_tail(y, DType::kF32, i, n - i));
+      M::store_tail(y, DType::kF32, i, n - i, tail);
     }
-    const float sum = S::reduce_add(S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3])));
-    const float inv_rms = 1.0f / __builtin_sqrtf(sum / static_cast<float>(n) + eps);
-    const F factor = S::set1(inv_rms);
-    for (i = 0; i + kWidth <= n; i += kWidth) {
-      const F v = S::mul(S::mul(S::load(x + i), factor), S::load(weight + i));
+  }
+
+  // out = x * factor * weight, weight may be null.
+  static void scale(const float* x, float factor, const float* weight, int64_t n, DType out_dtype,
+                    void* out) {
+    const F f = S::set1(factor);
+    int64_t i = 0;
+    for (; i + kWidth <= n; i += kWidth) {
+      F v = S::mul(S::load(x + i), f);
+      if (weight != nullptr) v = S::mul(v, S::load(weight + i));
       M::store_any(out, out_dtype, i, v);
     }
     if (i < n) {
-      const F v = S::mul(S::mul(M::load_tail(x, DType::kF32, i, n - i), factor),
-                         M::load_tail(weight, DType::kF32, i, n - i));
+      F v = S::mul(M::load_tail(x, DType::kF32, i, n - i), f);
+      if (weight != nullptr) v = S::mul(v, M::load_tail(weight, DType::kF32, i, n - i));
       M::store_tail(out, out_dtype, i, n - i, v);
-    }
-  }
-
-  static F silu_mul_vector(F gate, F up) {
-    const F one = S::set1(1.0f);
-    return S::mul(S::div(gate, S::add(one, M::exp(S::sub(S::zero(), gate)))), up);
-  }
-
-  static void silu_mul(const float* gate, const float* up, int64_t n, DType out_dtype, void* out) {
-    int64_t i = 0;
-    for (; i + kWidth <= n; i += kWidth) {
-      M::store_any(out, out_dtype, i, silu_mul_vector(S::load(gate + i), S::load(up + i)));
-    }
-    if (i < n) {
-      const F g = M::load_tail(gate, DType::kF32, i, n - i);
-      const F u = M::load_tail(up, DType::kF32, i, n - i);
-      M::store_tail(out, out_dtype, i, n - i, silu_mul_vector(g, u));
     }
   }
 
@@ -122,6 +104,26 @@ struct RowOps {
           M::store_tail(a, DType::kF32, i, n, rx);
           M::store_tail(b, DType::kF32, i, n, ry);
         }
+      }
+    }
+  }
+
+  static void rope_interleaved(float* heads, int64_t n_heads, int64_t head_dim, int64_t rotary_dim,
+                               const float* cos, const float* sin) {
+    for (int64_t h = 0; h < n_heads; ++h) {
+      float* x = heads + h * head_dim;
+      int64_t i = 0;
+      for (; i + kWidth <= rotary_dim; i += kWidth) {
+        const F v = S::load(x + i);
+        const F turned = S::mul(v, S::load(cos + i));
+        S::store(x + i, S::fma(S::swap_pairs(v), S::load(sin + i), turned));
+      }
+      if (i < rotary_dim) {
+        const int64_t n = rotary_dim - i;
+        const F v = M::load_tail(x, DType::kF32, i, n);
+        const F turned = S::mul(v, M::load_tail(cos, DType::kF32, i, n));
+        const F s = M::load_tail(sin, DType::kF32, i, n);
+        M::store_tail(x, DType::kF32, i, n, S::fma(S::swap_pairs(v), s, turned));
       }
     }
   }

@@ -51,6 +51,8 @@ struct Simd {
     const __m256i keep = _mm256_cmpgt_epi32(_mm256_set1_epi32(limit), lanes);
     return _mm256_blendv_ps(other, x, _mm256_castsi256_ps(keep));
   }
+  // Lanes 2i and 2i + 1 change places.
+  static F swap_pairs(F x) { return _mm256_permute_ps(x, 0xb1); }
   static float reduce_add(F x) {
     __m128 v = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     v = _mm_add_ps(v, _mm_movehl_ps(v, v));

@@ -47,6 +47,8 @@ struct Simd {
     const auto mask = static_cast<__mmask16>(n >= kWidth ? 0xffff : (n <= 0 ? 0 : (1 << n) - 1));
     return _mm512_mask_mov_ps(other, mask, x);
   }
+  // Lanes 2i and 2i + 1 change places.
+  static F swap_pairs(F x) { return _mm512_permute_ps(x, 0xb1); }
   static float reduce_add(F x) { return _mm512_reduce_add_ps(x); }
   static float reduce_max(F x) { return _mm512_reduce_max_ps(x); }
 

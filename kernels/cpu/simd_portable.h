@@ -56,6 +56,8 @@ struct Simd {
     for (int64_t i = n < 0 ? 0 : n; i < kWidth; ++i) x[i] = other[i];
     return x;
   }
+  // Lanes 2i and 2i + 1 change places.
+  static F swap_pairs(F x) { return F{x[1], x[0], x[3], x[2]}; }
   static float reduce_add(F x) { return (x[0] + x[2]) + (x[1] + x[3]); }
   static float reduce_max(F x) {
     const float a = x[0] > x[1] ? x[0] : x[1];

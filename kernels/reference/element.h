@@ -37,4 +37,11 @@ inline void store(const TensorView& view, int64_t i, int64_t j, float value) {
   }
 }
 
+// The weight of a head norm at head h, channel c: [head_dim] or [n_heads, head_dim] f32, or
+// undefined.
+inline float head_weight(const TensorView& weight, int64_t h, int64_t c) {
+  if (!weight.defined()) return 1;
+  return weight.rank == 1 ? weight.as<float>()[c] : weight.row<float>(h)[c];
+}
+
 }  // namespace trireme::kernels::reference

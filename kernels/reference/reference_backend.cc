@@ -39,12 +39,57 @@ class ReferenceBackend final : public HostBackend {
     check_shapes(args);
     reference::linear(args);
   }
-  void silu_mul(const SiluMulArgs& args, Stream) override {
+  void layer_norm(const LayerNormArgs& args, Stream) override {
     check_shapes(args);
-    reference::silu_mul(args);
+    reference::layer_norm(args);
+  }
+  void head_rms_norm(const HeadRmsNormArgs& args, Stream) override {
+    check_shapes(args);
+    reference::head_rms_norm(args);
+  }
+  void head_layer_norm(const HeadLayerNormArgs& args, Stream) override {
+    check_shapes(args);
+    reference::head_layer_norm(args);
+  }
+  void row_sum_squares(const RowSumSquaresArgs& args, Stream) override {
+    check_shapes(args);
+    reference::row_sum_squares(args);
+  }
+  void rms_norm_rows(const RmsNormRowsArgs& args, Stream) override {
+    check_shapes(args);
+    reference::rms_norm_rows(args);
+  }
+  void scale(const ScaleArgs& args, Stream) override {
+    check_shapes(args);
+    reference::scale(args);
+  }
+  void softcap(const SoftcapArgs& args, Stream) override {
+    check_shapes(args);
+    reference::softcap(args);
+  }
+  void sigmoid_scale_rows(const SigmoidScaleRowsArgs& args, Stream) override {
+    check_shapes(args);
+    reference::sigmoid_scale_rows(args);
+  }
+  void position_scale(const PositionScaleArgs& args, Stream) override {
+    check_shapes(args);
+    reference::position_scale(args);
+  }
+  void activation(const ActivationArgs& args, Stream) override {
+    check_shapes(args);
+    reference::activation(args);
+  }
+  void gated_activation(const GatedActivationArgs& args, Stream) override {
+    check_shapes(args);
+    reference::gated_activation(args);
+  }
+  void clamped_swiglu(const ClampedSwigluArgs& args, Stream) override {
+    check_shapes(args);
+    reference::clamped_swiglu(args);
   }
   void rope(const RopeArgs& args, Stream) override {
     check_shapes(args);
+    check_contents(args);
     reference::rope(args);
   }
   void kv_append(const KvAppendArgs& args, Stream) override {

@@ -156,7 +156,7 @@ class Llama final : public Model {
     const TensorView gate_up = activations_.gate_up.view.rows(0, h.dim(0));
     const TensorView activated = activations_.activated.view.rows(0, h.dim(0));
     layer.gate_up.forward(h, gate_up, context);
-    context.backend->silu_mul({.gate_up = gate_up, .out = activated}, context.stream);
+    context.backend->gated_activation({.gate_up = gate_up, .out = activated}, context.stream);
     return layer.down.forward(activated, out, context);
   }
 

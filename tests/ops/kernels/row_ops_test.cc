@@ -3,7 +3,6 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/cpu/isa_select.h"
 #include "tests/ops/kernels/fixtures.h"
 
 namespace trireme::kernels::testing {
@@ -37,45 +36,6 @@ TEST_P(RowOpsTest, Embedding) {
   }
 }
 
-TEST_P(RowOpsTest, RmsNorm) {
-  Random random(12);
-  for (const int64_t rows : kRows) {
-    for (const int64_t width : kWidths) {
-      const HostTensor x = random.tensor(DType::kF32, {rows, width}, 3);
-      const HostTensor weight = random.tensor(DType::kF32, {width});
-      for (const DType dtype : kActivations) {
-        HostTensor actual(dtype, {rows, width});
-        HostTensor expected(dtype, {rows, width});
-        cpu_->rms_norm({x.view(), weight.view(), 1e-5f, actual.view()}, {});
-        reference_->rms_norm({x.view(), weight.view(), 1e-5f, expected.view()}, {});
-        expect_near(actual, expected, 3e-6f, "rms_norm");
-      }
-    }
-  }
-}
-
-TEST_P(RowOpsTest, AddRmsNorm) {
-  Random random(13);
-  for (const int64_t rows : kRows) {
-    for (const int64_t width : kWidths) {
-      const HostTensor delta = random.tensor(DType::kF32, {rows, width});
-      const HostTensor weight = random.tensor(DType::kF32, {width});
-      HostTensor residual = random.tensor(DType::kF32, {rows, width});
-      HostTensor expected_residual = residual;
-      for (const DType dtype : kActivations) {
-        HostTensor actual(dtype, {rows, width});
-        HostTensor expected(dtype, {rows, width});
-        cpu_->add_rms_norm({residual.view(), delta.view(), weight.view(), 1e-6f, actual.view()},
-                           {});
-        reference_->add_rms_norm(
-            {expected_residual.view(), delta.view(), weight.view(), 1e-6f, expected.view()}, {});
-        expect_same_bits(residual.view(), expected_residual.view(), "residual");
-        expect_near(actual, expected, 3e-6f, "add_rms_norm");
-      }
-    }
-  }
-}
-
 TEST_P(RowOpsTest, Add) {
   Random random(14);
   for (const int64_t width : kWidths) {
@@ -85,97 +45,57 @@ TEST_P(RowOpsTest, Add) {
     cpu_->add({x.view(), actual.view()}, {});
     reference_->add({x.view(), expected.view()}, {});
     expect_same_bits(actual.view(), expected.view(), "add");
+    cpu_->add({.x = x.view(), .y = actual.view(), .scale = 0.22f}, {});
+    reference_->add({.x = x.view(), .y = expected.view(), .scale = 0.22f}, {});
+    expect_near(actual, expected, 1e-6f, "add scaled");
   }
 }
 
-TEST_P(RowOpsTest, SiluMul) {
+TEST_P(RowOpsTest, Scale) {
   Random random(15);
   for (const int64_t width : kWidths) {
-    HostTensor gate_up = random.tensor(DType::kF32, {4, 2 * width}, 4);
-    gate_up.set(0, -200.0f);  // exp overflows here
-    gate_up.set(2 * width, 200.0f);
-    for (const DType dtype : kActivations) {
-      HostTensor actual(dtype, {4, width});
-      HostTensor expected(dtype, {4, width});
-      cpu_->silu_mul({gate_up.view(), actual.view()}, {});
-      reference_->silu_mul({gate_up.view(), expected.view()}, {});
-      expect_near(actual, expected, 2e-6f, "silu_mul");
+    HostTensor wide = random.tensor(DType::kF32, {3, width + 5});
+    const HostTensor before = wide;
+    cpu_->scale({wide.view().columns(2, 2 + width), 12.5f}, {});
+    for (int64_t i = 0; i < wide.view().numel(); ++i) {
+      const int64_t column = i % (width + 5);
+      const bool inside = column >= 2 && column < 2 + width;
+      ASSERT_EQ(wide.at(i), inside ? before.at(i) * 12.5f : before.at(i)) << "element " << i;
     }
+    HostTensor expected = before;
+    reference_->scale({expected.view().columns(2, 2 + width), 12.5f}, {});
+    expect_same_bits(wide.view(), expected.view(), "scale");
   }
 }
 
-struct RopeCase {
-  int64_t head_dim;
-  int64_t half;
-};
-
-TEST_P(RowOpsTest, RopeIsAccurateUpToPosition131072) {
+TEST_P(RowOpsTest, SigmoidScaleRows) {
   Random random(16);
-  for (const RopeCase c : {RopeCase{12, 6}, {24, 12}, {64, 32}, {80, 20}, {128, 64}, {16, 0}}) {
-    std::vector<float> frequencies;
-    for (int64_t i = 0; i < c.half; ++i) {
-      frequencies.push_back(
-          std::pow(500000.0f, -static_cast<float>(i) / static_cast<float>(c.half)));
-    }
-    const HostTensor inv_freq = tensor_of(frequencies);
-    const HostTensor positions = tensor_of<int32_t>({0, 1, 777, 65535, 131071});
-    const HostTensor q = random.tensor(DType::kF32, {5, 3, c.head_dim});
-    const HostTensor k = random.tensor(DType::kF32, {5, 2, c.head_dim});
-    HostTensor actual_q = q;
-    HostTensor actual_k = k;
-    const RopeArgs args{actual_q.view(), actual_k.view(), positions.view(), inv_freq.view(), 1.25f};
-    cpu_->rope(args, {});
-    for (int64_t t = 0; t < 5; ++t) {
-      for (int64_t h = 0; h < 3; ++h) {
-        for (int64_t i = 0; i < c.head_dim; ++i) {
-          const int64_t base = (t * 3 + h) * c.head_dim;
-          double expected = q.at(base + i);
-          if (i < 2 * c.half) {
-            const int64_t pair = i % c.half;
-            const double angle =
-                static_cast<double>(frequencies[pair]) * positions.view().as<int32_t>()[t];
-            const double a = q.at(base + pair);
-            const double b = q.at(base + pair + c.half);
-            expected = i < c.half ? a * std::cos(angle) - b * std::sin(angle)
-                                  : b * std::cos(angle) + a * std::sin(angle);
-            expected *= 1.25;
-          }
-          ASSERT_NEAR(actual_q.at(base + i), expected, 1e-6 * (1 + std::abs(expected)))
-              << "position " << positions.view().as<int32_t>()[t] << " channel " << i;
-        }
-      }
-    }
-    HostTensor expected_q = q;
-    HostTensor expected_k = k;
-    reference_->rope(
-        {expected_q.view(), expected_k.view(), positions.view(), inv_freq.view(), 1.25f}, {});
-    expect_near(actual_q, expected_q, 1e-6f, "q");
-    expect_near(actual_k, expected_k, 1e-6f, "k");
+  for (const int64_t width : kWidths) {
+    const HostTensor gates = random.tensor(DType::kF32, {4, 3}, 6);
+    const TensorView gate = gates.view().columns(1, 2);
+    HostTensor actual = random.tensor(DType::kF32, {4, width});
+    HostTensor expected = actual;
+    const HostTensor before = actual;
+    cpu_->sigmoid_scale_rows({actual.view(), gate}, {});
+    reference_->sigmoid_scale_rows({expected.view(), gate}, {});
+    expect_near(actual, expected, 1e-6f, "sigmoid_scale_rows");
+    EXPECT_NEAR(expected.at(3 * width), before.at(3 * width) / (1 + std::exp(-gates.at(10))), 1e-5);
   }
 }
 
-// The table of angles is kept between calls: a change of any input must be seen.
-TEST_P(RowOpsTest, RopeSeesChangedPositionsFrequenciesAndScale) {
+TEST_P(RowOpsTest, PositionScale) {
   Random random(17);
-  const HostTensor frequencies[] = {tensor_of<float>({1.0f, 0.5f}),
-                                    tensor_of<float>({1.0f, 0.25f})};
-  const HostTensor positions[] = {tensor_of<int32_t>({1, 2}), tensor_of<int32_t>({1, 3}),
-                                  tensor_of<int32_t>({4})};
-  for (const HostTensor& inv_freq : frequencies) {
-    for (const HostTensor& position : positions) {
-      for (const float scale : {1.0f, 2.0f}) {
-        const int64_t n = position.view().dim(0);
-        HostTensor q = random.tensor(DType::kF32, {n, 1, 4});
-        HostTensor k = random.tensor(DType::kF32, {n, 1, 4});
-        HostTensor expected_q = q;
-        HostTensor expected_k = k;
-        cpu_->rope({q.view(), k.view(), position.view(), inv_freq.view(), scale}, {});
-        reference_->rope(
-            {expected_q.view(), expected_k.view(), position.view(), inv_freq.view(), scale}, {});
-        expect_near(q, expected_q, 1e-6f, "q");
-      }
-    }
-  }
+  const HostTensor positions = tensor_of<int32_t>({0, 8190, 8191, 100000, 1000000});
+  HostTensor actual = random.tensor(DType::kF32, {5, 3, 20});
+  HostTensor expected = actual;
+  const HostTensor before = actual;
+  const PositionScaleArgs args{actual.view(), positions.view(), 8192, 0.1f};
+  cpu_->position_scale(args, {});
+  reference_->position_scale({expected.view(), positions.view(), 8192, 0.1f}, {});
+  expect_near(actual, expected, 1e-6f, "position_scale");
+  // Before the first floor nothing changes; at position 8191 the factor is 1 + 0.1 log 2.
+  EXPECT_EQ(actual.at(60), before.at(60));
+  EXPECT_NEAR(actual.at(120), before.at(120) * (1 + 0.1 * std::log(2.0)), 1e-6);
 }
 
 TEST_P(RowOpsTest, KvAppend) {
@@ -243,23 +163,6 @@ TEST_P(RowOpsTest, RowMaxLogSumExp) {
     expect_same_bits(max.view(), reference_max.view(), "max");
     expect_near(sum, reference_sum, 1e-6f, "sum_exp");
   }
-}
-
-// exp is not an op of its own; a row of two shows it: sum_exp of {0, x} is 1 + e^x.
-TEST_P(RowOpsTest, ExpIsAccurateToTheLastBits) {
-  const auto kernels = cpu::select_kernels(GetParam()).value();
-  double worst = 0;
-  for (int i = 0; i <= 20000; ++i) {
-    const float x = -static_cast<float>(i) * 87.0f / 20000;
-    // silu(g) * u with u = 1: g / (1 + e^-g); at g = x it divides by 1 + e^-x.
-    float out = 0;
-    const float up = 1;
-    kernels.silu_mul(&x, &up, 1, DType::kF32, &out);
-    const double expected = x / (1 + std::exp(-static_cast<double>(x)));
-    if (expected != 0) worst = std::max(worst, std::abs(out - expected) / std::abs(expected));
-  }
-  EXPECT_LT(worst, 4e-7);  // exp, and three roundings around it
-  EXPECT_GT(worst, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, RowOpsTest, ::testing::ValuesIn(isas_of_this_machine()), isa_name);

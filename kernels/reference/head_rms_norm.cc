@@ -1,0 +1,24 @@
+#include <cmath>
+
+#include "kernels/reference/element.h"
+#include "kernels/reference/reference_ops.h"
+
+namespace trireme::kernels::reference {
+
+void head_rms_norm(const HeadRmsNormArgs& args) {
+  const int64_t head_dim = args.x.dim(2);
+  for (int64_t t = 0; t < args.x.dim(0); ++t) {
+    for (int64_t h = 0; h < args.x.dim(1); ++h) {
+      float* x = args.x.row<float>(t) + h * head_dim;
+      float sum_of_squares = 0;
+      for (int64_t c = 0; c < head_dim; ++c) sum_of_squares += x[c] * x[c];
+      const float inv_rms =
+          1.0f / std::sqrt(sum_of_squares / static_cast<float>(head_dim) + args.eps);
+      for (int64_t c = 0; c < head_dim; ++c) {
+        x[c] = x[c] * inv_rms * head_weight(args.weight, h, c);
+      }
+    }
+  }
+}
+
+}  // namespace trireme::kernels::reference
