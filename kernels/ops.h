@@ -185,9 +185,10 @@ struct KvAppendArgs {
 
 // Causal attention over the paged cache, for any mix of prefill chunks and decode rows: sequence s
 // owns query rows [query_start[s], query_start[s+1]), which are its last positions; row i stands at
-// position context_len[s] - n_queries(s) + i and sees keys 0..position. Each row walks the keys in
-// tiles of 64 positions from 0, whatever the cut of queries, with an online softmax.  Source: Dao,
-// arXiv:2307.08691; Kwon et al., arXiv:2309.06180.
+// position p = context_len[s] - n_queries(s) + i and sees the keys 0..p, or the last of them. Each
+// row walks the keys in tiles of 64 positions from 0, whatever the cut of queries, with an online
+// softmax. Blocks of which no query of the call sees a key are not read, and the table's entries
+// for them may be anything. Source: Dao, arXiv:2307.08691; Kwon et al., arXiv:2309.06180.
 struct PagedAttentionArgs {
   TensorView q;            // [n_tokens, n_heads, head_dim] f32
   TensorView k_cache;      // [n_blocks, n_kv_heads, block_size, head_dim] f32|f16|bf16
@@ -197,6 +198,12 @@ struct PagedAttentionArgs {
   TensorView context_len;  // [n_seqs] i32, keys of the sequence, this step's included
   float scale = 1;         // multiplies q.k
   TensorView out;          // [n_tokens, n_heads, head_dim] f32|bf16
+  int32_t window = 0;      // position p sees keys j > p - window only; 0: all
+  int32_t chunk = 0;       // and keys j >= p - p % chunk only; 0: all
+  float softcap = 0;       // scores become softcap * tanh(score / softcap) before masking; 0: none
+  // [n_heads] f32, or undefined: one more score for each head in the softmax, without a value.
+  // Source: Xiao et al., arXiv:2309.17453.
+  TensorView sinks;
 };
 
 // out[i] = x[rows[i]].

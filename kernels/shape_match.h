@@ -3,6 +3,8 @@
 // index tensors and so is for backends on host memory only.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/ops.h"
 
 namespace trireme::kernels {
@@ -29,6 +31,13 @@ void check_shapes(const KvAppendArgs& args);
 void check_shapes(const PagedAttentionArgs& args);
 void check_shapes(const GatherRowsArgs& args);
 void check_shapes(const RowMaxLogSumExpArgs& args);
+
+// The first key that position p sees under a window and a chunk (0: none) of attention.
+inline int64_t first_visible_key(int64_t p, int64_t window, int64_t chunk) {
+  const int64_t in_window = window > 0 ? p - window + 1 : 0;
+  const int64_t in_chunk = chunk > 0 ? p - p % chunk : 0;
+  return std::max({int64_t{0}, in_window, in_chunk});
+}
 
 // Indices inside their tensors: frequency sets, slots in the cache, block ids, query ranges, rows.
 void check_contents(const RopeArgs& args);

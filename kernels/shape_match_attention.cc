@@ -47,6 +47,12 @@ void check_shapes(const PagedAttentionArgs& args) {
   CHECK_EQ(args.block_table.rank, 2);
   CHECK_EQ(args.block_table.dtype, DType::kI32);
   CHECK_EQ(args.block_table.dim(0), args.context_len.dim(0));
+  CHECK_GE(args.window, 0);
+  CHECK_GE(args.chunk, 0);
+  CHECK_GE(args.softcap, 0.0f);
+  if (!args.sinks.defined()) return;
+  check_vector(args.sinks, DType::kF32, "sinks");
+  CHECK_EQ(args.sinks.dim(0), args.q.dim(1));
 }
 
 void check_contents(const KvAppendArgs& args) {
@@ -69,7 +75,10 @@ void check_contents(const PagedAttentionArgs& args) {
     CHECK_LE(start[s + 1] - start[s], context_len[s]) << "sequence " << s;
     const int64_t n_blocks = (context_len[s] + block_size - 1) / block_size;
     CHECK_LE(n_blocks, args.block_table.dim(1)) << "sequence " << s;
-    for (int64_t b = 0; b < n_blocks; ++b) {
+    if (start[s] == start[s + 1]) continue;
+    const int64_t first_position = context_len[s] - (start[s + 1] - start[s]);
+    const int64_t first_key = first_visible_key(first_position, args.window, args.chunk);
+    for (int64_t b = first_key / block_size; b < n_blocks; ++b) {
       CHECK_LE(0, args.block_table.row<int32_t>(s)[b]) << "sequence " << s << " block " << b;
       CHECK_LT(args.block_table.row<int32_t>(s)[b], args.k_cache.dim(0))
           << "sequence " << s << " block " << b;

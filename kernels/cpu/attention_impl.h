@@ -3,8 +3,9 @@
 //
 // Keys are walked in tiles of kPanelWidth positions from 0. A tile is expanded to f32 once and
 // shared by all rows (query tokens x heads of the group); a row enters a tile only when it sees a
-// key of it. Scores and the mix of values go through the same product as linear layers, so a row's
-// arithmetic never depends on the rows beside it. Source: Dao, arXiv:2307.08691 (online softmax).
+// key of it, and runs of keys before everybody's window are not read: their blocks may be gone.
+// Scores and the mix of values go through the same product as linear layers, so a row's arithmetic
+// never depends on the rows beside it. Source: Dao, arXiv:2307.08691 (online softmax).
 #pragma once
 
 #include <cstdint>
@@ -31,69 +32,108 @@ struct Attention {
 
   // The parts of an item's scratch.
   struct Work {
-    int64_t padded_dim;  // head_dim in whole panels
-    float* queries;      // [n_rows, padded_dim]
-    float* scores;       // [n_rows, kPanelWidth]
-    float* mixed;        // [n_rows, padded_dim], sums of weighted values
-    float* max;          // [n_rows]
-    float* sum;          // [n_rows]
-    float* key_rows;     // [kPanelWidth, padded_dim]
-    float* key_panel;    // [head_dim, kPanelWidth]
-    float* values;       // padded_dim / kPanelWidth panels [kPanelWidth keys, kPanelWidth]
+    int64_t key_width;    // key_dim in whole panels
+    int64_t value_width;  // value_dim in whole panels
+    float* queries;       // [n_rows, key_width]
+    float* scores;        // [n_rows, kPanelWidth]
+    float* mixed;         // [n_rows, value_width], sums of weighted values
+    float* max;           // [n_rows]
+    float* sum;           // [n_rows]
+    float* key_rows;      // [kPanelWidth, key_width]
+    float* key_panel;     // [key_dim, kPanelWidth]
+    float* values;        // value_width / kPanelWidth panels [kPanelWidth keys, kPanelWidth]
+  };
+
+  // kPanelWidth keys from position `first`, of which some row sees keys [begin, end), counted from
+  // `first`, and the rows that see any of them.
+  struct Tile {
+    int64_t first;
+    int64_t begin;  // a multiple of kRun
+    int64_t end;
+    int64_t first_token;
+    int64_t n_tokens;
   };
 
   static Work split_scratch(const AttentionItem& item) {
     const int64_t n_rows = item.n_tokens * item.group;
     Work w;
-    w.padded_dim = (item.head_dim + kPanelWidth - 1) / kPanelWidth * kPanelWidth;
+    w.key_width = whole_panels(item.key_dim);
+    w.value_width = whole_panels(item.value_dim);
     w.key_panel = item.scratch;
-    w.values = w.key_panel + kPanelWidth * w.padded_dim;
-    w.key_rows = w.values + kPanelWidth * w.padded_dim;
-    w.scores = w.key_rows + kPanelWidth * w.padded_dim;
+    w.values = w.key_panel + kPanelWidth * w.key_width;
+    w.key_rows = w.values + kPanelWidth * w.value_width;
+    w.scores = w.key_rows + kPanelWidth * w.key_width;
     w.queries = w.scores + n_rows * kPanelWidth;
-    w.mixed = w.queries + n_rows * w.padded_dim;
-    w.max = w.mixed + n_rows * w.padded_dim;
+    w.mixed = w.queries + n_rows * w.key_width;
+    w.max = w.mixed + n_rows * w.value_width;
     w.sum = w.max + n_rows;
     return w;
   }
 
+  // A sink is a score without a value: the running softmax starts from it.
   static void start(const AttentionItem& item, const Work& w) {
     int64_t row = 0;
     for (int64_t t = 0; t < item.n_tokens; ++t) {
       for (int64_t g = 0; g < item.group; ++g, ++row) {
-        const float* q = item.q + t * item.q_stride + g * item.head_dim;
-        Rows::to_f32(q, DType::kF32, item.head_dim, w.queries + row * w.padded_dim);
-        w.max[row] = -__builtin_inff();
-        w.sum[row] = 0;
+        const float* q = item.q + t * item.q_stride + g * item.key_dim;
+        Rows::to_f32(q, DType::kF32, item.key_dim, w.queries + row * w.key_width);
+        w.max[row] = item.sinks == nullptr ? -__builtin_inff() : item.sinks[g];
+        w.sum[row] = item.sinks == nullptr ? 0.0f : 1.0f;
       }
     }
-    std::memset(w.mixed, 0, static_cast<size_t>(row * w.padded_dim) * sizeof(float));
-    std::memset(w.values, 0, static_cast<size_t>(kPanelWidth * w.padded_dim) * sizeof(float));
+    std::memset(w.mixed, 0, static_cast<size_t>(row * w.value_width) * sizeof(float));
+    std::memset(w.values, 0, static_cast<size_t>(kPanelWidth * w.value_width) * sizeof(float));
+  }
+
+  // The first key that position p sees. Never falls as p grows.
+  static int64_t first_key_of(const AttentionItem& item, int64_t p) {
+    int64_t key = 0;
+    if (item.window > 0 && p - item.window + 1 > key) key = p - item.window + 1;
+    if (item.chunk > 0 && p - p % item.chunk > key) key = p - p % item.chunk;
+    return key;
+  }
+
+  // Tokens before `first` see nothing of the tile, and those whose window begins behind it neither.
+  static Tile tile_at(const AttentionItem& item, int64_t first, int64_t n_keys) {
+    Tile tile;
+    tile.first = first;
+    tile.end = n_keys - first < kPanelWidth ? n_keys - first : kPanelWidth;
+    tile.first_token = first > item.first_position ? first - item.first_position : 0;
+    const int64_t oldest = first_key_of(item, item.first_position + tile.first_token) - first;
+    tile.begin = oldest > 0 ? oldest / kRun * kRun : 0;
+    int64_t end_position = n_keys;
+    const int64_t last = first + kPanelWidth - 1;
+    if (item.window > 0 && last + item.window < end_position) end_position = last + item.window;
+    if (item.chunk > 0 && (last / item.chunk + 1) * item.chunk < end_position) {
+      end_position = (last / item.chunk + 1) * item.chunk;
+    }
+    tile.n_tokens = end_position - item.first_position - tile.first_token;
+    return tile;
   }
 
   // bf16 keys need no expansion: their channels stay in pairs, as the product of packed weights
   // reads them. The order of the sums is that of the f32 product, and so are the results.
   static bool keys_stay_paired(const AttentionItem& item) {
-    return item.cache_dtype == DType::kBF16 && item.head_dim % 2 == 0;
+    return item.cache_dtype == DType::kBF16 && item.key_dim % 2 == 0;
   }
 
   // bf16 values of whole panels are read where they lie, for the few rows of a decode step:
   // expanding a tile first pays off with many rows only. It is the same multiply-adds in the same
   // order either way.
   static bool values_stay_in_place(const AttentionItem& item, int64_t n_rows) {
-    return item.cache_dtype == DType::kBF16 && item.head_dim % kPanelWidth == 0 &&
-           n_rows <= 2 * S::kTileRows;
+    return item.cache_dtype == DType::kBF16 && item.value_dim % kPanelWidth == 0 &&
+           item.value_stride % 2 == 0 && n_rows <= 2 * S::kTileRows;
   }
 
   // Puts up to kRun keys, rows of the cache that follow each other, into columns of the key panel.
   static void load_keys(const AttentionItem& item, const Work& w, const char* keys, int64_t n,
                         int64_t column) {
     const float* rows = reinterpret_cast<const float*>(keys);
-    int64_t n_units = item.head_dim;
+    int64_t n_units = item.key_dim;
     if (keys_stay_paired(item)) {
-      n_units = item.head_dim / 2;
+      n_units = item.key_dim / 2;
     } else if (item.cache_dtype != DType::kF32) {
-      Rows::to_f32(keys, item.cache_dtype, n * item.head_dim, w.key_rows);
+      Rows::to_f32(keys, item.cache_dtype, n * item.key_dim, w.key_rows);
       rows = w.key_rows;
     }
     for (int64_t i = 0; i < n; i += S::kWidth) {
@@ -103,71 +143,97 @@ struct Attention {
 
   static void load_values(const AttentionItem& item, const Work& w, const char* values, int64_t n,
                           int64_t column) {
-    if (item.head_dim == kPanelWidth) {
+    if (item.value_dim == kPanelWidth && item.value_stride == kPanelWidth) {
       Rows::to_f32(values, item.cache_dtype, n * kPanelWidth, w.values + column * kPanelWidth);
       return;
     }
-    const int64_t element = item.cache_dtype == DType::kF32 ? 4 : 2;
-    for (int64_t i = 0; i < n; ++i, values += item.head_dim * element) {
-      for (int64_t c = 0; c < item.head_dim; c += kPanelWidth) {
-        const int64_t width = item.head_dim - c < kPanelWidth ? item.head_dim - c : kPanelWidth;
+    const int64_t element = element_size(item);
+    for (int64_t i = 0; i < n; ++i, values += item.value_stride * element) {
+      for (int64_t c = 0; c < item.value_dim; c += kPanelWidth) {
+        const int64_t width = item.value_dim - c < kPanelWidth ? item.value_dim - c : kPanelWidth;
         Rows::to_f32(values + c * element, item.cache_dtype, width,
                      w.values + (c + column + i) * kPanelWidth);
       }
     }
   }
 
-  // Bytes from the caches' start to key `key`.
-  static int64_t offset_of(const AttentionItem& item, int64_t key) {
-    const int64_t element = item.cache_dtype == DType::kF32 ? 4 : 2;
-    return (item.blocks[key / item.block_size] * item.block_stride +
-            key % item.block_size * item.head_dim) *
-           element;
+  static int64_t element_size(const AttentionItem& item) {
+    return item.cache_dtype == DType::kF32 ? 4 : 2;
+  }
+
+  static const char* key_at(const AttentionItem& item, int64_t key) {
+    const int64_t element = item.blocks[key / item.block_size] * item.block_stride +
+                            key % item.block_size * item.key_dim;
+    return static_cast<const char*>(item.k_cache) + element * element_size(item);
+  }
+
+  static const char* value_at(const AttentionItem& item, int64_t key) {
+    const int64_t element = item.blocks[key / item.block_size] * item.block_stride +
+                            key % item.block_size * item.value_stride;
+    return static_cast<const char*>(item.v_cache) + element * element_size(item);
   }
 
   // Blocks lie anywhere, so the processor cannot guess where the next tile is; decoding would wait
   // for memory.
   static void prefetch_run(const AttentionItem& item, int64_t key) {
-    const int64_t offset = offset_of(item, key);
-    const int64_t bytes = kRun * item.head_dim * (item.cache_dtype == DType::kF32 ? 4 : 2);
-    for (int64_t i = 0; i < bytes; i += 64) {
-      __builtin_prefetch(static_cast<const char*>(item.k_cache) + offset + i, 0, 2);
-      __builtin_prefetch(static_cast<const char*>(item.v_cache) + offset + i, 0, 2);
+    const char* keys = key_at(item, key);
+    for (int64_t i = 0; i < kRun * item.key_dim * element_size(item); i += 64) {
+      __builtin_prefetch(keys + i, 0, 2);
+    }
+    if (item.v_cache == item.k_cache) return;  // values that are parts of the keys
+    const char* values = value_at(item, key);
+    for (int64_t i = 0; i < kRun * item.value_stride * element_size(item); i += 64) {
+      __builtin_prefetch(values + i, 0, 2);
     }
   }
 
-  // Brings keys [first, first + n) of n_keys near. Values behind them become zeros, since 0 x a
-  // stale NaN is a NaN; scores of keys that are not there are masked later.
-  static void load_tile(const AttentionItem& item, const Work& w, int64_t first, int64_t n,
-                        int64_t n_keys, bool expand_values) {
-    for (int64_t j = 0; j < n; j += kRun) {
-      const int64_t ahead = first + kPanelWidth + j;
+  // Values [begin, end) of the expanded tile become zeros, since 0 x a stale NaN is a NaN.
+  static void clear_values(const Work& w, int64_t begin, int64_t end) {
+    if (begin >= end) return;
+    for (int64_t c = 0; c < w.value_width; c += kPanelWidth) {
+      std::memset(w.values + (c + begin) * kPanelWidth, 0,
+                  static_cast<size_t>((end - begin) * kPanelWidth) * sizeof(float));
+    }
+  }
+
+  // Brings a tile's keys near. Scores of keys that are not there are masked later.
+  static void load_tile(const AttentionItem& item, const Work& w, const Tile& tile, int64_t n_keys,
+                        bool expand_values) {
+    for (int64_t j = tile.begin; j < tile.end; j += kRun) {
+      const int64_t ahead = tile.first + kPanelWidth + j;
       if (ahead < n_keys) prefetch_run(item, ahead);
-      const int64_t offset = offset_of(item, first + j);
-      const int64_t n_run = n - j < kRun ? n - j : kRun;
-      load_keys(item, w, static_cast<const char*>(item.k_cache) + offset, n_run, j);
-      if (!expand_values) continue;
-      load_values(item, w, static_cast<const char*>(item.v_cache) + offset, n_run, j);
+      const int64_t n_run = tile.end - j < kRun ? tile.end - j : kRun;
+      load_keys(item, w, key_at(item, tile.first + j), n_run, j);
+      if (expand_values) load_values(item, w, value_at(item, tile.first + j), n_run, j);
     }
     if (!expand_values) return;
-    for (int64_t c = 0; n < kPanelWidth && c < w.padded_dim; c += kPanelWidth) {
-      std::memset(w.values + (c + n) * kPanelWidth, 0,
-                  static_cast<size_t>((kPanelWidth - n) * kPanelWidth) * sizeof(float));
+    clear_values(w, 0, tile.begin);
+    clear_values(w, tile.end, kPanelWidth);
+  }
+
+  static __attribute__((noinline)) void cap_scores(const AttentionItem& item, float* scores) {
+    const F scale = S::set1(item.scale);
+    const F cap = S::set1(item.softcap);
+    for (int i = 0; i < kPanelWidth; i += S::kWidth) {
+      const F x = S::div(S::mul(S::load(scores + i), scale), cap);
+      S::store(scores + i, S::mul(cap, M::tanh(x)));
     }
   }
 
-  // Turns one row's scores into weights, of which the first n_visible count, and rescales what was
-  // mixed before.
-  static void softmax_row(const AttentionItem& item, const Work& w, int64_t row,
+  // Turns one row's scores into weights, of which those in [n_hidden, n_visible) count, and
+  // rescales what was mixed before.
+  static void softmax_row(const AttentionItem& item, const Work& w, int64_t row, int64_t n_hidden,
                           int64_t n_visible) {
     float* scores = w.scores + row * kPanelWidth;
+    if (item.softcap > 0) cap_scores(item, scores);
     const F lowest = S::set1(-__builtin_inff());
-    const F scale = S::set1(item.scale);
+    const F scale = S::set1(item.softcap > 0 ? 1.0f : item.scale);
     F s[kVectors];
     F highest = lowest;
     for (int v = 0; v < kVectors; ++v) {
       s[v] = S::mul(S::load(scores + v * S::kWidth), scale);
       s[v] = S::keep_first(s[v], n_visible - v * S::kWidth, lowest);
+      if (n_hidden > 0) s[v] = S::keep_first(lowest, n_hidden - v * S::kWidth, s[v]);
       highest = S::max(highest, s[v]);
     }
     const float tile_max = S::reduce_max(highest);
@@ -184,8 +250,8 @@ struct Attention {
     S::store(shrink_lanes, shrink);
     w.sum[row] = w.sum[row] * shrink_lanes[0] + S::reduce_add(total);
     if (max != w.max[row]) {
-      float* mixed = w.mixed + row * w.padded_dim;
-      for (int64_t c = 0; c < w.padded_dim; c += S::kWidth) {
+      float* mixed = w.mixed + row * w.value_width;
+      for (int64_t c = 0; c < w.value_width; c += S::kWidth) {
         S::store(mixed + c, S::mul(S::load(mixed + c), shrink));
       }
     }
@@ -197,14 +263,14 @@ struct Attention {
     int64_t row = 0;
     for (int64_t t = 0; t < item.n_tokens; ++t) {
       for (int64_t g = 0; g < item.group; ++g, ++row) {
-        float* mixed = w.mixed + row * w.padded_dim;
+        float* mixed = w.mixed + row * w.value_width;
         const F sum = S::set1(w.sum[row]);
-        for (int64_t c = 0; c < w.padded_dim; c += S::kWidth) {
+        for (int64_t c = 0; c < w.value_width; c += S::kWidth) {
           S::store(mixed + c, S::div(S::load(mixed + c), sum));
         }
         char* out =
-            static_cast<char*>(item.out) + (t * item.out_stride + g * item.head_dim) * element;
-        Rows::from_f32(mixed, item.head_dim, item.out_dtype, out);
+            static_cast<char*>(item.out) + (t * item.out_stride + g * item.value_dim) * element;
+        Rows::from_f32(mixed, item.value_dim, item.out_dtype, out);
       }
     }
   }
@@ -213,11 +279,11 @@ struct Attention {
   static void score(const AttentionItem& item, const Work& w, int64_t row, int64_t n_rows) {
     const bool paired = keys_stay_paired(item);
     const auto product = paired ? PairedProduct::panel : Product::panel;
-    product({.x = w.queries + row * w.padded_dim,
-             .x_stride = w.padded_dim,
+    product({.x = w.queries + row * w.key_width,
+             .x_stride = w.key_width,
              .n_rows = n_rows,
              .panel = w.key_panel,
-             .n_units = paired ? item.head_dim / 2 : item.head_dim,
+             .n_units = paired ? item.key_dim / 2 : item.key_dim,
              .sums = w.scores + row * kPanelWidth,
              .sums_stride = kPanelWidth,
              .accumulate = false});
@@ -225,34 +291,34 @@ struct Attention {
 
   // mixed_r += weights_r . values, from the expanded tile.
   static void mix_expanded(const Work& w, int64_t row, int64_t n_rows) {
-    for (int64_t c = 0; c < w.padded_dim; c += kPanelWidth) {
+    for (int64_t c = 0; c < w.value_width; c += kPanelWidth) {
       Product::panel({.x = w.scores + row * kPanelWidth,
                       .x_stride = kPanelWidth,
                       .n_rows = n_rows,
                       .panel = w.values + c * kPanelWidth,
                       .n_units = kPanelWidth,
-                      .sums = w.mixed + row * w.padded_dim + c,
-                      .sums_stride = w.padded_dim,
+                      .sums = w.mixed + row * w.value_width + c,
+                      .sums_stride = w.value_width,
                       .accumulate = true});
     }
   }
 
-  // The same from the cache: keys [first, first + n), a run of keys of one block at a time.
+  // The same from the cache, a run of keys of one block at a time.
   static void mix_in_place(const AttentionItem& item, const Work& w, int64_t row, int64_t n_rows,
-                           int64_t first, int64_t n) {
-    for (int64_t j = 0; j < n;) {
-      const int64_t left_in_block = item.block_size - (first + j) % item.block_size;
-      const int64_t n_run = n - j < left_in_block ? n - j : left_in_block;
-      const char* values = static_cast<const char*>(item.v_cache) + offset_of(item, first + j);
-      for (int64_t c = 0; c < item.head_dim; c += kPanelWidth) {
+                           const Tile& tile) {
+    for (int64_t j = tile.begin; j < tile.end;) {
+      const int64_t left_in_block = item.block_size - (tile.first + j) % item.block_size;
+      const int64_t n_run = tile.end - j < left_in_block ? tile.end - j : left_in_block;
+      const char* values = value_at(item, tile.first + j);
+      for (int64_t c = 0; c < item.value_dim; c += kPanelWidth) {
         RowProduct::panel({.x = w.scores + row * kPanelWidth + j,
                            .x_stride = kPanelWidth,
                            .n_rows = n_rows,
                            .panel = values + c * 2,
                            .n_units = n_run,
-                           .unit_words = item.head_dim / 2,
-                           .sums = w.mixed + row * w.padded_dim + c,
-                           .sums_stride = w.padded_dim,
+                           .unit_words = item.value_stride / 2,
+                           .sums = w.mixed + row * w.value_width + c,
+                           .sums_stride = w.value_width,
                            .accumulate = true});
       }
       j += n_run;
@@ -262,23 +328,22 @@ struct Attention {
   static void run(const AttentionItem& item) {
     const Work w = split_scratch(item);
     start(item, w);
-    const int64_t n_all_rows = item.n_tokens * item.group;
     const int64_t n_keys = item.first_position + item.n_tokens;
-    const bool in_place = values_stay_in_place(item, n_all_rows);
-    for (int64_t first = 0; first < n_keys; first += kPanelWidth) {
-      const int64_t n = n_keys - first < kPanelWidth ? n_keys - first : kPanelWidth;
-      load_tile(item, w, first, n, n_keys, !in_place);
-      // Tokens before `first` see nothing of this tile.
-      const int64_t token = first > item.first_position ? first - item.first_position : 0;
-      const int64_t row = token * item.group;
-      const int64_t n_rows = n_all_rows - row;
+    const bool in_place = values_stay_in_place(item, item.n_tokens * item.group);
+    const int64_t first_key = first_key_of(item, item.first_position);
+    for (int64_t first = first_key / kPanelWidth * kPanelWidth; first < n_keys;
+         first += kPanelWidth) {
+      const Tile tile = tile_at(item, first, n_keys);
+      load_tile(item, w, tile, n_keys, !in_place);
+      const int64_t row = tile.first_token * item.group;
+      const int64_t n_rows = tile.n_tokens * item.group;
       score(item, w, row, n_rows);
       for (int64_t i = 0; i < n_rows; ++i) {
-        const int64_t position = item.first_position + token + i / item.group;
-        softmax_row(item, w, row + i, position - first + 1);
+        const int64_t position = item.first_position + tile.first_token + i / item.group;
+        softmax_row(item, w, row + i, first_key_of(item, position) - first, position - first + 1);
       }
       if (in_place) {
-        mix_in_place(item, w, row, n_rows, first, n);
+        mix_in_place(item, w, row, n_rows, tile);
       } else {
         mix_expanded(w, row, n_rows);
       }

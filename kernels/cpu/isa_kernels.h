@@ -36,19 +36,25 @@ struct PanelGemm {
   bool accumulate = false;
 };
 
-// Attention of consecutive query tokens of one sequence for the query heads of one key head.
+// Attention of consecutive query tokens of one sequence for query heads that share a key head.
 struct AttentionItem {
   const float* q = nullptr;  // first token, first head of the group
   int64_t q_stride = 0;      // f32s between tokens
   int64_t n_tokens = 0;
-  int64_t group = 0;  // query heads; they stand next to each other
-  int64_t head_dim = 0;
+  int64_t group = 0;           // query heads; they stand next to each other
+  int64_t key_dim = 0;         // channels of queries and keys
+  int64_t value_dim = 0;       // channels of values and of the output
   int64_t first_position = 0;  // of the first token
   float scale = 1;
+  int64_t window = 0;            // position p sees keys j > p - window only; 0: all
+  int64_t chunk = 0;             // and keys j >= p - p % chunk only; 0: all
+  float softcap = 0;             // 0: none
+  const float* sinks = nullptr;  // [group], or null
 
   DType cache_dtype = DType::kF32;
-  const void* k_cache = nullptr;  // at this key head, in block 0
+  const void* k_cache = nullptr;  // at this key head, in block 0; keys follow each other
   const void* v_cache = nullptr;
+  int64_t value_stride = 0;  // elements between values
   int64_t block_stride = 0;  // elements between blocks
   int64_t block_size = 0;    // keys, a multiple of 16
   const int32_t* blocks = nullptr;
@@ -59,11 +65,17 @@ struct AttentionItem {
   float* scratch = nullptr;
 };
 
+// n rounded up to whole panels.
+constexpr int64_t whole_panels(int64_t n) {
+  return (n + kPanelWidth - 1) / kPanelWidth * kPanelWidth;
+}
+
 // f32s of scratch that an item with n_rows = n_tokens * group needs.
-constexpr int64_t attention_scratch_size(int64_t n_rows, int64_t head_dim) {
-  const int64_t padded = (head_dim + kPanelWidth - 1) / kPanelWidth * kPanelWidth;
+constexpr int64_t attention_scratch_size(int64_t n_rows, int64_t key_dim, int64_t value_dim) {
+  const int64_t keys = whole_panels(key_dim);
+  const int64_t values = whole_panels(value_dim);
   // Queries, scores, outputs, maxima and sums of every row; keys as rows and transposed; values.
-  return n_rows * (2 * padded + kPanelWidth + 2) + 3 * kPanelWidth * padded;
+  return n_rows * (keys + values + kPanelWidth + 2) + kPanelWidth * (2 * keys + values);
 }
 
 struct IsaKernels {

@@ -44,12 +44,18 @@ void PagedAttention::run_item(const PagedAttentionArgs& args, const Chunk& chunk
   item.q_stride = args.q.row_stride;
   item.n_tokens = chunk.end - chunk.begin;
   item.group = group;
-  item.head_dim = head_dim;
+  item.key_dim = head_dim;
+  item.value_dim = head_dim;
   item.first_position = args.context_len.as<int32_t>()[chunk.seq] - (sequence_end - chunk.begin);
   item.scale = args.scale;
+  item.window = args.window;
+  item.chunk = args.chunk;
+  item.softcap = args.softcap;
+  item.sinks = args.sinks.defined() ? args.sinks.as<float>() + kv_head * group : nullptr;
   item.cache_dtype = args.k_cache.dtype;
   item.k_cache = at(args.k_cache, kv_head * block_size * head_dim);
   item.v_cache = at(args.v_cache, kv_head * block_size * head_dim);
+  item.value_stride = head_dim;
   item.block_stride = args.k_cache.row_stride;
   item.block_size = block_size;
   item.blocks = args.block_table.row<int32_t>(chunk.seq);
@@ -57,7 +63,7 @@ void PagedAttention::run_item(const PagedAttentionArgs& args, const Chunk& chunk
   item.out = at(args.out, chunk.begin * args.out.row_stride + first_channel);
   item.out_stride = args.out.row_stride;
   item.scratch = per_thread_[static_cast<size_t>(thread)].get<float>(
-      attention_scratch_size(item.n_tokens * group, head_dim));
+      attention_scratch_size(item.n_tokens * group, head_dim, head_dim));
   isa_.attention(item);
 }
 

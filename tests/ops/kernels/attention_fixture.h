@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/shape_match.h"
 #include "tests/ops/kernels/fixtures.h"
 
 namespace trireme::kernels::testing {
@@ -16,6 +17,14 @@ struct AttentionShape {
   int64_t n_kv_heads = 0;
   int64_t head_dim = 0;
   int64_t block_size = 0;
+};
+
+// What a layer may ask of attention beyond causality.
+struct AttentionRules {
+  int32_t window = 0;
+  int32_t chunk = 0;
+  float softcap = 0;
+  std::vector<float> sinks = {};
 };
 
 // Sequences whose queries are known at every position, so that any cut of them can be asked for.
@@ -50,7 +59,8 @@ class PagedSequences {
     int64_t end;
   };
 
-  HostTensor attend(Backend* backend, const std::vector<Span>& spans, DType out_dtype) const {
+  HostTensor attend(Backend* backend, const std::vector<Span>& spans, DType out_dtype,
+                    const AttentionRules& rules = {}) const {
     const int64_t row = shape_.n_heads * shape_.head_dim;
     std::vector<int32_t> starts{0};
     std::vector<int32_t> context;
@@ -68,14 +78,17 @@ class PagedSequences {
       std::memcpy(q.view().row<float>(starts[s]), from.view().row<float>(span.begin),
                   static_cast<size_t>((span.end - span.begin) * row) * sizeof(float));
       for (int64_t b = 0; b < max_blocks; ++b) {
-        // Entries past the sequence's end may hold anything.
+        // Entries past the sequence's end, and of blocks before its window, may hold anything.
+        const int64_t first_key = first_visible_key(span.begin, rules.window, rules.chunk);
         table.view().row<int32_t>(static_cast<int64_t>(s))[b] =
-            b < blocks_of(span.end) ? blocks_[static_cast<size_t>(span.seq)][static_cast<size_t>(b)]
-                                    : -7;
+            b < blocks_of(span.end) && b >= first_key / shape_.block_size
+                ? blocks_[static_cast<size_t>(span.seq)][static_cast<size_t>(b)]
+                : -7;
       }
     }
     const HostTensor query_start = tensor_of(starts);
     const HostTensor context_len = tensor_of(context);
+    const HostTensor sinks = tensor_of(rules.sinks);
     HostTensor out(out_dtype, {starts.back(), shape_.n_heads, shape_.head_dim});
     backend->paged_attention({.q = q.view(),
                               .k_cache = k_cache_.view(),
@@ -84,7 +97,11 @@ class PagedSequences {
                               .query_start = query_start.view(),
                               .context_len = context_len.view(),
                               .scale = 1 / std::sqrt(static_cast<float>(shape_.head_dim)),
-                              .out = out.view()},
+                              .out = out.view(),
+                              .window = rules.window,
+                              .chunk = rules.chunk,
+                              .softcap = rules.softcap,
+                              .sinks = rules.sinks.empty() ? TensorView() : sinks.view()},
                              {});
     return out;
   }

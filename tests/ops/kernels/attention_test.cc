@@ -10,6 +10,28 @@ constexpr AttentionShape kShapes[] = {
     {4, 2, 64, 64}, {5, 5, 80, 16}, {12, 4, 128, 32}, {2, 1, 1, 16},
 };
 
+std::vector<float> sinks_of(int64_t n_heads) {
+  std::vector<float> sinks;
+  for (int64_t h = 0; h < n_heads; ++h) sinks.push_back(static_cast<float>(h % 4) * 2 - 3);
+  return sinks;
+}
+
+// Windows and chunks around the tile (64), the run (16) and the block, and each rule with others.
+std::vector<AttentionRules> rules_of(int64_t n_heads) {
+  return {{.window = 1},
+          {.window = 17},
+          {.window = 64},
+          {.window = 100},
+          {.window = 1000},
+          {.chunk = 1},
+          {.chunk = 32},
+          {.chunk = 100},
+          {.softcap = 2},
+          {.sinks = sinks_of(n_heads)},
+          {.window = 70, .sinks = sinks_of(n_heads)},
+          {.window = 40, .chunk = 50, .softcap = 1.5f, .sinks = sinks_of(n_heads)}};
+}
+
 class AttentionTest : public EachIsa {};
 
 TEST_P(AttentionTest, AgreesWithTheReference) {
@@ -27,6 +49,65 @@ TEST_P(AttentionTest, AgreesWithTheReference) {
         expect_near(actual, expected, 3e-6f, "head_dim " + std::to_string(shape.head_dim));
       }
     }
+  }
+}
+
+TEST_P(AttentionTest, WindowsChunksCapsAndSinksAgreeWithTheReference) {
+  uint32_t seed = 131;
+  for (const AttentionShape& shape :
+       {AttentionShape{6, 2, 24, 16}, AttentionShape{4, 2, 64, 32}, AttentionShape{5, 5, 80, 48}}) {
+    for (const DType cache : {DType::kF32, DType::kBF16}) {
+      const PagedSequences sequences(shape, cache, {70, 231, 300, 1, 129}, ++seed);
+      const std::vector<PagedSequences::Span> spans = {
+          {0, 0, 70}, {1, 230, 231}, {2, 97, 290}, {3, 0, 1}, {4, 120, 129}};
+      for (const AttentionRules& rules : rules_of(shape.n_heads)) {
+        const HostTensor actual = sequences.attend(cpu_.get(), spans, DType::kF32, rules);
+        const HostTensor expected = sequences.attend(reference_.get(), spans, DType::kF32, rules);
+        expect_near(actual, expected, 3e-6f,
+                    "window " + std::to_string(rules.window) + " chunk " +
+                        std::to_string(rules.chunk) + " softcap " + std::to_string(rules.softcap));
+      }
+    }
+  }
+}
+
+// The rules by hand: keys are the position's own alone, or share their weight with a sink.
+TEST_P(AttentionTest, RulesMeanWhatTheySay) {
+  constexpr int64_t kKeys = 5;
+  HostTensor q(DType::kF32, {kKeys, 1, 1});  // queries of 0: every score is 0
+  HostTensor k(DType::kF32, {1, 1, 16, 1});
+  HostTensor v(DType::kF32, {1, 1, 16, 1});
+  for (int64_t i = 0; i < kKeys; ++i) v.set(i, static_cast<float>(i));
+  const HostTensor table = [] {
+    HostTensor t(DType::kI32, {1, 1});
+    t.view().as<int32_t>()[0] = 0;
+    return t;
+  }();
+  const HostTensor start = tensor_of<int32_t>({0, kKeys});
+  const HostTensor context = tensor_of<int32_t>({kKeys});
+  const HostTensor sinks = tensor_of<float>({0});
+  for (Backend* backend : {cpu_.get(), reference_.get()}) {
+    const auto attend = [&](const AttentionRules& rules) {
+      HostTensor out(DType::kF32, {kKeys, 1, 1});
+      backend->paged_attention({.q = q.view(),
+                                .k_cache = k.view(),
+                                .v_cache = v.view(),
+                                .block_table = table.view(),
+                                .query_start = start.view(),
+                                .context_len = context.view(),
+                                .out = out.view(),
+                                .window = rules.window,
+                                .chunk = rules.chunk,
+                                .sinks = rules.sinks.empty() ? TensorView() : sinks.view()},
+                               {});
+      std::vector<float> values;
+      for (int64_t i = 0; i < kKeys; ++i) values.push_back(out.at(i));
+      return values;
+    };
+    EXPECT_EQ(attend({}), (std::vector<float>{0, 0.5f, 1, 1.5f, 2}));
+    EXPECT_EQ(attend({.window = 2}), (std::vector<float>{0, 0.5f, 1.5f, 2.5f, 3.5f}));
+    EXPECT_EQ(attend({.chunk = 2}), (std::vector<float>{0, 0.5f, 2, 2.5f, 4}));
+    EXPECT_EQ(attend({.sinks = {0}}), (std::vector<float>{0, 1.0f / 3, 0.75f, 1.2f, 10.0f / 6}));
   }
 }
 
@@ -51,8 +132,15 @@ TEST_P(AttentionTest, SharpSoftmaxKeepsItsAccuracy) {
   const HostTensor context = tensor_of<int32_t>({300});
   HostTensor actual(DType::kF32, {1, 1, 64});
   HostTensor expected(DType::kF32, {1, 1, 64});
-  PagedAttentionArgs args{q.view(),     k.view(),       v.view(), table.view(),
-                          start.view(), context.view(), 0.125f,   actual.view()};
+  PagedAttentionArgs args{.q = q.view(),
+                          .k_cache = k.view(),
+                          .v_cache = v.view(),
+                          .block_table = table.view(),
+                          .query_start = start.view(),
+                          .context_len = context.view(),
+                          .scale = 0.125f,
+                          .out = actual.view(),
+                          .sinks = {}};
   cpu_->paged_attention(args, {});
   args.out = expected.view();
   reference_->paged_attention(args, {});

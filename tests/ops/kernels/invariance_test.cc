@@ -57,6 +57,27 @@ TEST_P(InvarianceTest, AttentionDoesNotKnowItsChunks) {
   }
 }
 
+TEST_P(InvarianceTest, WindowsDoNotKnowTheirChunks) {
+  const std::vector<float> sinks = {1, -2, 0.5f, 3};
+  for (const AttentionRules& rules : {AttentionRules{.window = 50, .softcap = 3, .sinks = sinks},
+                                      AttentionRules{.window = 130}, AttentionRules{.chunk = 70}}) {
+    for (const DType cache : {DType::kF32, DType::kBF16}) {
+      const int64_t length = 303;
+      const PagedSequences sequences({4, 2, 64, 16}, cache, {length, 90}, 62);
+      const HostTensor whole = sequences.attend(cpu_.get(), {{0, 0, length}}, DType::kF32, rules);
+      for (const int64_t chunk : {1, 37}) {
+        for (int64_t begin = 0; begin < length; begin += chunk) {
+          const int64_t end = std::min(begin + chunk, length);
+          const HostTensor part =
+              sequences.attend(cpu_.get(), {{1, 80, 90}, {0, begin, end}}, DType::kF32, rules);
+          expect_same_bits(part.view().rows(10, 10 + end - begin), whole.view().rows(begin, end),
+                           "chunk of " + std::to_string(chunk) + " at " + std::to_string(begin));
+        }
+      }
+    }
+  }
+}
+
 TEST_P(InvarianceTest, ThreadsDoNotChangeABit) {
   Random random(71);
   for (const ComputeDType compute : {ComputeDType::kBF16, ComputeDType::kF32}) {
