@@ -86,6 +86,13 @@ class Backend {
   virtual void rope(const RopeArgs& args, Stream stream) = 0;
   virtual void kv_append(const KvAppendArgs& args, Stream stream) = 0;
   virtual void paged_attention(const PagedAttentionArgs& args, Stream stream) = 0;
+  virtual void latent_append(const LatentAppendArgs& args, Stream stream) = 0;
+  virtual void latent_attention(const LatentAttentionArgs& args, Stream stream) = 0;
+  virtual void moe_route(const MoeRouteArgs& args, Stream stream) = 0;
+  virtual void moe_dispatch(const MoeDispatchArgs& args, Stream stream) = 0;
+  virtual void moe_gather(const MoeGatherArgs& args, Stream stream) = 0;
+  virtual void grouped_linear(const GroupedLinearArgs& args, Stream stream) = 0;
+  virtual void moe_combine(const MoeCombineArgs& args, Stream stream) = 0;
   virtual void gather_rows(const GatherRowsArgs& args, Stream stream) = 0;
   virtual void row_max_log_sum_exp(const RowMaxLogSumExpArgs& args, Stream stream) = 0;
 };

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "kernels/activation.h"
 #include "kernels/tensor.h"
@@ -204,6 +205,107 @@ struct PagedAttentionArgs {
   // [n_heads] f32, or undefined: one more score for each head in the softmax, without a value.
   // Source: Xiao et al., arXiv:2309.17453.
   TensorView sinks;
+};
+
+// Writes each token's compressed key-value row, [latent | rope_key], into its slot of the paged
+// cache of multi-head latent attention, rounding to the cache's dtype. Slots as in kv_append.
+struct LatentAppendArgs {
+  TensorView latent;    // [n_tokens, rank] f32
+  TensorView rope_key;  // [n_tokens, rope_dim] f32
+  TensorView slots;     // [n_tokens] i64
+  TensorView cache;     // [n_blocks, block_size, rank + rope_dim] f32|f16|bf16
+};
+
+// Causal attention over compressed rows: all heads see the same keys, [latent | rope_key], whose
+// latent part is also the value. The up-projections of keys and values are absorbed into q and into
+// what follows. Tiles and sequences as in paged_attention.  Source: DeepSeek-AI, arXiv:2405.04434,
+// sec. 2.1.
+struct LatentAttentionArgs {
+  TensorView q;            // [n_tokens, n_heads, rank + rope_dim] f32
+  TensorView cache;        // [n_blocks, block_size, rank + rope_dim] f32|f16|bf16
+  TensorView block_table;  // [n_seqs, max_blocks] i32
+  TensorView query_start;  // [n_seqs + 1] i32
+  TensorView context_len;  // [n_seqs] i32
+  int64_t rank = 0;        // channels of the value
+  float scale = 1;         // multiplies q.key
+  TensorView out;          // [n_tokens, n_heads, rank] f32|bf16
+};
+
+// Mixture of experts, one layer in five ops: route -> dispatch -> gather -> grouped_linear,
+// activation, grouped_linear -> combine. Which rows go where stays on the device.
+
+// How logits become the weights of experts.
+enum class ExpertScoring : uint8_t {
+  kSoftmax,          // over all experts, then choose
+  kSoftmaxOfChosen,  // choose by logits, softmax over the chosen
+  kSigmoid,          // of each expert on its own
+};
+
+// What a group of neighbouring experts is chosen by.
+enum class GroupScore : uint8_t {
+  kNone,       // groups are not chosen
+  kMax,        // its best expert's score.  Source: DeepSeek-AI, arXiv:2405.04434, sec. 2.2.2
+  kTopTwoSum,  // the sum of its two best scores.  Source: DeepSeek-AI, arXiv:2412.19437, sec. 2.1.2
+};
+
+// Chooses top_k experts for each token, by score plus choice_bias, from the chosen groups only; the
+// bias does not enter the weights. Among equal scores the lower id comes first. Where nothing is
+// added to scores, logits order the experts: they do so like scores, but do not run into each other
+// at the ends of the scale.
+struct MoeRouteArgs {
+  TensorView logits;       // [n_tokens, n_experts] f32
+  TensorView choice_bias;  // [n_experts] f32, or undefined
+  ExpertScoring scoring = ExpertScoring::kSoftmax;
+  GroupScore group_score = GroupScore::kNone;
+  int32_t n_groups = 1;
+  int32_t n_chosen_groups = 1;
+  bool renormalize = false;  // weights of the chosen are divided by their sum
+  float weight_scale = 1;    // multiplies the weights at last
+  TensorView expert_ids;     // [n_tokens, top_k] i32, best first
+  TensorView weights;        // [n_tokens, top_k] f32
+};
+
+// Sorts a step's choices that fall on experts [first_expert, first_expert + n_local_experts) by
+// expert, then token, then choice: row r of the sorted order is a token's input to one expert.
+struct MoeDispatchArgs {
+  TensorView expert_ids;  // [n_tokens, top_k] i32
+  int32_t first_expert = 0;
+  int32_t n_local_experts = 0;
+  TensorView token_of_row;   // [n_tokens * top_k] i32; rows from expert_start[n_local_experts] on
+                             // are left as they are
+  TensorView expert_start;   // [n_local_experts + 1] i32, first row of each expert, and the end
+  TensorView row_of_choice;  // [n_tokens, top_k] i32, or -1: another rank's expert
+};
+
+// out[r] = x[token_of_row[r]], times the weight of that choice where weights are given (Llama 4
+// scales the input).
+struct MoeGatherArgs {
+  TensorView x;              // [n_tokens, hidden] f32|bf16
+  TensorView token_of_row;   // as moe_dispatch made them
+  TensorView expert_start;   //
+  TensorView row_of_choice;  //
+  TensorView weights;        // [n_tokens, top_k] f32, or undefined: 1
+  TensorView out;  // [n_tokens * top_k, hidden] f32|bf16; unused rows are left as they are
+};
+
+// Rows [expert_start[e], expert_start[e + 1]) go through expert e's linear layer, as in `linear`: a
+// row's result does not depend on how many rows its expert has. Weights of experts without rows are
+// not read.
+struct GroupedLinearArgs {
+  TensorView x;                                  // [n_rows, in] f32|bf16
+  std::span<const PackedWeight* const> weights;  // [n_local_experts], each [out, in]
+  TensorView bias;                               // [n_local_experts, out] f32, or undefined
+  TensorView expert_start;                       // [n_local_experts + 1] i32
+  TensorView out;  // [n_rows, out] f32; unused rows are left as they are
+};
+
+// out[t] = the sum over choices c, in order, of weights[t, c] * y[row_of_choice[t, c]], without
+// absent choices: this rank's part of the layer's output.
+struct MoeCombineArgs {
+  TensorView y;              // [n_tokens * top_k, hidden] f32
+  TensorView row_of_choice;  // [n_tokens, top_k] i32
+  TensorView weights;        // [n_tokens, top_k] f32, or undefined: 1
+  TensorView out;            // [n_tokens, hidden] f32, overwritten
 };
 
 // out[i] = x[rows[i]].

@@ -29,6 +29,13 @@ void check_shapes(const ClampedSwigluArgs& args);
 void check_shapes(const RopeArgs& args);
 void check_shapes(const KvAppendArgs& args);
 void check_shapes(const PagedAttentionArgs& args);
+void check_shapes(const LatentAppendArgs& args);
+void check_shapes(const LatentAttentionArgs& args);
+void check_shapes(const MoeRouteArgs& args);
+void check_shapes(const MoeDispatchArgs& args);
+void check_shapes(const MoeGatherArgs& args);
+void check_shapes(const GroupedLinearArgs& args);
+void check_shapes(const MoeCombineArgs& args);
 void check_shapes(const GatherRowsArgs& args);
 void check_shapes(const RowMaxLogSumExpArgs& args);
 
@@ -43,6 +50,11 @@ inline int64_t first_visible_key(int64_t p, int64_t window, int64_t chunk) {
 void check_contents(const RopeArgs& args);
 void check_contents(const KvAppendArgs& args);
 void check_contents(const PagedAttentionArgs& args);
+void check_contents(const LatentAppendArgs& args);
+void check_contents(const LatentAttentionArgs& args);
+void check_contents(const MoeGatherArgs& args);
+void check_contents(const GroupedLinearArgs& args);
+void check_contents(const MoeCombineArgs& args);
 void check_contents(const GatherRowsArgs& args);
 
 }  // namespace trireme::kernels

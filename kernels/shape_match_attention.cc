@@ -16,6 +16,61 @@ void check_cache(const TensorView& k_cache, const TensorView& v_cache) {
   CHECK_GE(k_cache.shape[2], 16) << "block_size";
 }
 
+void check_latent_cache(const TensorView& cache) {
+  CHECK_EQ(cache.rank, 3) << "cache";
+  CHECK(is_float(cache.dtype)) << "cache is " << cache.dtype;
+  CHECK_GE(cache.row_stride, cache.row_numel());
+  CHECK_EQ(cache.shape[1] % 16, 0) << "block_size " << cache.shape[1];
+  CHECK_GE(cache.shape[1], 16) << "block_size";
+}
+
+void check_sequences(const TensorView& block_table, const TensorView& query_start,
+                     const TensorView& context_len) {
+  check_vector(query_start, DType::kI32, "query_start");
+  check_vector(context_len, DType::kI32, "context_len");
+  CHECK_EQ(query_start.dim(0), context_len.dim(0) + 1);
+  CHECK_EQ(block_table.rank, 2);
+  CHECK_EQ(block_table.dtype, DType::kI32);
+  CHECK_EQ(block_table.dim(0), context_len.dim(0));
+}
+
+void check_slots(const TensorView& slots, int64_t n_slots) {
+  for (int64_t i = 0; i < slots.dim(0); ++i) {
+    CHECK_LE(0, slots.as<int64_t>()[i]) << "token " << i;
+    CHECK_LT(slots.as<int64_t>()[i], n_slots) << "token " << i;
+  }
+}
+
+struct CacheShape {
+  int64_t n_blocks;
+  int64_t block_size;
+};
+
+// Query ranges cover the n_tokens rows, and every block that a query sees is in the cache.
+void check_sequence_contents(const TensorView& block_table, const TensorView& query_start,
+                             const TensorView& context_len, int64_t n_tokens, CacheShape cache,
+                             int64_t window, int64_t chunk) {
+  const int64_t n_seqs = context_len.dim(0);
+  const int32_t* start = query_start.as<int32_t>();
+  CHECK_EQ(start[0], 0);
+  CHECK_EQ(start[n_seqs], n_tokens);
+  for (int64_t s = 0; s < n_seqs; ++s) {
+    const int64_t n_keys = context_len.as<int32_t>()[s];
+    const int64_t n_queries = start[s + 1] - start[s];
+    CHECK_LE(0, n_queries) << "sequence " << s;
+    CHECK_LE(n_queries, n_keys) << "sequence " << s;
+    const int64_t n_blocks = (n_keys + cache.block_size - 1) / cache.block_size;
+    CHECK_LE(n_blocks, block_table.dim(1)) << "sequence " << s;
+    if (n_queries == 0) continue;
+    const int64_t first_key = first_visible_key(n_keys - n_queries, window, chunk);
+    for (int64_t b = first_key / cache.block_size; b < n_blocks; ++b) {
+      const int32_t block = block_table.row<int32_t>(s)[b];
+      CHECK_LE(0, block) << "sequence " << s << " block " << b;
+      CHECK_LT(block, cache.n_blocks) << "sequence " << s << " block " << b;
+    }
+  }
+}
+
 }  // namespace
 
 void check_shapes(const KvAppendArgs& args) {
@@ -41,12 +96,7 @@ void check_shapes(const PagedAttentionArgs& args) {
   CHECK_EQ(args.q.dim(2), args.k_cache.dim(3));
   CHECK_GT(args.k_cache.dim(1), 0);
   CHECK_EQ(args.q.dim(1) % args.k_cache.dim(1), 0) << args.q.dim(1) << " heads";
-  check_vector(args.query_start, DType::kI32, "query_start");
-  check_vector(args.context_len, DType::kI32, "context_len");
-  CHECK_EQ(args.query_start.dim(0), args.context_len.dim(0) + 1);
-  CHECK_EQ(args.block_table.rank, 2);
-  CHECK_EQ(args.block_table.dtype, DType::kI32);
-  CHECK_EQ(args.block_table.dim(0), args.context_len.dim(0));
+  check_sequences(args.block_table, args.query_start, args.context_len);
   CHECK_GE(args.window, 0);
   CHECK_GE(args.chunk, 0);
   CHECK_GE(args.softcap, 0.0f);
@@ -55,35 +105,46 @@ void check_shapes(const PagedAttentionArgs& args) {
   CHECK_EQ(args.sinks.dim(0), args.q.dim(1));
 }
 
+void check_shapes(const LatentAppendArgs& args) {
+  check_f32_matrix(args.latent, "latent");
+  check_f32_matrix(args.rope_key, "rope_key");
+  check_vector(args.slots, DType::kI64, "slots");
+  check_latent_cache(args.cache);
+  CHECK_EQ(args.latent.dim(0), args.slots.dim(0));
+  CHECK_EQ(args.rope_key.dim(0), args.slots.dim(0));
+  CHECK_EQ(args.latent.dim(1) + args.rope_key.dim(1), args.cache.dim(2));
+}
+
+void check_shapes(const LatentAttentionArgs& args) {
+  check_f32_heads(args.q, "q");
+  check_heads(args.out, "out");
+  CHECK(is_activation(args.out.dtype)) << "out is " << args.out.dtype;
+  check_latent_cache(args.cache);
+  CHECK_EQ(args.q.dim(0), args.out.dim(0));
+  CHECK_EQ(args.q.dim(1), args.out.dim(1));
+  CHECK_EQ(args.q.dim(2), args.cache.dim(2));
+  CHECK_EQ(args.out.dim(2), args.rank);
+  CHECK_GT(args.rank, 0);
+  CHECK_LE(args.rank, args.cache.dim(2));
+  check_sequences(args.block_table, args.query_start, args.context_len);
+}
+
 void check_contents(const KvAppendArgs& args) {
-  const int64_t n_slots = args.k_cache.dim(0) * args.k_cache.dim(2);
-  for (int64_t i = 0; i < args.slots.dim(0); ++i) {
-    CHECK_LE(0, args.slots.as<int64_t>()[i]) << "token " << i;
-    CHECK_LT(args.slots.as<int64_t>()[i], n_slots) << "token " << i;
-  }
+  check_slots(args.slots, args.k_cache.dim(0) * args.k_cache.dim(2));
 }
 
 void check_contents(const PagedAttentionArgs& args) {
-  const int64_t n_seqs = args.context_len.dim(0);
-  const int64_t block_size = args.k_cache.dim(2);
-  const int32_t* start = args.query_start.as<int32_t>();
-  const int32_t* context_len = args.context_len.as<int32_t>();
-  CHECK_EQ(start[0], 0);
-  CHECK_EQ(start[n_seqs], args.q.dim(0));
-  for (int64_t s = 0; s < n_seqs; ++s) {
-    CHECK_LE(start[s], start[s + 1]) << "sequence " << s;
-    CHECK_LE(start[s + 1] - start[s], context_len[s]) << "sequence " << s;
-    const int64_t n_blocks = (context_len[s] + block_size - 1) / block_size;
-    CHECK_LE(n_blocks, args.block_table.dim(1)) << "sequence " << s;
-    if (start[s] == start[s + 1]) continue;
-    const int64_t first_position = context_len[s] - (start[s + 1] - start[s]);
-    const int64_t first_key = first_visible_key(first_position, args.window, args.chunk);
-    for (int64_t b = first_key / block_size; b < n_blocks; ++b) {
-      CHECK_LE(0, args.block_table.row<int32_t>(s)[b]) << "sequence " << s << " block " << b;
-      CHECK_LT(args.block_table.row<int32_t>(s)[b], args.k_cache.dim(0))
-          << "sequence " << s << " block " << b;
-    }
-  }
+  check_sequence_contents(args.block_table, args.query_start, args.context_len, args.q.dim(0),
+                          {args.k_cache.dim(0), args.k_cache.dim(2)}, args.window, args.chunk);
+}
+
+void check_contents(const LatentAppendArgs& args) {
+  check_slots(args.slots, args.cache.dim(0) * args.cache.dim(1));
+}
+
+void check_contents(const LatentAttentionArgs& args) {
+  check_sequence_contents(args.block_table, args.query_start, args.context_len, args.q.dim(0),
+                          {args.cache.dim(0), args.cache.dim(1)}, 0, 0);
 }
 
 }  // namespace trireme::kernels

@@ -90,6 +90,18 @@ struct Activations {
     });
   }
 
+  static void sigmoid(const float* x, int64_t n, float* out) {
+    const F one = S::set1(1.0f);
+    map(x, nullptr, n, DType::kF32, out,
+        [one](F v, F) { return S::div(one, S::add(one, M::exp(S::sub(S::zero(), v)))); });
+  }
+
+  // out = e^(x - offset).
+  static void exp_minus(const float* x, float offset, int64_t n, float* out) {
+    const F o = S::set1(offset);
+    map(x, nullptr, n, DType::kF32, out, [o](F v, F) { return M::exp(S::sub(v, o)); });
+  }
+
   static void softcap(float* x, float cap, int64_t n) {
     const F c = S::set1(cap);
     map(x, nullptr, n, DType::kF32, x, [c](F v, F) { return S::mul(c, M::tanh(S::div(v, c))); });

@@ -7,6 +7,7 @@
 #include "kernels/cpu/isa_kernels.h"
 #include "kernels/cpu/isa_select.h"
 #include "kernels/cpu/linear.h"
+#include "kernels/cpu/moe.h"
 #include "kernels/cpu/packed_weight.h"
 #include "kernels/cpu/paged_attention.h"
 #include "kernels/cpu/rope_table.h"
@@ -35,7 +36,8 @@ class CpuBackend final : public HostBackend {
         compute_dtype_(compute_dtype),
         pool_(n_threads),
         linear_(isa_, compute_dtype, &pool_),
-        attention_(isa_, &pool_) {}
+        attention_(isa_, &pool_),
+        router_(isa_, &pool_) {}
 
   std::string_view name() const override { return "cpu"; }
   std::string description() const override {
@@ -235,6 +237,78 @@ class CpuBackend final : public HostBackend {
     attention_.run(args);
   }
 
+  void latent_append(const LatentAppendArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    const int64_t rank = args.latent.dim(1);
+    const int64_t block_size = args.cache.dim(1);
+    const DType dtype = args.cache.dtype;
+    const auto size = static_cast<int64_t>(size_of(dtype));
+    each_row(args.slots.dim(0), args.cache.dim(2), [&](int64_t t) {
+      const int64_t slot = args.slots.as<int64_t>()[t];
+      char* to =
+          row_of(args.cache, slot / block_size) + slot % block_size * args.cache.dim(2) * size;
+      isa_.from_f32(args.latent.row<float>(t), rank, dtype, to);
+      isa_.from_f32(args.rope_key.row<float>(t), args.rope_key.dim(1), dtype, to + rank * size);
+    });
+  }
+
+  void latent_attention(const LatentAttentionArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    attention_.run(args);
+  }
+
+  void moe_route(const MoeRouteArgs& args, Stream) override {
+    check_shapes(args);
+    router_.run(args);
+  }
+
+  void moe_dispatch(const MoeDispatchArgs& args, Stream) override {
+    check_shapes(args);
+    cpu::moe_dispatch(args);
+  }
+
+  // By tokens, each of which knows the rows of its choices.
+  void moe_gather(const MoeGatherArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    const int64_t hidden = args.x.dim(1);
+    const int64_t top_k = args.row_of_choice.dim(1);
+    each_row(args.x.dim(0), top_k * hidden, [&](int64_t t) {
+      const int32_t* rows = args.row_of_choice.row<int32_t>(t);
+      for (int64_t c = 0; c < top_k; ++c) {
+        if (rows[c] < 0) continue;
+        const float weight = args.weights.defined() ? args.weights.row<float>(t)[c] : 1;
+        isa_.convert_scaled(row_of(args.x, t), args.x.dtype, weight, hidden, args.out.dtype,
+                            row_of(args.out, rows[c]));
+      }
+    });
+  }
+
+  void grouped_linear(const GroupedLinearArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    linear_.run(args);
+  }
+
+  void moe_combine(const MoeCombineArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    const int64_t hidden = args.out.dim(1);
+    const int64_t top_k = args.row_of_choice.dim(1);
+    each_row(args.out.dim(0), top_k * hidden, [&](int64_t t) {
+      float* out = args.out.row<float>(t);
+      std::fill_n(out, hidden, 0.0f);
+      for (int64_t c = 0; c < top_k; ++c) {
+        const int32_t row = args.row_of_choice.row<int32_t>(t)[c];
+        if (row < 0) continue;
+        const float weight = args.weights.defined() ? args.weights.row<float>(t)[c] : 1;
+        isa_.add(args.y.row<float>(row), weight, hidden, out);
+      }
+    });
+  }
+
   void gather_rows(const GatherRowsArgs& args, Stream) override {
     check_shapes(args);
     check_contents(args);
@@ -286,6 +360,7 @@ class CpuBackend final : public HostBackend {
   cpu::ThreadPool pool_;
   cpu::Linear linear_;
   cpu::PagedAttention attention_;
+  cpu::MoeRouter router_;
   cpu::RopeTables rope_tables_;
 };
 

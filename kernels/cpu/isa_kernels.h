@@ -96,6 +96,8 @@ struct IsaKernels {
 
   void (*to_f32)(const void* from, DType from_dtype, int64_t n, float* to) = nullptr;
   void (*from_f32)(const float* from, int64_t n, DType to_dtype, void* to) = nullptr;
+  void (*convert_scaled)(const void* from, DType from_dtype, float factor, int64_t n,
+                         DType to_dtype, void* to) = nullptr;
   // to = from + bias, bias may be null.
   void (*add_bias)(const float* from, const float* bias, int64_t n, DType to_dtype,
                    void* to) = nullptr;
@@ -116,6 +118,8 @@ struct IsaKernels {
                    DType out_dtype, void* out) = nullptr;
   void (*clamped_swiglu)(const float* gate, const float* up, float alpha, float limit, int64_t n,
                          DType out_dtype, void* out) = nullptr;
+  void (*sigmoid)(const float* x, int64_t n, float* out) = nullptr;
+  void (*exp_minus)(const float* x, float offset, int64_t n, float* out) = nullptr;
   void (*softcap)(float* x, float cap, int64_t n) = nullptr;
   // Rotates the channel pairs (i, i + half) of n_heads heads.
   void (*rope)(float* heads, int64_t n_heads, int64_t head_dim, int64_t half, const float* cos,

@@ -72,6 +72,7 @@ IsaKernels make_table(const char* name) {
   k.transpose_to_panel = RowOps<S>::transpose_to_panel;
   k.to_f32 = RowOps<S>::to_f32;
   k.from_f32 = RowOps<S>::from_f32;
+  k.convert_scaled = RowOps<S>::convert_scaled;
   k.add_bias = RowOps<S>::add_bias;
   k.add = RowOps<S>::add;
   k.scale = RowOps<S>::scale;
@@ -80,6 +81,8 @@ IsaKernels make_table(const char* name) {
   k.layer_norm = Norms<S>::layer_norm;
   k.activate = Activations<S>::activate;
   k.clamped_swiglu = Activations<S>::clamped_swiglu;
+  k.sigmoid = Activations<S>::sigmoid;
+  k.exp_minus = Activations<S>::exp_minus;
   k.softcap = Activations<S>::softcap;
   k.rope = RowOps<S>::rope;
   k.rope_interleaved = RowOps<S>::rope_interleaved;

@@ -1,10 +1,13 @@
-// Linear layers on packed weights, spread over a thread pool by panels of outputs.
+// Linear layers on packed weights, one or one per expert, spread over a thread pool by panels of
+// outputs.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "kernels/backend.h"
 #include "kernels/cpu/isa_kernels.h"
+#include "kernels/cpu/packed_weight.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
 
@@ -14,20 +17,34 @@ class Linear {
  public:
   Linear(const IsaKernels& isa, ComputeDType compute_dtype, ThreadPool* pool);
 
-  // Shapes were checked by the caller.
+  // Shapes and contents were checked by the caller.
   void run(const LinearArgs& args);
+  void run(const GroupedLinearArgs& args);
 
  private:
   struct Inputs;
-  Inputs convert_inputs(const LinearArgs& args, int64_t first_row, int64_t n_rows);
-  void convert_row(const LinearArgs& args, int64_t row, const Inputs& inputs, int64_t i) const;
-  void run_rows(const LinearArgs& args, int64_t first_row, int64_t n_rows);
+  // Rows that pass through one weight together.
+  struct Segment {
+    const CpuPackedWeight* weight = nullptr;
+    const float* bias = nullptr;  // or null
+    int64_t first_row = 0;
+    int64_t n_rows = 0;
+  };
+
+  Segment segment_of(const PackedWeight* weight, const float* bias, int64_t first_row,
+                     int64_t n_rows) const;
+  Inputs convert_inputs(const TensorView& x, int64_t first_row, int64_t n_rows);
+  void convert_row(const TensorView& x, int64_t row, const Inputs& inputs, int64_t i) const;
+  void run_batch(const TensorView& x, const TensorView& out, std::span<const Segment> batch);
+  void run_panels(const Segment& segment, const Inputs& inputs, const TensorView& out,
+                  int64_t first_panel, int64_t end_panel, int thread);
 
   const IsaKernels& isa_;
   ComputeDType compute_dtype_;
   ThreadPool* pool_;
-  Scratch inputs_;                   // the rows of a call in the form that the product reads
+  Scratch inputs_;                   // the rows of a batch in the form that the product reads
   std::vector<Scratch> per_thread_;  // sums of one panel
+  std::vector<Segment> batch_;
 };
 
 }  // namespace trireme::kernels::cpu

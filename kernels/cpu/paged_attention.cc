@@ -8,79 +8,135 @@ namespace {
 // Query rows (tokens x heads of a group) that share one expansion of the keys and values. Their
 // scratch fits the second-level cache.
 constexpr int64_t kRowsPerItem = 96;
+// Heads that are worth a tile of their own, where threads would be idle otherwise.
+constexpr int64_t kMinHeadsPerPart = 8;
 
 char* at(const TensorView& view, int64_t element) {
   return static_cast<char*>(view.data) + element * static_cast<int64_t>(size_of(view.dtype));
 }
+
+const char* offset(const void* memory, int64_t bytes) {
+  return static_cast<const char*>(memory) + bytes;
+}
+
+int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
 PagedAttention::PagedAttention(const IsaKernels& isa, ThreadPool* pool)
     : isa_(isa), pool_(pool), per_thread_(static_cast<size_t>(pool->n_threads())) {}
 
-void PagedAttention::cut_into_chunks(const PagedAttentionArgs& args) {
-  const int64_t group = args.q.dim(1) / args.k_cache.dim(1);
-  const int64_t chunk_tokens = std::max<int64_t>(1, kRowsPerItem / group);
-  const int32_t* start = args.query_start.as<int32_t>();
+void PagedAttention::cut_into_chunks(const Call& call) {
+  const int64_t n_heads = div_up(call.group, call.n_group_parts);
+  const int64_t chunk_tokens = std::max<int64_t>(1, kRowsPerItem / n_heads);
+  const int32_t* start = call.query_start.as<int32_t>();
   chunks_.clear();
-  for (int64_t seq = 0; seq < args.context_len.dim(0); ++seq) {
+  for (int64_t seq = 0; seq < call.context_len.dim(0); ++seq) {
     for (int64_t row = start[seq]; row < start[seq + 1]; row += chunk_tokens) {
       chunks_.push_back({seq, row, std::min<int64_t>(row + chunk_tokens, start[seq + 1])});
     }
   }
 }
 
-void PagedAttention::run_item(const PagedAttentionArgs& args, const Chunk& chunk, int64_t kv_head,
-                              int thread) {
-  const int64_t n_kv_heads = args.k_cache.dim(1);
-  const int64_t block_size = args.k_cache.dim(2);
-  const int64_t head_dim = args.k_cache.dim(3);
-  const int64_t group = args.q.dim(1) / n_kv_heads;
-  const int64_t sequence_end = args.query_start.as<int32_t>()[chunk.seq + 1];
-  const int64_t first_channel = kv_head * group * head_dim;
+// Large groups are cut so that their rows fit an item, and further when threads would be idle.
+void PagedAttention::cut(Call* call) {
+  call->n_group_parts = div_up(call->group, kRowsPerItem);
+  cut_into_chunks(*call);
+  const int64_t n_items =
+      static_cast<int64_t>(chunks_.size()) * call->n_kv_heads * call->n_group_parts;
+  if (n_items == 0 || n_items >= pool_->n_threads()) return;
+  const int64_t wanted = call->n_group_parts * div_up(pool_->n_threads(), n_items);
+  const int64_t most = std::max(call->n_group_parts, call->group / kMinHeadsPerPart);
+  call->n_group_parts = std::min(wanted, most);
+  cut_into_chunks(*call);
+}
 
-  AttentionItem item;
-  item.q = args.q.row<float>(chunk.begin) + first_channel;
-  item.q_stride = args.q.row_stride;
+// `part` counts the parts of the first key head's group, then those of the second, and so on.
+void PagedAttention::run_item(const Call& call, const Chunk& chunk, int64_t part, int thread) {
+  const int64_t kv_head = part / call.n_group_parts;
+  const int64_t in_group = part % call.n_group_parts;
+  const int64_t first_in_group = in_group * call.group / call.n_group_parts;
+  const int64_t first_head = kv_head * call.group + first_in_group;
+  const int64_t sequence_end = call.query_start.as<int32_t>()[chunk.seq + 1];
+
+  AttentionItem item = call.common;
+  item.q = call.q.row<float>(chunk.begin) + first_head * item.key_dim;
   item.n_tokens = chunk.end - chunk.begin;
-  item.group = group;
-  item.key_dim = head_dim;
-  item.value_dim = head_dim;
-  item.first_position = args.context_len.as<int32_t>()[chunk.seq] - (sequence_end - chunk.begin);
-  item.scale = args.scale;
-  item.window = args.window;
-  item.chunk = args.chunk;
-  item.softcap = args.softcap;
-  item.sinks = args.sinks.defined() ? args.sinks.as<float>() + kv_head * group : nullptr;
-  item.cache_dtype = args.k_cache.dtype;
-  item.k_cache = at(args.k_cache, kv_head * block_size * head_dim);
-  item.v_cache = at(args.v_cache, kv_head * block_size * head_dim);
-  item.value_stride = head_dim;
-  item.block_stride = args.k_cache.row_stride;
-  item.block_size = block_size;
-  item.blocks = args.block_table.row<int32_t>(chunk.seq);
-  item.out_dtype = args.out.dtype;
-  item.out = at(args.out, chunk.begin * args.out.row_stride + first_channel);
-  item.out_stride = args.out.row_stride;
+  item.group = (in_group + 1) * call.group / call.n_group_parts - first_in_group;
+  item.first_position = call.context_len.as<int32_t>()[chunk.seq] - (sequence_end - chunk.begin);
+  if (item.sinks != nullptr) item.sinks += first_head;
+  item.k_cache = offset(item.k_cache, kv_head * call.kv_head_bytes);
+  item.v_cache = offset(item.v_cache, kv_head * call.kv_head_bytes);
+  item.blocks = call.block_table.row<int32_t>(chunk.seq);
+  item.out = at(call.out, chunk.begin * call.out.row_stride + first_head * item.value_dim);
   item.scratch = per_thread_[static_cast<size_t>(thread)].get<float>(
-      attention_scratch_size(item.n_tokens * group, head_dim, head_dim));
+      attention_scratch_size(item.n_tokens * item.group, item.key_dim, item.value_dim));
   isa_.attention(item);
 }
 
-void PagedAttention::run(const PagedAttentionArgs& args) {
-  cut_into_chunks(args);
-  const int64_t n_kv_heads = args.k_cache.dim(1);
+void PagedAttention::run(Call* call) {
+  call->common.q_stride = call->q.row_stride;
+  call->common.out_dtype = call->out.dtype;
+  call->common.out_stride = call->out.row_stride;
+  cut(call);
   const auto n_chunks = static_cast<int64_t>(chunks_.size());
-  const int64_t n_items = n_chunks * n_kv_heads;
+  const int64_t n_items = n_chunks * call->n_kv_heads * call->n_group_parts;
   if (n_items == 0) return;
-  if (n_items == 1) return run_item(args, chunks_[0], 0, 0);
+  if (n_items == 1) return run_item(*call, chunks_[0], 0, 0);
   pool_->run([&](int thread) {
     // Every n-th item: later chunks of a prompt see more keys, and so the long ones are dealt out
     // evenly.
     for (int64_t i = thread; i < n_items; i += pool_->n_threads()) {
-      run_item(args, chunks_[static_cast<size_t>(i % n_chunks)], i / n_chunks, thread);
+      run_item(*call, chunks_[static_cast<size_t>(i % n_chunks)], i / n_chunks, thread);
     }
   });
+}
+
+void PagedAttention::run(const PagedAttentionArgs& args) {
+  Call call{.q = args.q,
+            .out = args.out,
+            .block_table = args.block_table,
+            .query_start = args.query_start,
+            .context_len = args.context_len};
+  const int64_t head_dim = args.k_cache.dim(3);
+  call.n_kv_heads = args.k_cache.dim(1);
+  call.group = args.q.dim(1) / call.n_kv_heads;
+  call.common.key_dim = head_dim;
+  call.common.value_dim = head_dim;
+  call.common.scale = args.scale;
+  call.common.window = args.window;
+  call.common.chunk = args.chunk;
+  call.common.softcap = args.softcap;
+  call.common.sinks = args.sinks.defined() ? args.sinks.as<float>() : nullptr;
+  call.common.cache_dtype = args.k_cache.dtype;
+  call.common.k_cache = args.k_cache.data;
+  call.common.v_cache = args.v_cache.data;
+  call.common.value_stride = head_dim;
+  call.common.block_stride = args.k_cache.row_stride;
+  call.common.block_size = args.k_cache.dim(2);
+  call.kv_head_bytes =
+      args.k_cache.dim(2) * head_dim * static_cast<int64_t>(size_of(args.k_cache.dtype));
+  run(&call);
+}
+
+// One key head that all query heads share, and values that are the first channels of its keys.
+void PagedAttention::run(const LatentAttentionArgs& args) {
+  Call call{.q = args.q,
+            .out = args.out,
+            .block_table = args.block_table,
+            .query_start = args.query_start,
+            .context_len = args.context_len};
+  call.group = args.q.dim(1);
+  call.common.key_dim = args.cache.dim(2);
+  call.common.value_dim = args.rank;
+  call.common.scale = args.scale;
+  call.common.cache_dtype = args.cache.dtype;
+  call.common.k_cache = args.cache.data;
+  call.common.v_cache = args.cache.data;
+  call.common.value_stride = args.cache.dim(2);
+  call.common.block_stride = args.cache.row_stride;
+  call.common.block_size = args.cache.dim(1);
+  run(&call);
 }
 
 }  // namespace trireme::kernels::cpu

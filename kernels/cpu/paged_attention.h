@@ -1,4 +1,5 @@
-// Paged attention spread over a thread pool by (sequence, key head, run of query tokens).
+// Attention over a paged cache, spread over a thread pool by (run of query tokens, key head, part
+// of the query heads).
 #pragma once
 
 #include <vector>
@@ -16,6 +17,7 @@ class PagedAttention {
 
   // Shapes and contents were checked by the caller.
   void run(const PagedAttentionArgs& args);
+  void run(const LatentAttentionArgs& args);
 
  private:
   // Query rows [begin, end) of one sequence, for every key head.
@@ -24,9 +26,24 @@ class PagedAttention {
     int64_t begin = 0;
     int64_t end = 0;
   };
+  // What the two ops have in common.
+  struct Call {
+    TensorView q;
+    TensorView out;
+    TensorView block_table;
+    TensorView query_start;
+    TensorView context_len;
+    int64_t n_kv_heads = 1;
+    int64_t group = 1;          // query heads of a key head
+    int64_t n_group_parts = 1;  // into which a group is cut
+    int64_t kv_head_bytes = 0;  // between key heads of a block
+    AttentionItem common;       // what is the same in every item
+  };
 
-  void cut_into_chunks(const PagedAttentionArgs& args);
-  void run_item(const PagedAttentionArgs& args, const Chunk& chunk, int64_t kv_head, int thread);
+  void cut(Call* call);
+  void cut_into_chunks(const Call& call);
+  void run_item(const Call& call, const Chunk& chunk, int64_t part, int thread);
+  void run(Call* call);
 
   const IsaKernels& isa_;
   ThreadPool* pool_;

@@ -38,6 +38,20 @@ struct RowOps {
     add_bias(from, nullptr, n, dtype, to);
   }
 
+  // to = from * factor between any two dtypes.
+  static void convert_scaled(const void* from, DType from_dtype, float factor, int64_t n,
+                             DType to_dtype, void* to) {
+    const F f = S::set1(factor);
+    int64_t i = 0;
+    for (; i + kWidth <= n; i += kWidth) {
+      M::store_any(to, to_dtype, i, S::mul(M::load_any(from, from_dtype, i), f));
+    }
+    if (i < n) {
+      const F tail = S::mul(M::load_tail(from, from_dtype, i, n - i), f);
+      M::store_tail(to, to_dtype, i, n - i, tail);
+    }
+  }
+
   static void add_bias(const float* from, const float* bias, int64_t n, DType dtype, void* to) {
     int64_t i = 0;
     for (; i + kWidth <= n; i += kWidth) {

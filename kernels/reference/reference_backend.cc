@@ -102,6 +102,39 @@ class ReferenceBackend final : public HostBackend {
     check_contents(args);
     reference::paged_attention(args);
   }
+  void latent_append(const LatentAppendArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    reference::latent_append(args);
+  }
+  void latent_attention(const LatentAttentionArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    reference::latent_attention(args);
+  }
+  void moe_route(const MoeRouteArgs& args, Stream) override {
+    check_shapes(args);
+    reference::moe_route(args);
+  }
+  void moe_dispatch(const MoeDispatchArgs& args, Stream) override {
+    check_shapes(args);
+    reference::moe_dispatch(args);
+  }
+  void moe_gather(const MoeGatherArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    reference::moe_gather(args);
+  }
+  void grouped_linear(const GroupedLinearArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    reference::grouped_linear(args);
+  }
+  void moe_combine(const MoeCombineArgs& args, Stream) override {
+    check_shapes(args);
+    check_contents(args);
+    reference::moe_combine(args);
+  }
   void gather_rows(const GatherRowsArgs& args, Stream) override {
     check_shapes(args);
     check_contents(args);

@@ -29,11 +29,18 @@ float activate(Activation activation, float x);
 void rope(const RopeArgs& args);
 void kv_append(const KvAppendArgs& args);
 void paged_attention(const PagedAttentionArgs& args);
+void latent_append(const LatentAppendArgs& args);
+void latent_attention(const LatentAttentionArgs& args);
+void moe_route(const MoeRouteArgs& args);
+void moe_dispatch(const MoeDispatchArgs& args);
+void moe_gather(const MoeGatherArgs& args);
+void moe_combine(const MoeCombineArgs& args);
 void gather_rows(const GatherRowsArgs& args);
 void row_max_log_sum_exp(const RowMaxLogSumExpArgs& args);
 
 Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight,
                                                   ComputeDType compute_dtype);
 void linear(const LinearArgs& args);
+void grouped_linear(const GroupedLinearArgs& args);
 
 }  // namespace trireme::kernels::reference
