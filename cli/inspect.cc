@@ -27,16 +27,31 @@ constexpr int kMaxTp = 8;
 constexpr int kMaxDevices = 64;
 
 std::string describe_rope(const plan::RopeSpec& rope) {
+  const auto scaled = [&](const char* how) {
+    return fmt::format("theta {:g}, {} x {:g} of {} tokens", rope.theta, how, rope.factor,
+                       format_grouped(rope.original_context));
+  };
   switch (rope.scaling) {
-    case plan::RopeScalingKind::kLinear:
+    case plan::RopeScaling::kLinear:
       return fmt::format("theta {:g}, linear x {:g}", rope.theta, rope.factor);
-    case plan::RopeScalingKind::kLlama3:
-      return fmt::format("theta {:g}, llama3 x {:g} of {} tokens", rope.theta, rope.factor,
-                         format_grouped(rope.original_context));
-    case plan::RopeScalingKind::kNone:
+    case plan::RopeScaling::kDynamic:
+      return scaled("dynamic");
+    case plan::RopeScaling::kLlama3:
+      return scaled("llama3");
+    case plan::RopeScaling::kYarn:
+      return scaled("yarn");
+    case plan::RopeScaling::kLongRope:
+      return scaled("longrope");
+    case plan::RopeScaling::kNone:
       break;
   }
   return fmt::format("theta {:g}", rope.theta);
+}
+
+std::string describe_positions(const ModelSpec& spec) {
+  std::vector<std::string> ropes;
+  for (const plan::RopeSpec& rope : spec.ropes) ropes.push_back(describe_rope(rope));
+  return ropes.empty() ? "none" : fmt::format("{}", fmt::join(ropes, "; "));
 }
 
 // The fewest devices of a kind that hold the weights and one sequence.
@@ -68,18 +83,19 @@ void print_text(const ModelSpec& spec, int32_t context, const std::vector<Fit>& 
   const int64_t kv = spec.kv_bytes_per_token(DType::kBF16);
   row("architecture", spec.architecture);
   row("parameters", format_grouped(spec.n_parameters()));
+  if (spec.moe) row("active", format_grouped(spec.n_active_parameters()) + " per token");
   row("weights",
       fmt::format("{} bytes ({}) in {}", format_grouped(spec.weight_bytes(spec.weight_dtype)),
                   format_bytes(spec.weight_bytes(spec.weight_dtype)),
                   to_string(spec.weight_dtype)));
-  row("layers", std::to_string(spec.n_layers));
+  row("layers", std::to_string(spec.n_layers()));
   row("hidden", fmt::format("{}, MLP {}", spec.hidden, spec.intermediate));
   row("heads", fmt::format("{} query, {} key-value, {} channels each", spec.n_heads,
                            spec.n_kv_heads, spec.head_dim));
   row("vocabulary", fmt::format("{}{}", format_grouped(spec.vocab),
                                 spec.tied_embeddings ? ", head tied to the embedding" : ""));
   row("context", format_grouped(spec.context) + " tokens");
-  row("rope", describe_rope(spec.rope));
+  row("rope", describe_positions(spec));
   row("KV cache", fmt::format("{} bytes per token in bf16, {} for {} tokens", format_grouped(kv),
                               format_bytes(kv * context), format_grouped(context)));
   row("end of text",
@@ -99,9 +115,10 @@ void print_json(const ModelSpec& spec, int32_t context, const std::vector<Fit>& 
   j["architecture"] = spec.architecture;
   j["family"] = spec.family;
   j["parameters"] = spec.n_parameters();
+  j["active_parameters"] = spec.n_active_parameters();
   j["weight_dtype"] = to_string(spec.weight_dtype);
   j["weight_bytes"] = spec.weight_bytes(spec.weight_dtype);
-  j["layers"] = spec.n_layers;
+  j["layers"] = spec.n_layers();
   j["hidden"] = spec.hidden;
   j["intermediate"] = spec.intermediate;
   j["heads"] = spec.n_heads;
@@ -109,7 +126,7 @@ void print_json(const ModelSpec& spec, int32_t context, const std::vector<Fit>& 
   j["head_dim"] = spec.head_dim;
   j["vocabulary"] = spec.vocab;
   j["context_tokens"] = spec.context;
-  j["rope"] = describe_rope(spec.rope);
+  j["rope"] = describe_positions(spec);
   j["tied_embeddings"] = spec.tied_embeddings;
   j["kv_bytes_per_token"] = spec.kv_bytes_per_token(DType::kBF16);
   j["eos_token_ids"] = spec.eos_ids;

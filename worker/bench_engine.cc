@@ -7,7 +7,9 @@
 
 #include "kernels/cpu/machine_limits.h"
 #include "parallel/comm/inproc/inproc_world.h"
+#include "parallel/plan/model_size.h"
 #include "parallel/step/step_link.h"
+#include "worker/models/declare.h"
 #include "worker/stub_group.h"
 #include "worker/worker_loop.h"
 
@@ -30,31 +32,37 @@ double median(std::vector<double> values) {
 
 // What a step must do at least: read every weight once, multiply every row with every matrix.
 struct Work {
-  double layer_parameters = 0;  // in matrices that every row meets
-  double head_parameters = 0;   // in the head, met by the rows that are sampled
+  double layer_parameters = 0;   // in matrices that every row meets
+  double routed_parameters = 0;  // in experts, of which a row meets some
+  double head_parameters = 0;    // in the head, met by the rows that are sampled
   double bytes_per_parameter = 2;
 
-  double bytes() const { return (layer_parameters + head_parameters) * bytes_per_parameter; }
-  double flops(double n_rows, double n_sampled) const {
-    return 2 * (layer_parameters * n_rows + head_parameters * n_sampled);
+  double bytes(const plan::ModelSpec& spec, double n_rows) const {
+    const double routed = routed_parameters * plan::routed_share(spec, n_rows);
+    return (layer_parameters + routed + head_parameters) * bytes_per_parameter;
+  }
+  double flops(const plan::ModelSpec& spec, double n_rows, double n_sampled) const {
+    const double met = layer_parameters + routed_parameters * plan::routed_share(spec, 1);
+    return 2 * (met * n_rows + head_parameters * n_sampled);
   }
 };
 
-Work work_of(const plan::ModelSpec& spec, const plan::ParallelPlan& plan, int only_rank,
-             kernels::ComputeDType compute) {
+Result<Work> work_of(const plan::ModelSpec& spec, const plan::ParallelPlan& plan, int only_rank,
+                     kernels::ComputeDType compute) {
   Work work;
   work.bytes_per_parameter = compute == kernels::ComputeDType::kBF16 ? 2 : 4;
-  const std::string head = spec.tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+  ASSIGN_OR_RETURN(const auto declared, declare_weights(spec, plan));
   for (const plan::RankPlan& rank : plan.ranks) {
     if (only_rank >= 0 && rank.worker_rank != only_rank) continue;
-    for (const plan::TensorSlice& slice : plan.tensor_slices(spec, rank.worker_rank)) {
-      const auto n = static_cast<double>(slice.rows.size() * slice.columns.size());
-      if (slice.name == head) {
-        if (rank.last_stage) work.head_parameters += n;
-      } else if (slice.shape.size() == 2 && slice.name != "model.embed_tokens.weight") {
-        work.layer_parameters += n;
-      }
+    for (const DeclaredPart& want : declared[static_cast<size_t>(rank.worker_rank)].parts) {
+      if (want.use != WeightUse::kLinear) continue;
+      const auto n = static_cast<double>(want.part.n_rows() * want.part.n_columns());
+      (want.part.routed ? work.routed_parameters : work.layer_parameters) += n;
     }
+    if (!rank.last_stage) continue;
+    const auto head = static_cast<double>(rank.vocab.size() * spec.hidden);
+    work.head_parameters += head;
+    work.layer_parameters -= head;  // declared as one of the linears
   }
   return work;
 }
@@ -195,12 +203,11 @@ class EngineBench {
  public:
   EngineBench(const EngineBenchOptions& options, const plan::ParallelPlan& plan,
               BenchReplica& replica, LimitMeter& meter)
-      : options_(options), plan_(plan), replica_(replica), meter_(meter) {
-    const int only_rank = options.rank_shard.has_value() ? options.rank_shard->rank : -1;
-    work_ = work_of(options.spec, plan, only_rank, options.compute_dtype);
-  }
+      : options_(options), plan_(plan), replica_(replica), meter_(meter) {}
 
   Result<std::vector<EngineBenchLine>> run() {
+    const int only_rank = options_.rank_shard.has_value() ? options_.rank_shard->rank : -1;
+    ASSIGN_OR_RETURN(work_, work_of(options_.spec, plan_, only_rank, options_.compute_dtype));
     TRY(prefill());
     for (const int batch : options_.batches) TRY(decode(batch));
     return std::move(lines_);
@@ -299,8 +306,8 @@ class EngineBench {
     const double rate = options_.compute_dtype == kernels::ComputeDType::kBF16
                             ? limits.bf16_compute_flops()
                             : limits.f32_flops;
-    const double memory = work_.bytes() / limits.read_bytes_per_second;
-    const double compute = work_.flops(n_rows, n_sampled) / rate;
+    const double memory = work_.bytes(options_.spec, n_rows) / limits.read_bytes_per_second;
+    const double compute = work_.flops(options_.spec, n_rows, n_sampled) / rate;
     const step::StageTiming& timing = replica_.timing();
     const auto total_ns = static_cast<double>(timing.compute_ns + timing.collective_ns +
                                               timing.wait_upstream_ns + timing.wait_downstream_ns);
@@ -323,7 +330,7 @@ class EngineBench {
     const plan::ModelSpec& spec = options_.spec;
     EngineBenchLine line;
     line.what = what;
-    line.shape = fmt::format("{} layers of {}, vocabulary {}, {}, {}", spec.n_layers, spec.hidden,
+    line.shape = fmt::format("{} layers of {}, vocabulary {}, {}, {}", spec.n_layers(), spec.hidden,
                              spec.vocab, plan_.to_string(), batch);
     line.tokens_per_second = n_tokens / median(seconds);
     line.limit_tokens_per_second = n_tokens / median(floors);

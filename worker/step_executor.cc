@@ -169,13 +169,14 @@ Result<Batch> StepExecutor::upload(StepContext& context) {
   Batch batch;
   batch.ids = upload_vector(backend, batch_.ids, ids_, stream);
   batch.positions = upload_vector(backend, batch_.positions, positions_, stream);
-  batch.slots = upload_vector(backend, batch_.slots, slots_, stream);
   batch.query_start = upload_vector(backend, batch_.query_start, query_start_, stream);
   batch.context_len = upload_vector(backend, batch_.context_len, context_len_, stream);
   upload_vector(backend, batch_.block_table, block_table_, stream);
-  batch.block_table =
-      TensorView(block_table_.view.data, DType::kI32,
-                 {static_cast<int64_t>(batch_.context_len.size()), batch_.max_blocks});
+  batch.kv_groups.push_back(
+      {.slots = upload_vector(backend, batch_.slots, slots_, stream),
+       .block_table =
+           TensorView(block_table_.view.data, DType::kI32,
+                      {static_cast<int64_t>(batch_.context_len.size()), batch_.max_blocks})});
   return batch;
 }
 

@@ -1,5 +1,5 @@
-// StubGroup: one rank of a group whose other ranks do not exist. For the rank-shard benchmark
-// alone, which says so.
+// StubGroup: one rank of a group whose other ranks do not exist. For the declare pass, which
+// computes nothing, and for the rank-shard benchmark, which says so.
 //
 // Sums keep this rank's part and gathers repeat it: shapes and local work are those of the real
 // group, values are not.

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "parallel/plan/memory_budget.h"
+#include "worker/models/declare.h"
 #include "worker/sample/counter_random.h"
 
 namespace trireme::worker {
@@ -30,15 +31,22 @@ class SetupDigest {
 uint64_t setup_digest(const WorkerOptions& options, kernels::ComputeDType compute) {
   const plan::ModelSpec& spec = options.spec;
   SetupDigest digest;
-  digest.add(spec.n_layers).add(spec.hidden).add(spec.n_heads).add(spec.n_kv_heads);
-  digest.add(spec.head_dim).add(spec.intermediate).add(spec.vocab).add(spec.context);
-  digest.add_float(spec.rms_eps).add(spec.tied_embeddings).add(spec.attention_bias);
-  digest.add(spec.mlp_bias);
-  for (const float frequency : spec.rope.inv_freq()) digest.add_float(frequency);
+  for (const char c : spec.family) digest.add(c);
+  digest.add(spec.hidden).add(spec.n_heads).add(spec.n_kv_heads).add(spec.head_dim);
+  digest.add(spec.intermediate).add(spec.vocab).add(spec.context).add(spec.n_parameters());
+  digest.add_float(spec.norm_eps).add(spec.tied_embeddings).add(spec.n_active_parameters());
+  digest.add_float(spec.attention_scale).add_float(spec.residual_scale);
+  for (const plan::LayerSpec& layer : spec.layers) {
+    digest.add(layer.attention).add(layer.span).add(layer.rope).add(layer.moe);
+  }
+  for (const plan::RopeSpec& rope : spec.ropes) {
+    for (const float frequency : rope.inv_freq()) digest.add_float(frequency);
+  }
   digest.add(options.plan.tp).add(options.plan.pp);
   for (const plan::RankPlan& rank : options.plan.ranks) {
     digest.add(rank.layers.begin).add(rank.layers.end).add(rank.heads.end).add(rank.kv_heads.end);
     digest.add(rank.intermediate.end).add(rank.vocab.end);
+    digest.add(rank.experts.end).add(rank.expert_columns.end).add(rank.shared_columns.end);
   }
   digest.add(options.block_size).add(options.max_step_tokens).add(options.max_logits_rows);
   digest.add(options.random_weights).add(options.random_seed).add(compute);
@@ -171,23 +179,20 @@ Status Worker::load(const LoadProgressFn& progress) {
   } else {
     ASSIGN_OR_RETURN(source, open_checkpoint(options_.model_dir));
   }
+  ASSIGN_OR_RETURN(const auto declared, declare_weights(options_.spec, options_.plan));
   ASSIGN_OR_RETURN(ShardLoader loader,
-                   ShardLoader::create(options_.spec, options_.plan, options_.worker_rank, *source,
-                                       *backend_, progress));
-  const ModelInputs inputs{.spec = options_.spec,
-                           .rank = rank(),
-                           .weights = loader,
-                           .tp = *mesh_.tp,
-                           .max_step_tokens = options_.max_step_tokens,
-                           .max_logits_rows = options_.max_logits_rows};
-  ASSIGN_OR_RETURN(model_, make_model(inputs));
-  TRY(loader.finish());
+                   ShardLoader::create(options_.spec.architecture, declared, options_.worker_rank,
+                                       *source, *backend_, progress));
+  PartLoader parts(options_.spec, rank(), *mesh_.tp, loader);
+  ASSIGN_OR_RETURN(model_, make_model(parts));
   weight_bytes_ = loader.device_bytes();
+  TRY(model_->allocate(*backend_, options_.max_step_tokens, options_.max_logits_rows));
   load_ns_ = clock_.now_ns() - start_ns;
 
   kv_shape_ = {.n_layers = rank().layers.size(),
                .n_kv_heads = rank().kv_heads.size(),
                .head_dim = options_.spec.head_dim,
+               .latent_width = options_.spec.mla ? options_.spec.mla->latent_width() : 0,
                .block_size = options_.block_size,
                .dtype = compute_dtype()};
   const int64_t left = usable_bytes_ - weight_bytes_ - activation_bytes_;

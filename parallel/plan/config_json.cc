@@ -70,8 +70,8 @@ Result<json> parse_config_json(const std::string& text) {
 }
 
 bool ConfigObject::has(const char* key) const {
-  const auto it = object_.find(key);
-  return it != object_.end() && !it->is_null();
+  const auto it = object_->find(key);
+  return it != object_->end() && !it->is_null();
 }
 
 Error ConfigObject::absent(const char* key) const {
@@ -79,7 +79,7 @@ Error ConfigObject::absent(const char* key) const {
 }
 
 Error ConfigObject::wrong(const char* key, const std::string& wanted) const {
-  std::string value = object_.at(key).dump(-1, ' ', true, json::error_handler_t::replace);
+  std::string value = object_->at(key).dump(-1, ' ', true, json::error_handler_t::replace);
   if (value.size() > 60) value = value.substr(0, 60) + "...";
   return invalid_argument(
       fmt::format("config.json: '{}{}' is {}, but must be {}.", path_, key, value, wanted));
@@ -87,7 +87,7 @@ Error ConfigObject::wrong(const char* key, const std::string& wanted) const {
 
 Result<int64_t> ConfigObject::integer(const char* key, int64_t low, int64_t high) const {
   if (!has(key)) return absent(key);
-  const json& value = object_.at(key);
+  const json& value = object_->at(key);
   const std::string wanted = fmt::format("an integer from {} to {}", low, high);
   if (!value.is_number_integer()) return wrong(key, wanted);
   // An unsigned value beyond int64 would wrap to a negative one when read as int64.
@@ -107,7 +107,7 @@ Result<int64_t> ConfigObject::integer_or(const char* key, int64_t low, int64_t h
 
 Result<double> ConfigObject::number(const char* key, double low, double high) const {
   if (!has(key)) return absent(key);
-  const json& value = object_.at(key);
+  const json& value = object_->at(key);
   const std::string wanted = fmt::format("a number from {:g} to {:g}", low, high);
   if (!value.is_number()) return wrong(key, wanted);
   const auto number = value.get<double>();
@@ -123,14 +123,14 @@ Result<double> ConfigObject::number_or(const char* key, double low, double high,
 
 Result<bool> ConfigObject::boolean_or(const char* key, bool fallback) const {
   if (!has(key)) return fallback;
-  const json& value = object_.at(key);
+  const json& value = object_->at(key);
   if (!value.is_boolean()) return wrong(key, "true or false");
   return value.get<bool>();
 }
 
 Result<std::string> ConfigObject::string(const char* key) const {
   if (!has(key)) return absent(key);
-  const json& value = object_.at(key);
+  const json& value = object_->at(key);
   if (!value.is_string()) return wrong(key, "a string");
   return value.get<std::string>();
 }
@@ -145,7 +145,7 @@ Result<std::vector<int32_t>> ConfigObject::integers(const char* key, int64_t low
   constexpr size_t kMaxEntries = 64;
   std::vector<int32_t> numbers;
   if (!has(key)) return numbers;
-  const json& value = object_.at(key);
+  const json& value = object_->at(key);
   const std::string wanted = fmt::format(
       "an integer from {} to {}, or a list of at most {} of them", low, high, kMaxEntries);
   const bool is_list = value.is_array();
@@ -162,10 +162,39 @@ Result<std::vector<int32_t>> ConfigObject::integers(const char* key, int64_t low
   return numbers;
 }
 
+Result<std::vector<double>> ConfigObject::numbers(const char* key, double low, double high,
+                                                  size_t max_entries) const {
+  if (!has(key)) return absent(key);
+  const json& list = object_->at(key);
+  const std::string wanted =
+      fmt::format("a list of at most {} numbers from {:g} to {:g}", max_entries, low, high);
+  if (!list.is_array() || list.size() > max_entries) return wrong(key, wanted);
+  std::vector<double> values;
+  for (const json& entry : list) {
+    if (!entry.is_number()) return wrong(key, wanted);
+    values.push_back(entry.get<double>());
+    if (!(values.back() >= low && values.back() <= high)) return wrong(key, wanted);
+  }
+  return values;
+}
+
+Result<std::vector<std::string>> ConfigObject::strings(const char* key, size_t max_entries) const {
+  if (!has(key)) return absent(key);
+  const json& list = object_->at(key);
+  const std::string wanted = fmt::format("a list of at most {} strings", max_entries);
+  if (!list.is_array() || list.size() > max_entries) return wrong(key, wanted);
+  std::vector<std::string> values;
+  for (const json& entry : list) {
+    if (!entry.is_string()) return wrong(key, wanted);
+    values.push_back(entry.get<std::string>());
+  }
+  return values;
+}
+
 Result<ConfigObject> ConfigObject::object(const char* key) const {
   if (!has(key)) return absent(key);
-  if (!object_.at(key).is_object()) return wrong(key, "an object");
-  return ConfigObject(object_.at(key), path_ + key + ".");
+  if (!object_->at(key).is_object()) return wrong(key, "an object");
+  return ConfigObject(object_->at(key), path_ + key + ".");
 }
 
 }  // namespace trireme::plan

@@ -26,7 +26,7 @@ Result<nlohmann::json> parse_config_json(const std::string& text);
 class ConfigObject {
  public:
   ConfigObject(const nlohmann::json& object, std::string path)
-      : object_(object), path_(std::move(path)) {}
+      : object_(&object), path_(std::move(path)) {}
 
   bool has(const char* key) const;
   // An integer in [low, high].
@@ -40,16 +40,21 @@ class ConfigObject {
   Result<std::string> string_or(const char* key, const std::string& fallback) const;
   // An integer or a list of at most 64 integers; absent: empty.
   Result<std::vector<int32_t>> integers(const char* key, int64_t low, int64_t high) const;
+  // A list of at most `max_entries` finite numbers in [low, high].
+  Result<std::vector<double>> numbers(const char* key, double low, double high,
+                                      size_t max_entries) const;
+  // A list of at most `max_entries` strings.
+  Result<std::vector<std::string>> strings(const char* key, size_t max_entries) const;
   // The object under `key`, which must be there.
   Result<ConfigObject> object(const char* key) const;
   // The object itself, for what the readers above do not cover.
-  const nlohmann::json& raw() const { return object_; }
+  const nlohmann::json& raw() const { return *object_; }
 
  private:
   Error absent(const char* key) const;
   Error wrong(const char* key, const std::string& wanted) const;
 
-  const nlohmann::json& object_;  // outlives this
+  const nlohmann::json* object_;  // outlives this
   std::string path_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "parallel/plan/model_size.h"
 
 namespace trireme::plan {
 namespace {
@@ -32,20 +33,25 @@ class StageCost {
     const double flops = topology_.device.bf16_flops * kFlopsShare;
     const double weight_bytes = to_double(static_cast<int64_t>(size_of(workload_.weight_dtype)));
     const double layers = to_double(rank.layers.size());
-    const double head_width = to_double(spec_.head_dim);
     const double heads = to_double(rank.heads.size());
-    const double kv_heads = to_double(rank.kv_heads.size());
+    double linear = 0;
     // The first tp rank is the widest where a width does not divide.
-    const double layer_weights =
-        to_double(spec_.hidden) *
-        (2 * (heads + kv_heads) * head_width + 3 * to_double(rank.intermediate.size()));
-    const double linear =
-        roof(layers * layer_weights, step.n_tokens, weight_bytes, bandwidth, flops);
+    for (int64_t i = rank.layers.begin; i < rank.layers.end; ++i) {
+      const LayerSize size =
+          layer_size(spec_, spec_.layers[static_cast<size_t>(i)], Share::of(rank));
+      const double always = to_double(size.always);
+      const double routed = to_double(size.routed);
+      linear += roof(always + routed * routed_share(spec_, step.n_tokens),
+                     always + routed * routed_share(spec_, 1), step.n_tokens, weight_bytes,
+                     bandwidth, flops);
+    }
     const double head_weights =
         rank.last_stage ? to_double(rank.vocab_padded) * to_double(spec_.hidden) : 0;
-    const double head = roof(head_weights, step.n_logits_rows, weight_bytes, bandwidth, flops);
-    const double kv_bytes = 2 * layers * kv_heads * head_width *
+    const double head =
+        roof(head_weights, head_weights, step.n_logits_rows, weight_bytes, bandwidth, flops);
+    const double kv_bytes = layers * to_double(kv_elements(spec_, rank.kv_heads.size())) *
                             to_double(static_cast<int64_t>(size_of(workload_.kv_dtype)));
+    const double head_width = spec_.mla ? spec_.mla->latent_width() : spec_.head_dim;
     const double attention = step.n_sequences * step.context * kv_bytes / bandwidth +
                              4 * layers * heads * head_width * step.n_tokens * step.context / flops;
     return kStageOverheadS + linear + head + attention + layers * 2 * all_reduce(step.n_tokens) +
@@ -59,9 +65,10 @@ class StageCost {
   }
 
  private:
-  static double roof(double weights, double n_tokens, double weight_bytes, double bandwidth,
-                     double flops) {
-    return std::max(weights * weight_bytes / bandwidth, 2 * n_tokens * weights / flops);
+  // `read` weights come from memory, each token is multiplied with `met` of them.
+  static double roof(double read, double met, double n_tokens, double weight_bytes,
+                     double bandwidth, double flops) {
+    return std::max(read * weight_bytes / bandwidth, 2 * n_tokens * met / flops);
   }
   double all_reduce(double n_tokens) const {
     if (plan_.tp == 1) return 0;
@@ -173,7 +180,7 @@ Result<std::vector<PlanEstimate>> rank_plans(const ModelSpec& spec, const Topolo
   std::vector<PlanEstimate> estimates;
   Error reason = invalid_argument("no plan fits these machines.");
   for (int tp = 1; tp <= topology.devices_per_node; ++tp) {
-    for (int pp = 1; pp <= spec.n_layers && count_replicas(topology, tp, pp) > 0; ++pp) {
+    for (int pp = 1; pp <= spec.n_layers() && count_replicas(topology, tp, pp) > 0; ++pp) {
       const Result<ParallelPlan> plan = make_parallel_plan(spec, {.tp = tp, .pp = pp});
       if (!plan.ok()) continue;
       Result<PlanEstimate> estimate = estimate_plan(spec, *plan, topology, workload);

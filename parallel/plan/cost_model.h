@@ -4,7 +4,10 @@
 // inference as in Pope et al., "Efficiently Scaling Transformer Inference", arXiv:2211.05102). For
 // a step of n tokens on one stage, per rank:
 //
-//   time = max(weight bytes / bandwidth, 2 n weights / flops)      the linear layers
+//   time = max(weight bytes / bandwidth, 2 n weights / flops)      the linear layers; of experts,
+//   those
+//                                                                  that n tokens touch when they
+//                                                                  choose evenly
 //        + KV bytes read / bandwidth + attention flops / flops     attention
 //        + kStageOverheadS                                         host and launches
 //        + 2 layers x (latency + 2 (tp-1)/tp x n hidden x 2 B / link)   the all_reduces

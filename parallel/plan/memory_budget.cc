@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "parallel/plan/format.h"
+#include "parallel/plan/model_size.h"
 
 namespace trireme::plan {
 namespace {
@@ -14,35 +15,43 @@ int64_t usable_bytes(const MemoryInputs& inputs) {
   return static_cast<int64_t>(static_cast<double>(inputs.memory_bytes) * inputs.utilisation);
 }
 
-// Elements of one layer's slices: the sum over ParallelPlan::tensor_slices, without naming each
-// tensor.
-int64_t layer_elements(const ModelSpec& spec, const RankPlan& rank) {
-  const int64_t hidden = spec.hidden;
-  const int64_t q = rank.heads.size() * spec.head_dim;
-  const int64_t kv = rank.kv_heads.size() * spec.head_dim;
-  const int64_t mlp = rank.intermediate.size();
-  int64_t n = hidden * (2 * q + 2 * kv + 3 * mlp) + 2 * hidden;
-  if (spec.attention_bias) n += q + 2 * kv + hidden;
-  if (spec.mlp_bias) n += 2 * mlp + hidden;
+// Elements that the rank holds: its share of its layers, the vocabulary's rows with their padding.
+// A rank that is first and last stage of a tied model still holds the matrix twice: as rows to look
+// up, and packed as the head.
+int64_t held_elements(const ModelSpec& spec, const RankPlan& rank) {
+  const int64_t matrix = rank.vocab_padded * spec.hidden;
+  int64_t n = 0;
+  for (int64_t i = rank.layers.begin; i < rank.layers.end; ++i) {
+    n += layer_size(spec, spec.layers[static_cast<size_t>(i)], Share::of(rank)).total();
+  }
+  if (rank.first_stage) n += matrix + int64_t{spec.n_position_rows} * spec.hidden;
+  if (rank.last_stage) n += matrix + final_norm_size(spec);
   return n;
 }
 
-// Elements that the rank holds: its slices, the vocabulary's rows with their padding. A rank that
-// is first and last stage of a tied model still holds the matrix twice: as rows to look up, and
-// packed as the head.
-int64_t held_elements(const ModelSpec& spec, const RankPlan& rank) {
-  const int64_t matrix = rank.vocab_padded * spec.hidden;
-  int64_t n = rank.layers.size() * layer_elements(spec, rank);
-  if (rank.first_stage) n += matrix;
-  if (rank.last_stage) n += matrix + spec.hidden;
-  return n;
+// f32 elements per token between the ops of an attention block.
+int64_t attention_width(const ModelSpec& spec, const RankPlan& rank) {
+  if (!spec.mla) {
+    return (2 * rank.heads.size() + 2 * rank.kv_heads.size()) * spec.head_dim;
+  }
+  const MlaSpec& mla = *spec.mla;
+  const int64_t per_head =
+      mla.nope_dim + mla.rope_dim + mla.latent_width() + mla.kv_rank + mla.value_dim;
+  return rank.heads.size() * per_head + 2 * (mla.q_rank + mla.latent_width());
+}
+
+// The same of the widest MLP: dense, or a token's experts.
+int64_t mlp_width(const ModelSpec& spec, const RankPlan& rank) {
+  int64_t width = 3 * rank.intermediate.size();
+  if (!spec.moe) return width;
+  const int64_t routed = spec.moe->top_k * (2 * spec.hidden + 3 * rank.expert_columns.size());
+  return std::max(width, spec.moe->n_experts + routed + 3 * rank.shared_columns.size());
 }
 
 // An upper bound: every buffer of a layer at once and in f32, and the logits.
 int64_t activation_bytes(const ModelSpec& spec, const RankPlan& rank, const MemoryInputs& inputs) {
-  const int64_t attention = 2 * rank.heads.size() + 2 * rank.kv_heads.size();
   const int64_t per_token =
-      4 * int64_t{spec.hidden} + attention * spec.head_dim + 3 * rank.intermediate.size();
+      5 * int64_t{spec.hidden} + attention_width(spec, rank) + mlp_width(spec, rank);
   const int64_t logits = rank.last_stage ? inputs.max_logits_rows * rank.vocab_padded : 0;
   return 4 * (inputs.max_step_tokens * per_token + logits);
 }
@@ -75,7 +84,7 @@ RankMemory rank_memory(const ModelSpec& spec, const ParallelPlan& plan, int work
   memory.weight_bytes =
       held_elements(spec, rank) * static_cast<int64_t>(size_of(inputs.weight_dtype));
   memory.activation_bytes = activation_bytes(spec, rank, inputs);
-  memory.kv_bytes_per_block = 2 * rank.layers.size() * rank.kv_heads.size() * spec.head_dim *
+  memory.kv_bytes_per_block = rank.layers.size() * kv_elements(spec, rank.kv_heads.size()) *
                               inputs.block_size * static_cast<int64_t>(size_of(inputs.kv_dtype));
   const int64_t left = usable_bytes(inputs) - memory.weight_bytes - memory.activation_bytes;
   memory.n_kv_blocks = std::max<int64_t>(0, left / memory.kv_bytes_per_block);

@@ -6,84 +6,153 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "parallel/plan/model_size.h"
 
 namespace trireme::plan {
 namespace {
 
 constexpr int kMaxTp = 1024;
 
+bool has_dense_layer(const ModelSpec& spec) {
+  return std::any_of(spec.layers.begin(), spec.layers.end(),
+                     [](const LayerSpec& layer) { return !layer.moe; });
+}
+
+// Latent attention has no key-value heads to cut: every rank holds the latent.
 bool heads_allow(const ModelSpec& spec, int tp) {
   if (spec.n_heads % tp != 0) return false;
+  if (spec.mla) return true;
   return tp <= spec.n_kv_heads ? spec.n_kv_heads % tp == 0 : tp % spec.n_kv_heads == 0;
 }
 
-// Every tp that the shapes allow, ascending.
-std::vector<int> allowed_tp(const ModelSpec& spec) {
-  std::vector<int> allowed;
-  for (int tp = 1; tp <= std::min({kMaxTp, spec.n_heads, spec.intermediate, spec.vocab}); ++tp) {
-    if (heads_allow(spec, tp)) allowed.push_back(tp);
+// Why the shapes forbid `tp`, or nothing.
+std::string obstacle(const ModelSpec& spec, int tp, ExpertCut cut) {
+  if (spec.n_heads % tp != 0) {
+    return fmt::format("{} attention heads do not divide by it", spec.n_heads);
   }
-  return allowed;
+  if (!heads_allow(spec, tp)) {
+    return fmt::format("{} key-value heads can neither be cut by it nor replicated to it",
+                       spec.n_kv_heads);
+  }
+  if (has_dense_layer(spec) && spec.intermediate < tp) {
+    return fmt::format("the MLP is only {} wide", spec.intermediate);
+  }
+  if (spec.vocab < tp) return fmt::format("the vocabulary has only {} entries", spec.vocab);
+  if (!spec.moe) return "";
+  if (cut == ExpertCut::kExpert && spec.moe->n_experts < tp) {
+    return fmt::format("there are only {} experts to deal out", spec.moe->n_experts);
+  }
+  if (cut == ExpertCut::kTensor && spec.moe->width < tp) {
+    return fmt::format("an expert is only {} wide", spec.moe->width);
+  }
+  if (spec.moe->shared_width > 0 && spec.moe->shared_width < tp) {
+    return fmt::format("the shared expert is only {} wide", spec.moe->shared_width);
+  }
+  return "";
 }
 
-Status check_tp(const ModelSpec& spec, int tp) {
+Status check_tp(const ModelSpec& spec, int tp, ExpertCut cut) {
   if (tp < 1 || tp > kMaxTp) {
     return invalid_argument(fmt::format("tp is {}, but must be from 1 to {}.", tp, kMaxTp));
   }
-  std::string reason;
-  if (spec.n_heads % tp != 0) {
-    reason = fmt::format("{} attention heads do not divide by it", spec.n_heads);
-  } else if (!heads_allow(spec, tp)) {
-    reason = fmt::format("{} key-value heads can neither be cut by it nor replicated to it",
-                         spec.n_kv_heads);
-  } else if (spec.intermediate < tp) {
-    reason = fmt::format("the MLP is only {} wide", spec.intermediate);
-  } else if (spec.vocab < tp) {
-    reason = fmt::format("the vocabulary has only {} entries", spec.vocab);
-  } else {
-    return {};
+  const std::string reason = obstacle(spec, tp, cut);
+  if (reason.empty()) return {};
+  std::vector<int> allowed;
+  for (int other = 1; other <= std::min(kMaxTp, spec.n_heads); ++other) {
+    if (obstacle(spec, other, cut).empty()) allowed.push_back(other);
   }
   return invalid_argument(fmt::format("tp {} does not fit this model: {}; tp may be {}.", tp,
-                                      reason, fmt::join(allowed_tp(spec), ", ")));
+                                      reason, fmt::join(allowed, ", ")));
 }
 
-// Bytes read for a token, in parameters: what a stage's decode time goes by. The embedding is a
-// lookup of one row.
-int64_t layer_cost(const ModelSpec& spec) {
-  const int64_t attention = int64_t{spec.n_heads + spec.n_kv_heads} * 2 * spec.head_dim;
-  return int64_t{spec.hidden} * (attention + 3 * int64_t{spec.intermediate});
-}
-int64_t head_cost(const ModelSpec& spec) { return int64_t{spec.vocab} * spec.hidden; }
-
-// The last stage also computes the head, so it gets `n_last` layers, and the others share the rest
-// as evenly as can be: the n_last with the cheapest costliest stage wins; among equals, the one
-// with more layers on the last stage, since the others hold the embedding or more KV.
-std::vector<int> stages_by_cost(const ModelSpec& spec, int pp) {
-  if (pp == 1) return {spec.n_layers};
-  const int n_others = pp - 1;
-  int64_t best_cost = INT64_MAX;
-  int best_last = 1;
-  for (int n_last = 1; n_last <= spec.n_layers - n_others; ++n_last) {
-    const int64_t widest = (spec.n_layers - n_last + n_others - 1) / n_others;
-    const int64_t cost =
-        std::max(widest * layer_cost(spec), n_last * layer_cost(spec) + head_cost(spec));
-    if (cost <= best_cost) {
-      best_cost = cost;
-      best_last = n_last;
-    }
+// What a stage's decode time goes by: the weights that a token meets in each layer. The embedding
+// is a lookup of one row.
+std::vector<double> layer_costs(const ModelSpec& spec) {
+  std::vector<double> costs;
+  for (const LayerSpec& layer : spec.layers) {
+    const LayerSize size = layer_size(spec, layer, Share::whole(spec));
+    costs.push_back(static_cast<double>(size.always) +
+                    static_cast<double>(size.routed) * routed_share(spec, 1));
   }
-  const int rest = spec.n_layers - best_last;
-  std::vector<int> layers(static_cast<size_t>(n_others), rest / n_others);
-  // Stages after the first take the odd layers: the first holds the embedding besides.
-  for (int i = 0; i < rest % n_others; ++i) ++layers[static_cast<size_t>(n_others - 1 - i)];
-  layers.push_back(best_last);
-  return layers;
+  return costs;
+}
+
+// Cuts the layers into contiguous stages of which the costliest is as cheap as can be. The last
+// stage carries `head_cost` besides its layers.
+class StageCut {
+ public:
+  StageCut(std::vector<double> costs, double head_cost, int pp)
+      : costs_(std::move(costs)), head_cost_(head_cost), pp_(pp) {
+    for (const double cost : costs_) sums_.push_back(sums_.back() + cost);
+  }
+
+  std::vector<int> stages() const {
+    const double limit = cheapest_limit();
+    std::vector<int> counts;
+    int first = 0;
+    for (int stage = 0; stage < pp_ - 1; ++stage) {
+      // An even part of what is left, or as much more as lets the others stay under the limit.
+      const int left = pp_ - stage;
+      const double even = (sums_.back() - sum(first)) / left;
+      const int most = n_layers() - first - (left - 1);  // every stage has a layer
+      int n = 1;
+      while (n < most && sum(first + n + 1) - sum(first) <= even * (1 + kSlack)) ++n;
+      while (!fits(first + n, left - 1, limit)) ++n;
+      counts.push_back(n);
+      first += n;
+    }
+    counts.push_back(n_layers() - first);
+    return counts;
+  }
+
+ private:
+  static constexpr double kSlack = 1e-9;  // of sums in another order
+
+  int n_layers() const { return static_cast<int>(costs_.size()); }
+  double sum(int end) const { return sums_.at(static_cast<size_t>(std::min(end, n_layers()))); }
+
+  // Whether layers [first, ...) fit `n_stages` stages under `limit`, filling from the back.
+  bool fits(int first, int n_stages, double limit) const {
+    int end = n_layers();
+    for (int stage = 0; stage < n_stages; ++stage) {
+      double cost = stage == 0 ? head_cost_ : 0;
+      const int reserve = first + (n_stages - 1 - stage);  // a layer for each stage before
+      const int before = end;
+      while (end > reserve &&
+             (cost += costs_[static_cast<size_t>(end - 1)]) <= limit * (1 + kSlack)) {
+        --end;
+      }
+      if (end == before) return false;
+    }
+    return end == first;
+  }
+
+  double cheapest_limit() const {
+    double low = 0;
+    double high = sums_.back() + head_cost_;
+    for (int i = 0; i < 60; ++i) {
+      const double middle = (low + high) / 2;
+      (fits(0, pp_, middle) ? high : low) = middle;
+    }
+    return high;
+  }
+
+  std::vector<double> costs_;
+  std::vector<double> sums_ = {0};
+  double head_cost_;
+  int pp_;
+};
+
+std::vector<int> stages_by_cost(const ModelSpec& spec, int pp) {
+  if (pp == 1) return {spec.n_layers()};
+  const double head_cost = static_cast<double>(int64_t{spec.vocab} * spec.hidden);
+  return StageCut(layer_costs(spec), head_cost, pp).stages();
 }
 
 Result<std::vector<int>> choose_stages(const ModelSpec& spec, const ParallelOptions& options) {
-  if (options.pp < 1 || options.pp > spec.n_layers) {
+  if (options.pp < 1 || options.pp > spec.n_layers()) {
     return invalid_argument(fmt::format("pp is {}, but must be from 1 to the model's {} layers.",
-                                        options.pp, spec.n_layers));
+                                        options.pp, spec.n_layers()));
   }
   const std::vector<int>& stages = options.stage_layers;
   if (stages.empty()) return stages_by_cost(spec, options.pp);
@@ -96,9 +165,9 @@ Result<std::vector<int>> choose_stages(const ModelSpec& spec, const ParallelOpti
     if (n < 1) return invalid_argument(fmt::format("stage_layers has a stage of {} layers.", n));
     sum += n;
   }
-  if (sum != spec.n_layers) {
-    return invalid_argument(
-        fmt::format("stage_layers add up to {}, but the model has {} layers.", sum, spec.n_layers));
+  if (sum != spec.n_layers()) {
+    return invalid_argument(fmt::format("stage_layers add up to {}, but the model has {} layers.",
+                                        sum, spec.n_layers()));
   }
   return stages;
 }
@@ -112,83 +181,21 @@ Range even_part(int64_t total, int64_t parts, int64_t i) {
 }
 
 Range kv_heads_of(const ModelSpec& spec, int tp, int tp_rank) {
+  if (spec.mla) return {0, spec.n_kv_heads};
   if (tp <= spec.n_kv_heads) return even_part(spec.n_kv_heads, tp, tp_rank);
   const int64_t head = tp_rank / (tp / spec.n_kv_heads);
   return {head, head + 1};
 }
 
-// Appends the slices of one layer. Norms, and the biases of row-parallel projections, are whole on
-// every rank.
-class LayerSlices {
- public:
-  LayerSlices(const ModelSpec& spec, const RankPlan& rank, std::vector<TensorSlice>& out)
-      : spec_(spec), rank_(rank), out_(out) {}
-
-  void append(int64_t layer) {
-    prefix_ = fmt::format("model.layers.{}.", layer);
-    const int64_t hidden = spec_.hidden;
-    const int64_t d = spec_.head_dim;
-    const int64_t q_rows = spec_.n_heads * d;
-    const int64_t kv_rows = spec_.n_kv_heads * d;
-    const Range q{rank_.heads.begin * d, rank_.heads.end * d};
-    const Range kv{rank_.kv_heads.begin * d, rank_.kv_heads.end * d};
-    vector("input_layernorm.weight", hidden, {0, hidden});
-    column_parallel("self_attn.q_proj", q_rows, q, spec_.attention_bias);
-    column_parallel("self_attn.k_proj", kv_rows, kv, spec_.attention_bias);
-    column_parallel("self_attn.v_proj", kv_rows, kv, spec_.attention_bias);
-    row_parallel("self_attn.o_proj", q_rows, q, spec_.attention_bias);
-    vector("post_attention_layernorm.weight", hidden, {0, hidden});
-    column_parallel("mlp.gate_proj", spec_.intermediate, rank_.intermediate, spec_.mlp_bias);
-    column_parallel("mlp.up_proj", spec_.intermediate, rank_.intermediate, spec_.mlp_bias);
-    row_parallel("mlp.down_proj", spec_.intermediate, rank_.intermediate, spec_.mlp_bias);
-  }
-
- private:
-  void vector(const std::string& name, int64_t length, Range rows) {
-    out_.push_back({prefix_ + name, {length}, rows, {0, 1}});
-  }
-  void column_parallel(const std::string& name, int64_t n_out, Range rows, bool bias) {
-    out_.push_back({prefix_ + name + ".weight", {n_out, spec_.hidden}, rows, {0, spec_.hidden}});
-    if (bias) vector(name + ".bias", n_out, rows);
-  }
-  void row_parallel(const std::string& name, int64_t n_in, Range columns, bool bias) {
-    out_.push_back({prefix_ + name + ".weight", {spec_.hidden, n_in}, {0, spec_.hidden}, columns});
-    if (bias) vector(name + ".bias", spec_.hidden, {0, spec_.hidden});
-  }
-
-  const ModelSpec& spec_;
-  const RankPlan& rank_;
-  std::vector<TensorSlice>& out_;
-  std::string prefix_;
-};
+void cut_experts(const MoeSpec& moe, const ParallelOptions& options, int tp_rank, RankPlan& rank) {
+  const bool by_expert = options.experts == ExpertCut::kExpert;
+  rank.experts =
+      by_expert ? even_part(moe.n_experts, options.tp, tp_rank) : Range{0, moe.n_experts};
+  rank.expert_columns = by_expert ? Range{0, moe.width} : even_part(moe.width, options.tp, tp_rank);
+  rank.shared_columns = even_part(moe.shared_width, options.tp, tp_rank);
+}
 
 }  // namespace
-
-std::vector<TensorSlice> ParallelPlan::tensor_slices(const ModelSpec& spec, int worker_rank) const {
-  CHECK_LE(0, worker_rank);
-  CHECK_LT(static_cast<size_t>(worker_rank), ranks.size());
-  const RankPlan& rank = ranks[static_cast<size_t>(worker_rank)];
-  const std::vector<int64_t> matrix_shape = {spec.vocab, spec.hidden};
-  const Range all_hidden{0, spec.hidden};
-  std::vector<TensorSlice> slices;
-  if (rank.first_stage) {
-    slices.push_back({"model.embed_tokens.weight", matrix_shape, rank.vocab, all_hidden});
-  }
-  LayerSlices layer_slices(spec, rank, slices);
-  for (int64_t layer = rank.layers.begin; layer < rank.layers.end; ++layer) {
-    layer_slices.append(layer);
-  }
-  if (rank.last_stage) {
-    slices.push_back({"model.norm.weight", {spec.hidden}, all_hidden, {0, 1}});
-    // A tied head is the embedding's rows; a stage that is first and last has them already.
-    if (!spec.tied_embeddings) {
-      slices.push_back({"lm_head.weight", matrix_shape, rank.vocab, all_hidden});
-    } else if (!rank.first_stage) {
-      slices.push_back({"model.embed_tokens.weight", matrix_shape, rank.vocab, all_hidden});
-    }
-  }
-  return slices;
-}
 
 std::string ParallelPlan::to_string() const {
   std::vector<int64_t> layers;
@@ -199,7 +206,7 @@ std::string ParallelPlan::to_string() const {
 }
 
 Result<ParallelPlan> make_parallel_plan(const ModelSpec& spec, const ParallelOptions& options) {
-  TRY(check_tp(spec, options.tp));
+  TRY(check_tp(spec, options.tp, options.experts));
   ASSIGN_OR_RETURN(const std::vector<int> stages, choose_stages(spec, options));
   ParallelPlan plan;
   plan.tp = options.tp;
@@ -218,6 +225,7 @@ Result<ParallelPlan> make_parallel_plan(const ModelSpec& spec, const ParallelOpt
       rank.heads = even_part(spec.n_heads, plan.tp, tp_rank);
       rank.kv_heads = kv_heads_of(spec, plan.tp, tp_rank);
       rank.intermediate = even_part(spec.intermediate, plan.tp, tp_rank);
+      if (spec.moe) cut_experts(*spec.moe, options, tp_rank, rank);
       rank.vocab_padded = (int64_t{spec.vocab} + plan.tp - 1) / plan.tp;
       const int64_t vocab = spec.vocab;
       rank.vocab = {std::min(vocab, tp_rank * rank.vocab_padded),

@@ -1,9 +1,13 @@
-// ParallelPlan: which layers and which slice of every weight each worker rank holds. Pure arithmetic.
+// ParallelPlan: which layers and which slice of every weight each worker rank holds. Pure
+// arithmetic.
 //
-// Tensor parallel: q heads and MLP columns are cut evenly over tp ranks (column-parallel), o and down projections by their
-// input (row-parallel); KV heads are cut, or replicated in groups where tp > n_kv_heads; the vocabulary is cut in equal
-// padded slices. Pipeline parallel: contiguous layers per stage, chosen so that the costliest stage is as cheap as can be
-// (the first stage holds the embedding, the last the final norm and the head).
+// Tensor parallel: q heads and MLP columns are cut evenly over tp ranks (column-parallel), o and
+// down projections by their input (row-parallel); KV heads are cut, or replicated in groups where
+// tp > n_kv_heads (the latent of latent attention is on every rank); experts are dealt whole, or
+// each is cut like an MLP; the vocabulary is cut in equal padded slices. What a range means for a
+// family's tensors is said once, in the family's file in worker/models. Pipeline parallel:
+// contiguous layers per stage, chosen so that the costliest stage is as cheap as can be (the first
+// stage holds the embedding, the last the final norm and the head).
 #pragma once
 
 #include <cstdint>
@@ -23,10 +27,13 @@ struct Range {
   friend bool operator==(const Range&, const Range&) = default;
 };
 
+enum class ExpertCut : uint8_t { kExpert, kTensor };
+
 struct ParallelOptions {
   int tp = 1;
   int pp = 1;
-  std::vector<int> stage_layers;  // layers per stage; empty: chosen by cost
+  std::vector<int> stage_layers;           // layers per stage; empty: chosen by cost
+  ExpertCut experts = ExpertCut::kExpert;  // whole experts per rank, or a slice of every expert
 };
 
 // What one rank holds; every range is in units of the unsharded model.
@@ -40,17 +47,21 @@ struct RankPlan {
   Range heads;         // query heads
   Range kv_heads;      // may be shared with neighbours where tp > n_kv_heads
   Range intermediate;  // MLP columns; sizes may differ by rank only where the width does not divide
-  Range vocab;         // rows of embedding and head, clipped to the vocabulary: may be short or empty on the last ranks
+  Range experts;       // that the rank holds
+  Range expert_columns;  // of each expert's MLP
+  Range shared_columns;  // of the shared experts' MLP
+  Range vocab;  // rows of embedding and head, clipped to the vocabulary: may be short or empty on
+                // the last ranks
   int64_t vocab_padded = 0;  // rows per rank with padding, the same on every rank
 };
 
-// A weight file's tensor as one rank holds it: rows [row] x columns [column] of the stored matrix.
-// 1-D tensors use `rows` alone.
+// A part of a weight file's tensor: rows x columns of the stored matrix. A 1-D tensor [n] counts as
+// [n, 1], and one of more dimensions [a, b, c] as [a * b, c].
 struct TensorSlice {
-  std::string name;             // e.g. "model.layers.3.self_attn.q_proj.weight"
-  std::vector<int64_t> shape;   // the stored shape that the file must have
+  std::string name;            // e.g. "model.layers.3.self_attn.q_proj.weight"
+  std::vector<int64_t> shape;  // the stored shape that the file must have
   Range rows;
-  Range columns;                // of dimension 1; whole for 1-D tensors {0, 1}
+  Range columns;
 };
 
 struct ParallelPlan {
@@ -58,8 +69,6 @@ struct ParallelPlan {
   int pp = 1;
   std::vector<RankPlan> ranks;  // [tp * pp], by worker_rank
 
-  // The slices of the checkpoint's tensors that `worker_rank` reads, in load order.
-  std::vector<TensorSlice> tensor_slices(const ModelSpec& spec, int worker_rank) const;
   // "tp 2 x pp 2 (layers 4 + 4)".
   std::string to_string() const;
 };

@@ -20,18 +20,30 @@ Result<KvCache> KvCache::allocate(kernels::Backend& backend, const KvShape& shap
   cache.n_blocks_ = n_blocks;
   for (int64_t layer = 0; layer < shape.n_layers; ++layer) {
     Storage storage;
-    for (DeviceTensor* tensor : {&storage.k, &storage.v}) {
-      auto allocated = allocate_tensor(
-          backend, shape.dtype, {n_blocks, shape.n_kv_heads, shape.block_size, shape.head_dim});
-      if (!allocated.ok()) {
-        return resource_exhausted(fmt::format("{} KV blocks of {} bytes do not fit: {}", n_blocks,
-                                              shape.bytes_per_block(), allocated.error().message));
-      }
-      *tensor = std::move(*allocated);
+    const Status allocated = allocate_layer(backend, shape, n_blocks, storage);
+    if (!allocated.ok()) {
+      return resource_exhausted(fmt::format("{} KV blocks of {} bytes do not fit: {}", n_blocks,
+                                            shape.bytes_per_block(), allocated.error().message));
     }
     cache.layers_.push_back(std::move(storage));
   }
   return cache;
+}
+
+Status KvCache::allocate_layer(kernels::Backend& backend, const KvShape& shape, int64_t n_blocks,
+                               Storage& storage) {
+  if (shape.latent_width > 0) {
+    ASSIGN_OR_RETURN(
+        storage.latent,
+        allocate_tensor(backend, shape.dtype, {n_blocks, shape.block_size, shape.latent_width}));
+    return {};
+  }
+  for (DeviceTensor* tensor : {&storage.k, &storage.v}) {
+    ASSIGN_OR_RETURN(
+        *tensor, allocate_tensor(backend, shape.dtype,
+                                 {n_blocks, shape.n_kv_heads, shape.block_size, shape.head_dim}));
+  }
+  return {};
 }
 
 }  // namespace trireme::worker

@@ -13,22 +13,27 @@
 
 namespace trireme::worker {
 
+// Every layer caches keys and values by head, or every layer one latent row per token.
 struct KvShape {
   int64_t n_layers = 0;
   int64_t n_kv_heads = 0;  // of this rank
   int64_t head_dim = 0;
-  int64_t block_size = 0;  // tokens
+  int64_t latent_width = 0;  // of latent attention; 0: keys and values
+  int64_t block_size = 0;    // tokens
   DType dtype = DType::kBF16;
 
-  // K and V of one block over this rank's layers.
+  // One block over this rank's layers.
   int64_t bytes_per_block() const {
-    return 2 * n_layers * n_kv_heads * head_dim * block_size * static_cast<int64_t>(size_of(dtype));
+    const int64_t per_token = latent_width > 0 ? latent_width : 2 * n_kv_heads * head_dim;
+    return n_layers * per_token * block_size * static_cast<int64_t>(size_of(dtype));
   }
 };
 
 struct LayerKv {
-  TensorView k;  // [n_blocks, n_kv_heads, block_size, head_dim]
-  TensorView v;  // same
+  TensorView k;       // [n_blocks, n_kv_heads, block_size, head_dim]
+  TensorView v;       // same
+  TensorView latent;  // [n_blocks, block_size, latent_width], in place of k and v
+  int group = 0;      // whose block table the layer's blocks are in (Batch::kv_table)
 };
 
 class KvCache {
@@ -40,15 +45,19 @@ class KvCache {
   int64_t n_blocks() const { return n_blocks_; }
   // `layer` counts this rank's layers from 0.
   LayerKv layer(int64_t layer) const {
-    CHECK_LT(static_cast<size_t>(layer), layers_.size());
-    return {layers_[static_cast<size_t>(layer)].k.view, layers_[static_cast<size_t>(layer)].v.view};
+    const Storage& storage = layers_.at(static_cast<size_t>(layer));
+    return {.k = storage.k.view, .v = storage.v.view, .latent = storage.latent.view};
   }
 
  private:
   struct Storage {
     DeviceTensor k;
     DeviceTensor v;
+    DeviceTensor latent;
   };
+  static Status allocate_layer(kernels::Backend& backend, const KvShape& shape, int64_t n_blocks,
+                               Storage& storage);
+
   int64_t n_blocks_ = 0;
   std::vector<Storage> layers_;
 };

@@ -1,25 +1,13 @@
 #include "worker/layers/linear.h"
 
+#include <fmt/format.h>
+
 namespace trireme::worker {
-namespace {
 
-std::vector<std::string> with_suffix(const std::vector<std::string>& names, const char* suffix) {
-  std::vector<std::string> full;
-  for (const std::string& name : names) full.push_back(name + suffix);
-  return full;
-}
-
-}  // namespace
-
-Result<ColumnParallelLinear> ColumnParallelLinear::load(ShardLoader& weights,
-                                                        const std::vector<std::string>& names,
-                                                        bool has_bias) {
-  ColumnParallelLinear layer;
-  ASSIGN_OR_RETURN(layer.weight_, weights.packed(with_suffix(names, ".weight")));
-  if (has_bias) {
-    ASSIGN_OR_RETURN(layer.bias_, weights.vector_f32(with_suffix(names, ".bias")));
-  }
-  return layer;
+ColumnParallelLinear::ColumnParallelLinear(PartLoader& in, const std::vector<WeightPart>& parts,
+                                           const std::vector<WeightPart>& bias_parts)
+    : weight_(in.weights().packed(parts)) {
+  if (!bias_parts.empty()) bias_ = in.weights().vector_f32(bias_parts);
 }
 
 void ColumnParallelLinear::forward(const TensorView& x, const TensorView& out,
@@ -28,27 +16,33 @@ void ColumnParallelLinear::forward(const TensorView& x, const TensorView& out,
                           context.stream);
 }
 
-Result<RowParallelLinear> RowParallelLinear::load(ShardLoader& weights, const std::string& name,
-                                                  bool has_bias, comm::Group& tp,
-                                                  std::string op_name) {
-  RowParallelLinear layer;
-  ASSIGN_OR_RETURN(layer.weight_, weights.packed({name + ".weight"}));
-  if (has_bias) {
-    ASSIGN_OR_RETURN(layer.bias_, weights.vector_f32({name + ".bias"}));
-    if (tp.rank() != 0) layer.bias_ = {};
-  }
-  layer.tp_ = &tp;
-  layer.op_name_ = std::move(op_name);
-  return layer;
+RowParallelLinear::RowParallelLinear(PartLoader& in, const WeightPart& part,
+                                     const std::vector<WeightPart>& bias_parts,
+                                     const std::string& what)
+    : weight_(in.weights().packed({part})),
+      tp_(&in.tp()),
+      op_name_(fmt::format("layer {} {} all_reduce", in.index(), what)) {
+  if (bias_parts.empty()) return;
+  bias_ = in.weights().vector_f32(bias_parts);
+  if (tp_->rank() != 0) bias_ = {};
+}
+
+void RowParallelLinear::forward_partial(const TensorView& x, const TensorView& out,
+                                        StepContext& context) const {
+  context.backend->linear({.x = x, .weight = weight_.get(), .bias = bias_.view, .out = out},
+                          context.stream);
+}
+
+Status RowParallelLinear::reduce(const TensorView& out, StepContext& context) const {
+  if (tp_->size() == 1) return {};
+  const ScopedTime time(*context.clock, context.collective_ns);
+  return tp_->all_reduce_sum(out, context.begin(op_name_));
 }
 
 Status RowParallelLinear::forward(const TensorView& x, const TensorView& out,
                                   StepContext& context) const {
-  context.backend->linear({.x = x, .weight = weight_.get(), .bias = bias_.view, .out = out},
-                          context.stream);
-  if (tp_->size() == 1) return {};
-  const ScopedTime time(*context.clock, context.collective_ns);
-  return tp_->all_reduce_sum(out, context.begin(op_name_));
+  forward_partial(x, out, context);
+  return reduce(out, context);
 }
 
 }  // namespace trireme::worker

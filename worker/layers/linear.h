@@ -1,9 +1,9 @@
 // Linear layers cut over the tensor-parallel group.
 //
 // A column-parallel layer holds some output features and needs no communication; a row-parallel one
-// holds some input features and sums over the group. Row-parallel layers and the sharded embedding
-// are the only users of all_reduce. Source: Shoeybi et al., arXiv:1909.08053, sec. 3. Immutable
-// after loading; used by the rank's thread.
+// holds some input features and sums over the group. Row-parallel layers, the sharded embedding and
+// what sums like them are the only users of all_reduce. Source: Shoeybi et al., arXiv:1909.08053,
+// sec. 3. Immutable after loading; used by the rank's thread.
 #pragma once
 
 #include <cstdint>
@@ -13,21 +13,21 @@
 
 #include "kernels/backend.h"
 #include "parallel/comm/group.h"
+#include "worker/layers/part_loader.h"
 #include "worker/layers/step_context.h"
-#include "worker/weights/shard_loader.h"
 
 namespace trireme::worker {
 
 class ColumnParallelLinear {
  public:
-  // `names` are projections that share their input, e.g. {".q_proj", ".k_proj", ".v_proj"}: packed
-  // as one matrix, their outputs side by side.
-  static Result<ColumnParallelLinear> load(ShardLoader& weights,
-                                           const std::vector<std::string>& names, bool has_bias);
+  ColumnParallelLinear() = default;
+  // Parts that share their input, e.g. the rows of q, k and v: packed as one matrix, their outputs
+  // side by side. No bias parts: no bias.
+  ColumnParallelLinear(PartLoader& in, const std::vector<WeightPart>& parts,
+                       const std::vector<WeightPart>& bias_parts = {});
 
   // x [n_tokens, in] -> out [n_tokens, this rank's out].
   void forward(const TensorView& x, const TensorView& out, StepContext& context) const;
-  int64_t out_features() const { return weight_->out_features(); }
 
  private:
   std::unique_ptr<kernels::PackedWeight> weight_;
@@ -36,12 +36,16 @@ class ColumnParallelLinear {
 
 class RowParallelLinear {
  public:
-  // The group outlives the layer.
-  static Result<RowParallelLinear> load(ShardLoader& weights, const std::string& name,
-                                        bool has_bias, comm::Group& tp, std::string op_name);
+  RowParallelLinear() = default;
+  // `what` names the layer's collective: "layer 3 <what> all_reduce". No bias parts: no bias.
+  RowParallelLinear(PartLoader& in, const WeightPart& part,
+                    const std::vector<WeightPart>& bias_parts, const std::string& what);
 
   // x [n_tokens, this rank's in] -> out [n_tokens, out] f32, the same on every rank of the group.
   Status forward(const TensorView& x, const TensorView& out, StepContext& context) const;
+  // This rank's term of that sum alone, for a caller that adds other terms before `reduce`.
+  void forward_partial(const TensorView& x, const TensorView& out, StepContext& context) const;
+  Status reduce(const TensorView& out, StepContext& context) const;
 
  private:
   std::unique_ptr<kernels::PackedWeight> weight_;

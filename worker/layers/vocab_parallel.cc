@@ -2,16 +2,18 @@
 
 namespace trireme::worker {
 
-Result<VocabParallelEmbedding> VocabParallelEmbedding::load(ShardLoader& weights,
-                                                            const std::string& name,
-                                                            const plan::RankPlan& rank,
-                                                            comm::Group& tp) {
-  VocabParallelEmbedding layer;
-  ASSIGN_OR_RETURN(layer.table_, weights.table(name, rank.vocab_padded));
-  layer.first_id_ = static_cast<int32_t>(rank.vocab.begin);
-  layer.tp_ = &tp;
-  return layer;
+namespace {
+
+WeightPart vocabulary_rows(const PartLoader& in, const std::string& name) {
+  return in.rows(name, in.spec().vocab, in.spec().hidden, in.rank().vocab);
 }
+
+}  // namespace
+
+VocabParallelEmbedding::VocabParallelEmbedding(PartLoader& in, const std::string& name)
+    : table_(in.weights().table(vocabulary_rows(in, name), in.rank().vocab_padded)),
+      first_id_(static_cast<int32_t>(in.rank().vocab.begin)),
+      tp_(&in.tp()) {}
 
 Status VocabParallelEmbedding::forward(const TensorView& ids, const TensorView& out,
                                        StepContext& context) const {
@@ -23,12 +25,8 @@ Status VocabParallelEmbedding::forward(const TensorView& ids, const TensorView& 
   return tp_->all_reduce_sum(out, context.begin("embedding all_reduce"));
 }
 
-Result<VocabParallelHead> VocabParallelHead::load(ShardLoader& weights, const std::string& name,
-                                                  const plan::RankPlan& rank) {
-  VocabParallelHead layer;
-  ASSIGN_OR_RETURN(layer.weight_, weights.packed({name}, rank.vocab_padded));
-  return layer;
-}
+VocabParallelHead::VocabParallelHead(PartLoader& in, const std::string& name)
+    : weight_(in.weights().packed({vocabulary_rows(in, name)}, in.rank().vocab_padded)) {}
 
 void VocabParallelHead::forward(const TensorView& x, const TensorView& logits,
                                 StepContext& context) const {

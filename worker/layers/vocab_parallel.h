@@ -9,16 +9,15 @@
 
 #include "kernels/backend.h"
 #include "parallel/comm/group.h"
-#include "parallel/plan/parallel_plan.h"
+#include "worker/layers/part_loader.h"
 #include "worker/layers/step_context.h"
-#include "worker/weights/shard_loader.h"
 
 namespace trireme::worker {
 
 class VocabParallelEmbedding {
  public:
-  static Result<VocabParallelEmbedding> load(ShardLoader& weights, const std::string& name,
-                                             const plan::RankPlan& rank, comm::Group& tp);
+  VocabParallelEmbedding() = default;
+  VocabParallelEmbedding(PartLoader& in, const std::string& name);
 
   // ids [n_tokens] i32 -> out [n_tokens, hidden] f32, the same on every rank of the group.
   Status forward(const TensorView& ids, const TensorView& out, StepContext& context) const;
@@ -31,8 +30,8 @@ class VocabParallelEmbedding {
 
 class VocabParallelHead {
  public:
-  static Result<VocabParallelHead> load(ShardLoader& weights, const std::string& name,
-                                        const plan::RankPlan& rank);
+  VocabParallelHead() = default;
+  VocabParallelHead(PartLoader& in, const std::string& name);
 
   // x [n_rows, hidden] -> logits [n_rows, vocab_padded] f32 of this rank's slice. Columns at or
   // beyond the slice's true size belong to padding rows; the sampler never looks at them.

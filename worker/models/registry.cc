@@ -7,22 +7,35 @@ namespace {
 
 struct Family {
   std::string_view name;
-  Result<std::unique_ptr<Model>> (*make)(const ModelInputs&);
+  std::unique_ptr<Model> (*make)(PartLoader&);
 };
 
-// A new family is one file and one line here.
+// A new family is one file, one line here, and its config's line in parallel/plan/families.
 constexpr Family kFamilies[] = {
     {"llama", make_llama},
 };
 
+// No attention op has a window yet.
+Status check_attention(const plan::ModelSpec& spec) {
+  for (const plan::LayerSpec& layer : spec.layers) {
+    if (layer.attention == plan::AttentionKind::kFull) continue;
+    return unimplemented("this build does not serve layers with a sliding window yet");
+  }
+  return {};
+}
+
 }  // namespace
 
-Result<std::unique_ptr<Model>> make_model(const ModelInputs& inputs) {
+Result<std::unique_ptr<Model>> make_model(PartLoader& in) {
+  TRY(check_attention(in.spec()));
   for (const Family& family : kFamilies) {
-    if (family.name == inputs.spec.family) return family.make(inputs);
+    if (family.name != in.spec().family) continue;
+    std::unique_ptr<Model> model = family.make(in);
+    TRY(in.weights().status());
+    return model;
   }
   return unimplemented(
-      fmt::format("this build serves no models of the family \"{}\"", inputs.spec.family));
+      fmt::format("this build serves no models of the family \"{}\"", in.spec().family));
 }
 
 }  // namespace trireme::worker

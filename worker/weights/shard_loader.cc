@@ -1,62 +1,17 @@
 #include "worker/weights/shard_loader.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstring>
-#include <unordered_map>
 
 #include "worker/weights/safetensors.h"
+#include "worker/weights/shard_inventory.h"
 
 namespace trireme::worker {
 namespace {
 
 using kernels::Backend;
-using plan::TensorSlice;
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-  return fmt::format("[{}]", fmt::join(shape, ", "));
-}
-
-// Buffers that published checkpoints carry and that no computation of ours reads, by name.
-bool is_ignorable(const std::string& name, const plan::ModelSpec& spec) {
-  if (name.ends_with(".rotary_emb.inv_freq")) return true;
-  // Some tied checkpoints store the head again; the embedding is what counts.
-  return spec.tied_embeddings && name == "lm_head.weight";
-}
-
-Status check_inventory(const std::vector<SourceTensor>& inventory, const plan::ModelSpec& spec,
-                       const std::map<std::string, std::vector<int64_t>>& wanted) {
-  std::unordered_map<std::string, const SourceTensor*> present;
-  for (const SourceTensor& tensor : inventory) present.emplace(tensor.name, &tensor);
-  for (const auto& [name, shape] : wanted) {
-    const auto at = present.find(name);
-    if (at == present.end()) {
-      return invalid_argument(
-          fmt::format("tensor {} is missing from the checkpoint", in_quotes(name)));
-    }
-    const SourceTensor& tensor = *at->second;
-    if (tensor.shape != shape) {
-      return invalid_argument(fmt::format("tensor {} has shape {}; config.json makes it {}",
-                                          in_quotes(name), shape_text(tensor.shape),
-                                          shape_text(shape)));
-    }
-    if (!tensor.dtype.has_value()) {
-      return unimplemented(
-          fmt::format("tensor {} has dtype {}; F32, F16 and BF16 weights are served",
-                      in_quotes(name), tensor.stored_dtype));
-    }
-  }
-  for (const SourceTensor& tensor : inventory) {
-    if (!wanted.contains(tensor.name) && !is_ignorable(tensor.name, spec)) {
-      return invalid_argument(
-          fmt::format("tensor {} of the checkpoint has no place in a {} of this config.json",
-                      in_quotes(tensor.name), spec.architecture));
-    }
-  }
-  return {};
-}
 
 void convert_to_f32(const char* from, DType dtype, int64_t n, float* to) {
   switch (dtype) {
@@ -78,6 +33,25 @@ void convert_to_f32(const char* from, DType dtype, int64_t n, float* to) {
   }
 }
 
+// Where row `i` of `n` goes when the even rows come first.
+int64_t deinterleaved_row(int64_t i, int64_t n) { return i % 2 == 0 ? i / 2 : (n + 1) / 2 + i / 2; }
+
+// The slice [slice rows, slice columns] of T as the part [n_rows, n_columns].
+template <typename T>
+void turn(const WeightPart& part, const char* from, char* to) {
+  const auto* source = reinterpret_cast<const T*>(from);
+  auto* target = reinterpret_cast<T*>(to);
+  const int64_t n_rows = part.n_rows();
+  const int64_t n_columns = part.n_columns();
+  for (int64_t i = 0; i < n_rows; ++i) {
+    const int64_t row = part.interleaved ? deinterleaved_row(i, n_rows) : i;
+    for (int64_t j = 0; j < n_columns; ++j) {
+      target[row * n_columns + j] =
+          part.transposed ? source[j * n_rows + i] : source[i * n_columns + j];
+    }
+  }
+}
+
 }  // namespace
 
 Result<DeviceTensor> allocate_tensor(Backend& backend, DType dtype,
@@ -90,115 +64,137 @@ Result<DeviceTensor> allocate_tensor(Backend& backend, DType dtype,
   return tensor;
 }
 
-Result<ShardLoader> ShardLoader::create(const plan::ModelSpec& spec, const plan::ParallelPlan& plan,
+Result<ShardLoader> ShardLoader::create(const std::string& architecture,
+                                        const std::vector<WeightDeclaration>& declared,
                                         int worker_rank, WeightSource& source, Backend& backend,
                                         LoadProgressFn progress) {
+  ShardLoader loader;
+  loader.source_ = &source;
+  loader.backend_ = &backend;
+  loader.progress_ = std::move(progress);
   // Every rank checks the whole checkpoint, its neighbours' tensors too: a broken one fails
   // everywhere alike.
-  std::map<std::string, std::vector<int64_t>> wanted;
-  for (const plan::RankPlan& rank : plan.ranks) {
-    for (TensorSlice& slice : plan.tensor_slices(spec, rank.worker_rank)) {
-      wanted.emplace(std::move(slice.name), std::move(slice.shape));
-    }
-  }
   if (const auto inventory = source.inventory(); inventory.has_value()) {
-    TRY(check_inventory(*inventory, spec, wanted));
+    ASSIGN_OR_RETURN(loader.stored_names_, match_inventory(architecture, declared, *inventory));
   }
-  ShardLoader loader(source, backend, std::move(progress));
-  for (TensorSlice& slice : plan.tensor_slices(spec, worker_rank)) {
-    const auto element_bytes = static_cast<int64_t>(size_of(source.dtype(slice.name)));
-    const std::string name = slice.name;
-    const int64_t bytes = slice.rows.size() * slice.columns.size() * element_bytes;
-    if (loader.slices_.emplace(name, std::move(slice)).second) loader.bytes_total_ += bytes;
+  CHECK_LT(static_cast<size_t>(worker_rank), declared.size());
+  for (const DeclaredPart& want : declared[static_cast<size_t>(worker_rank)].parts) {
+    const int64_t n = want.part.n_rows() * want.part.n_columns();
+    loader.bytes_total_ += n * static_cast<int64_t>(size_of(loader.dtype(want.part)));
   }
   return loader;
 }
 
-Status ShardLoader::read_one(const TensorSlice& slice, DType as, char* out) {
-  const DType stored = source_->dtype(slice.name);
-  const int64_t n = slice.rows.size() * slice.columns.size();
-  if (stored == as) {
-    TRY(source_->read(slice, out));
-  } else {
+const std::string& ShardLoader::stored_name(const std::string& name) const {
+  const auto at = stored_names_.find(name);
+  return at == stored_names_.end() ? name : at->second;
+}
+
+DType ShardLoader::dtype(const WeightPart& part) const {
+  return source_->dtype(stored_name(part.slice.name));
+}
+
+// Whether there is nothing to read.
+bool ShardLoader::declare(const std::vector<WeightPart>& parts, WeightUse use) {
+  for (const WeightPart& part : parts) declaration_.parts.push_back({part, use});
+  return source_ == nullptr || !status_.ok();
+}
+
+Status ShardLoader::read_one(const WeightPart& part, DType as, char* out) {
+  const DType stored = dtype(part);
+  const int64_t n = part.n_rows() * part.n_columns();
+  const size_t bytes = static_cast<size_t>(n) * size_of(stored);
+  plan::TensorSlice slice = part.slice;
+  slice.name = stored_name(slice.name);
+  const bool turns = part.transposed || part.interleaved;
+  char* turned = out;
+  if (stored != as) {
     CHECK_EQ(as, DType::kF32);
-    convert_.resize(static_cast<size_t>(n) * size_of(stored));
-    TRY(source_->read(slice, convert_.data()));
-    convert_to_f32(convert_.data(), stored, n, reinterpret_cast<float*>(out));
+    convert_.resize(std::max(convert_.size(), bytes));
+    turned = convert_.data();
   }
-  if (loaded_.insert(slice.name).second) {
-    bytes_done_ += n * static_cast<int64_t>(size_of(stored));
-    if (progress_) progress_(bytes_done_, bytes_total_);
+  char* read_to = turned;
+  if (turns) {
+    turn_.resize(std::max(turn_.size(), bytes));
+    read_to = turn_.data();
   }
+  TRY(source_->read(slice, read_to));
+  if (turns) {
+    size_of(stored) == 2 ? turn<uint16_t>(part, read_to, turned)
+                         : turn<uint32_t>(part, read_to, turned);
+  }
+  if (stored != as) convert_to_f32(turned, stored, n, reinterpret_cast<float*>(out));
+  bytes_done_ += static_cast<int64_t>(bytes);
+  if (progress_) progress_(bytes_done_, bytes_total_);
   return {};
 }
 
-Result<TensorView> ShardLoader::read_stacked(const std::vector<std::string>& names,
-                                             int64_t min_rows, bool as_f32) {
+Result<TensorView> ShardLoader::read_stacked(const std::vector<WeightPart>& parts, int64_t min_rows,
+                                             bool as_f32) {
+  CHECK(!parts.empty());
   int64_t n_rows = 0;
-  int64_t n_columns = -1;
-  DType dtype = as_f32 ? DType::kF32 : source_->dtype(names.front());
-  for (const std::string& name : names) {
-    const auto at = slices_.find(name);
-    CHECK(at != slices_.end()) << "the plan gives this rank no tensor " << name;
-    const TensorSlice& slice = at->second;
-    CHECK(n_columns == -1 || n_columns == slice.columns.size()) << name;
-    n_columns = slice.columns.size();
-    n_rows += slice.rows.size();
-    if (source_->dtype(name) != dtype) dtype = DType::kF32;
+  const int64_t n_columns = parts.front().n_columns();
+  DType common = as_f32 ? DType::kF32 : dtype(parts.front());
+  for (const WeightPart& part : parts) {
+    CHECK_EQ(n_columns, part.n_columns()) << part.slice.name;
+    n_rows += part.n_rows();
+    if (dtype(part) != common) common = DType::kF32;
   }
   const int64_t n_padded = std::max(n_rows, min_rows);
-  const size_t row_bytes = static_cast<size_t>(n_columns) * size_of(dtype);
+  const size_t row_bytes = static_cast<size_t>(n_columns) * size_of(common);
   // Grows, never shrinks: the largest stack is a layer's gate and up projection or the head.
   host_.resize(std::max(host_.size(), static_cast<size_t>(n_padded) * row_bytes));
   char* out = host_.data();
-  for (const std::string& name : names) {
-    const TensorSlice& slice = slices_.at(name);
-    TRY(read_one(slice, dtype, out));
-    out += static_cast<size_t>(slice.rows.size()) * row_bytes;
+  for (const WeightPart& part : parts) {
+    TRY(read_one(part, common, out));
+    out += static_cast<size_t>(part.n_rows()) * row_bytes;
   }
   std::memset(out, 0, static_cast<size_t>(n_padded - n_rows) * row_bytes);
-  return TensorView(host_.data(), dtype, {n_padded, n_columns});
+  return TensorView(host_.data(), common, {n_padded, n_columns});
 }
 
-Result<std::unique_ptr<kernels::PackedWeight>> ShardLoader::packed(
-    const std::vector<std::string>& names, int64_t min_rows) {
-  ASSIGN_OR_RETURN(const TensorView stacked, read_stacked(names, min_rows, false));
-  auto weight = backend_->pack_weight(stacked);
+std::unique_ptr<kernels::PackedWeight> ShardLoader::packed(const std::vector<WeightPart>& parts,
+                                                           int64_t min_rows) {
+  if (declare(parts, WeightUse::kLinear)) return nullptr;
+  const Result<TensorView> stacked = read_stacked(parts, min_rows, false);
+  if (!stacked.ok()) return keep<std::unique_ptr<kernels::PackedWeight>>(stacked.error());
+  auto weight = backend_->pack_weight(*stacked);
   if (!weight.ok()) {
-    return Error{weight.error().code,
-                 fmt::format("tensor {}: {}", in_quotes(names.front()), weight.error().message)};
+    weight = Error{
+        weight.error().code,
+        fmt::format("tensor {}: {}", in_quotes(parts.front().slice.name), weight.error().message)};
+  } else {
+    device_bytes_ += static_cast<int64_t>((*weight)->bytes());
   }
-  device_bytes_ += static_cast<int64_t>((*weight)->bytes());
-  return weight;
+  return keep(std::move(weight));
 }
 
-Result<DeviceTensor> ShardLoader::table(const std::string& name, int64_t n_rows) {
-  ASSIGN_OR_RETURN(const TensorView stacked, read_stacked({name}, n_rows, false));
+Result<DeviceTensor> ShardLoader::upload(const TensorView& host) {
   ASSIGN_OR_RETURN(DeviceTensor tensor,
-                   allocate_tensor(*backend_, stacked.dtype, {stacked.dim(0), stacked.dim(1)}));
-  backend_->copy_to_device(tensor.view.data, stacked.data, stacked.bytes(), {});
+                   allocate_tensor(*backend_, host.dtype, {host.dim(0), host.dim(1)}));
+  backend_->copy_to_device(tensor.view.data, host.data, host.bytes(), {});
   backend_->synchronize({});
   device_bytes_ += static_cast<int64_t>(tensor.view.bytes());
   return tensor;
 }
 
-Result<DeviceTensor> ShardLoader::vector_f32(const std::vector<std::string>& names) {
-  ASSIGN_OR_RETURN(const TensorView stacked, read_stacked(names, 0, true));
-  ASSIGN_OR_RETURN(DeviceTensor tensor, allocate_tensor(*backend_, DType::kF32, {stacked.dim(0)}));
-  backend_->copy_to_device(tensor.view.data, stacked.data, stacked.bytes(), {});
-  backend_->synchronize({});
-  device_bytes_ += static_cast<int64_t>(tensor.view.bytes());
-  return tensor;
+DeviceTensor ShardLoader::table(const WeightPart& part, int64_t n_rows) {
+  if (declare({part}, WeightUse::kTable)) return {};
+  const Result<TensorView> stacked = read_stacked({part}, n_rows, false);
+  return keep(stacked.ok() ? upload(*stacked) : Result<DeviceTensor>(stacked.error()));
 }
 
-Status ShardLoader::finish() const {
-  for (const auto& [name, slice] : slices_) {
-    if (!loaded_.contains(name)) {
-      return internal_error(fmt::format(
-          "the plan gives this rank tensor {}, which the model did not load", in_quotes(name)));
-    }
+DeviceTensor ShardLoader::vector_f32(const std::vector<WeightPart>& parts, float plus) {
+  if (declare(parts, WeightUse::kVector)) return {};
+  const Result<TensorView> stacked = read_stacked(parts, 0, true);
+  if (!stacked.ok()) return keep<DeviceTensor>(stacked.error());
+  auto* values = stacked->as<float>();
+  for (int64_t i = 0; plus != 0 && i < stacked->numel(); ++i) values[i] += plus;
+  DeviceTensor tensor = keep(upload(*stacked));
+  if (tensor.defined() && tensor.view.dim(1) == 1) {
+    tensor.view = TensorView(tensor.view.data, DType::kF32, {tensor.view.dim(0)});
   }
-  return {};
+  return tensor;
 }
 
 }  // namespace trireme::worker

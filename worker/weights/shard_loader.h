@@ -1,9 +1,14 @@
-// ShardLoader: turns a rank's slices of a checkpoint into device memory, strictly.
+// ShardLoader: turns the parts of a checkpoint that a rank asks for into device memory, strictly.
 //
-// `create` compares the whole checkpoint with what the model's plan needs before a byte is read: a
-// tensor that is missing, misshapen, of a type that cannot be a weight, or that nothing uses is an
-// error that names it. After that the model asks for its own tensors by name, and `finish` proves
-// that it asked for all of them. Used by one thread.
+// Weights are named once, in the family's file, which asks a loader for the parts that its rank
+// holds. A loader has two modes. *Declaring*, it records what is asked for: nothing is read, no
+// device is needed, and every part comes back empty. *Loading*, it reads. What all ranks declare
+// (worker/models/declare.h) is the inventory: before a byte is read, the whole checkpoint is
+// compared with it, and a tensor that is missing, misshapen, of a type that cannot be a weight, or
+// that nothing uses is an error that names it.
+//
+// Errors stick: after the first one parts come back empty, and `status` says what happened. So a
+// model is built by plain constructors, and its maker asks once. Used by one thread.
 #pragma once
 
 #include <cstdint>
@@ -35,42 +40,89 @@ struct DeviceTensor {
 Result<DeviceTensor> allocate_tensor(kernels::Backend& backend, DType dtype,
                                      std::initializer_list<int64_t> shape);
 
+// A part of a stored tensor, and how it is turned before it is used.
+struct WeightPart {
+  plan::TensorSlice slice;
+  bool transposed = false;   // stored [in, out]: the part is the slice's transpose
+  bool interleaved = false;  // of the part's rows, the even ones come first, then the odd ones
+  bool routed = false;       // of an expert that only some tokens meet
+
+  int64_t n_rows() const { return transposed ? slice.columns.size() : slice.rows.size(); }
+  int64_t n_columns() const { return transposed ? slice.rows.size() : slice.columns.size(); }
+};
+
+enum class WeightUse : uint8_t { kLinear, kTable, kVector };
+
+struct DeclaredPart {
+  WeightPart part;
+  WeightUse use = WeightUse::kLinear;
+};
+
+// What one rank's model asks for, in load order, and what it knows and does not want.
+struct WeightDeclaration {
+  std::vector<DeclaredPart> parts;
+  std::set<std::string> ignored;
+  std::set<std::string> ignored_prefixes;
+  std::set<std::string> optional_prefixes;
+};
+
 class ShardLoader {
  public:
-  // Source and backend outlive the loader.
-  static Result<ShardLoader> create(const plan::ModelSpec& spec, const plan::ParallelPlan& plan,
-                                    int worker_rank, WeightSource& source,
-                                    kernels::Backend& backend, LoadProgressFn progress);
+  ShardLoader() = default;  // declares
+  // Loads for `worker_rank` of the ranks that `declared` lists. Source and backend outlive the
+  // loader.
+  static Result<ShardLoader> create(const std::string& architecture,
+                                    const std::vector<WeightDeclaration>& declared, int worker_rank,
+                                    WeightSource& source, kernels::Backend& backend,
+                                    LoadProgressFn progress);
 
-  // The named matrices' slices, one under the other, packed; zero rows are added up to `min_rows`.
-  Result<std::unique_ptr<kernels::PackedWeight>> packed(const std::vector<std::string>& names,
-                                                        int64_t min_rows = 0);
+  // The parts, one under the other, packed; zero rows are added up to `min_rows`.
+  std::unique_ptr<kernels::PackedWeight> packed(const std::vector<WeightPart>& parts,
+                                                int64_t min_rows = 0);
   // A matrix in the type of its source, zero rows added up to `n_rows`.
-  Result<DeviceTensor> table(const std::string& name, int64_t n_rows);
-  // The named vectors' slices, one behind the other, as f32.
-  Result<DeviceTensor> vector_f32(const std::vector<std::string>& names);
+  DeviceTensor table(const WeightPart& part, int64_t n_rows);
+  // The parts, one under the other, as f32, `plus` added to each element: [n], or a matrix where
+  // they have several columns.
+  DeviceTensor vector_f32(const std::vector<WeightPart>& parts, float plus = 0);
 
-  // internal naming the first slice of the plan that the model did not ask for.
-  Status finish() const;
+  // Buffers and layers that published checkpoints of the family carry and that it does not compute:
+  // not missed where they are absent, not surplus where they are there.
+  void ignore(const std::string& name) { declaration_.ignored.insert(name); }
+  void ignore_prefix(const std::string& prefix) { declaration_.ignored_prefixes.insert(prefix); }
+  // Some checkpoints of the family put this in front of every name.
+  void optional_prefix(const std::string& prefix) { declaration_.optional_prefixes.insert(prefix); }
+
+  Status status() const { return status_; }
+  const WeightDeclaration& declaration() const { return declaration_; }
   int64_t device_bytes() const { return device_bytes_; }
-  kernels::Backend& backend() const { return *backend_; }
 
  private:
-  ShardLoader(WeightSource& source, kernels::Backend& backend, LoadProgressFn progress)
-      : source_(&source), backend_(&backend), progress_(std::move(progress)) {}
-
-  // Reads the slices into host_ in their own type, or as f32 where they differ: [rows, columns].
-  Result<TensorView> read_stacked(const std::vector<std::string>& names, int64_t min_rows,
+  bool declare(const std::vector<WeightPart>& parts, WeightUse use);
+  // Reads the parts into host_ in their own type, or as f32 where they differ: [rows, columns].
+  Result<TensorView> read_stacked(const std::vector<WeightPart>& parts, int64_t min_rows,
                                   bool as_f32);
-  Status read_one(const plan::TensorSlice& slice, DType as, char* out);
+  Status read_one(const WeightPart& part, DType as, char* out);
+  Result<DeviceTensor> upload(const TensorView& host);
+  const std::string& stored_name(const std::string& name) const;
+  DType dtype(const WeightPart& part) const;
+  // The value, or an empty one and the error remembered.
+  template <typename T>
+  T keep(Result<T> result) {
+    if (result.ok()) return std::move(*result);
+    if (status_.ok()) status_ = result.error();
+    return T();
+  }
 
-  WeightSource* source_;
-  kernels::Backend* backend_;
+  WeightDeclaration declaration_;
+  Status status_;
+  // Loading only.
+  WeightSource* source_ = nullptr;
+  kernels::Backend* backend_ = nullptr;
   LoadProgressFn progress_;
-  std::map<std::string, plan::TensorSlice> slices_;  // of this rank
-  std::set<std::string> loaded_;
-  std::vector<char> host_;     // the slices of one call
-  std::vector<char> convert_;  // a slice before its conversion
+  std::map<std::string, std::string> stored_names_;  // of tensors that the files name otherwise
+  std::vector<char> host_;                           // the parts of one call
+  std::vector<char> convert_;                        // a part before its conversion
+  std::vector<char> turn_;                           // a part before its rows and columns change
   int64_t bytes_done_ = 0;
   int64_t bytes_total_ = 0;
   int64_t device_bytes_ = 0;

@@ -32,20 +32,14 @@ TEST(MemoryBudget, WeightsAndBlocksOfARankAddUp) {
   EXPECT_EQ(kv, memory.kv_bytes_per_block);
 }
 
-TEST(MemoryBudget, WeightsAreThoseOfTheSlices) {
+TEST(MemoryBudget, ALatentIsCachedOnceAndWholeOnEveryRank) {
   ModelSpec spec = small_spec();
-  spec.vocab = 32;
-  for (int bits = 0; bits < 4; ++bits) {
-    spec.attention_bias = (bits & 1) != 0;
-    spec.mlp_bias = (bits & 2) != 0;
-    const Result<ParallelPlan> plan = make_parallel_plan(spec, {.tp = 4, .pp = 3});
-    for (const RankPlan& rank : plan->ranks) {
-      int64_t n = 0;
-      for (const TensorSlice& slice : plan->tensor_slices(spec, rank.worker_rank)) {
-        n += slice.rows.size() * slice.columns.size();
-      }
-      EXPECT_EQ(rank_memory(spec, *plan, rank.worker_rank, {}).weight_bytes, 2 * n);
-    }
+  spec.mla = MlaSpec{.kv_rank = 24, .nope_dim = 4, .rope_dim = 8, .value_dim = 4};
+  EXPECT_EQ(spec.kv_bytes_per_token(DType::kBF16), 4 * (24 + 8) * 2);
+  const Result<ParallelPlan> plan = make_parallel_plan(spec, {.tp = 2});
+  for (int rank = 0; rank < 2; ++rank) {
+    EXPECT_EQ(rank_memory(spec, *plan, rank, {}).kv_bytes_per_block,
+              16 * spec.kv_bytes_per_token(DType::kBF16));
   }
 }
 
@@ -62,7 +56,7 @@ TEST(MemoryBudget, ReplicatedKvHeadsAndPaddingAreHeld) {
   // slices are narrower by what 20 columns leave over in 8 parts.
   const RankMemory first = rank_memory(spec, *plan, 0, {});
   const RankMemory last = rank_memory(spec, *plan, 7, {});
-  EXPECT_EQ(first.weight_bytes - last.weight_bytes, 2 * spec.n_layers * 3 * spec.hidden);
+  EXPECT_EQ(first.weight_bytes - last.weight_bytes, 2 * spec.n_layers() * 3 * spec.hidden);
 }
 
 TEST(MemoryBudget, ATiedHeadIsHeldBesideItsTable) {

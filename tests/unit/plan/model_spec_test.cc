@@ -51,14 +51,14 @@ TEST(ModelSpec, ReadsWhatALlama3ConfigSays) {
   const ModelSpec spec = golden_spec("llama-3.1-70b");
   EXPECT_EQ(spec.family, "llama");
   EXPECT_EQ(spec.context, 131072);
-  EXPECT_EQ(spec.rope.scaling, RopeScalingKind::kLlama3);
-  EXPECT_EQ(spec.rope.theta, 500000);
-  EXPECT_EQ(spec.rope.factor, 8);
-  EXPECT_EQ(spec.rope.original_context, 8192);
-  EXPECT_EQ(spec.rope.rotary_dim, 128);
+  EXPECT_EQ(spec.ropes[0].scaling, RopeScaling::kLlama3);
+  EXPECT_EQ(spec.ropes[0].theta, 500000);
+  EXPECT_EQ(spec.ropes[0].factor, 8);
+  EXPECT_EQ(spec.ropes[0].original_context, 8192);
+  EXPECT_EQ(spec.ropes[0].rotary_dim, 128);
   EXPECT_THAT(spec.eos_ids, ElementsAre(128001, 128008, 128009));
   EXPECT_EQ(spec.bos_id, 128000);
-  EXPECT_FLOAT_EQ(spec.rms_eps, 1e-5f);
+  EXPECT_FLOAT_EQ(spec.norm_eps, 1e-5f);
   EXPECT_FALSE(spec.tied_embeddings);
 }
 
@@ -68,8 +68,8 @@ TEST(ModelSpec, AbsentKeysHaveTheArchitecturesDefaults) {
   EXPECT_EQ(spec->n_kv_heads, 4);
   EXPECT_EQ(spec->head_dim, 16);
   EXPECT_EQ(spec->context, 2048);
-  EXPECT_EQ(spec->rope.theta, 10000);
-  EXPECT_FLOAT_EQ(spec->rms_eps, 1e-6f);
+  EXPECT_EQ(spec->ropes[0].theta, 10000);
+  EXPECT_FLOAT_EQ(spec->norm_eps, 1e-6f);
   EXPECT_TRUE(spec->eos_ids.empty());
   EXPECT_FALSE(spec->bos_id.has_value());
 }
@@ -80,8 +80,8 @@ TEST(ModelSpec, ReadsOlderAndNewerLayouts) {
   legacy["eos_token_id"] = json::array({2, 3});
   Result<ModelSpec> spec = parse(legacy);
   ASSERT_TRUE(spec.ok()) << spec.error().message;
-  EXPECT_EQ(spec->rope.scaling, RopeScalingKind::kLinear);
-  EXPECT_EQ(spec->rope.factor, 4);
+  EXPECT_EQ(spec->ropes[0].scaling, RopeScaling::kLinear);
+  EXPECT_EQ(spec->ropes[0].factor, 4);
   EXPECT_THAT(spec->eos_ids, ElementsAre(2, 3));
 
   json newer = minimal();
@@ -90,16 +90,16 @@ TEST(ModelSpec, ReadsOlderAndNewerLayouts) {
   spec = parse(newer);
   ASSERT_TRUE(spec.ok()) << spec.error().message;
   EXPECT_EQ(spec->weight_dtype, DType::kF16);
-  EXPECT_EQ(spec->rope.theta, 20000);
-  EXPECT_EQ(spec->rope.scaling, RopeScalingKind::kNone);
+  EXPECT_EQ(spec->ropes[0].theta, 20000);
+  EXPECT_EQ(spec->ropes[0].scaling, RopeScaling::kNone);
 
   newer["rope_parameters"] = {{"rope_theta", 5000.0},    {"rope_type", "llama3"},
                               {"factor", 8.0},           {"low_freq_factor", 1.0},
                               {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 32}};
   spec = parse(newer);
   ASSERT_TRUE(spec.ok()) << spec.error().message;
-  EXPECT_EQ(spec->rope.scaling, RopeScalingKind::kLlama3);
-  EXPECT_EQ(spec->rope.original_context, 32);
+  EXPECT_EQ(spec->ropes[0].scaling, RopeScaling::kLlama3);
+  EXPECT_EQ(spec->ropes[0].original_context, 32);
 
   json nulls = minimal();
   for (const char* key : {"rope_scaling", "head_dim", "num_key_value_heads", "eos_token_id"}) {
@@ -162,7 +162,7 @@ TEST(ModelSpec, BadRopeScalingIsRefusedByName) {
     scaling[key] = value;
     EXPECT_THAT(error_with("rope_scaling", scaling).message, HasSubstr(key));
   }
-  EXPECT_EQ(error_with("rope_scaling", {{"type", "yarn"}, {"factor", 2}}).code,
+  EXPECT_EQ(error_with("rope_scaling", {{"type", "ntk"}, {"factor", 2}}).code,
             ErrorCode::kUnimplemented);
   EXPECT_THAT(error_with("rope_scaling", 3).message, HasSubstr("rope_scaling"));
 }
@@ -200,15 +200,15 @@ TEST(RopeSpec, UnscaledFrequenciesAreAGeometricSeries) {
   rope.rotary_dim = 8;
   EXPECT_THAT(rope.inv_freq(), ElementsAre(::testing::FloatEq(1), ::testing::FloatEq(0.1f),
                                            ::testing::FloatEq(0.01f), ::testing::FloatEq(0.001f)));
-  rope.scaling = RopeScalingKind::kLinear;
+  rope.scaling = RopeScaling::kLinear;
   rope.factor = 2;
   EXPECT_FLOAT_EQ(rope.inv_freq()[1], 0.05f);
 }
 
 TEST(RopeSpec, Llama3SlowsLongWavesKeepsShortOnesAndBlendsBetween) {
-  const RopeSpec rope = golden_spec("llama-3.1-8b").rope;
+  const RopeSpec rope = golden_spec("llama-3.1-8b").ropes[0];
   RopeSpec unscaled = rope;
-  unscaled.scaling = RopeScalingKind::kNone;
+  unscaled.scaling = RopeScaling::kNone;
   const std::vector<float> scaled = rope.inv_freq();
   const std::vector<float> plain = unscaled.inv_freq();
   ASSERT_EQ(scaled.size(), 64u);

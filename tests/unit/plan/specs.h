@@ -19,7 +19,7 @@ inline ModelSpec small_spec() {
   ModelSpec spec;
   spec.architecture = "LlamaForCausalLM";
   spec.family = "llama";
-  spec.n_layers = 4;
+  spec.layers.resize(4);
   spec.hidden = 16;
   spec.n_heads = 4;
   spec.n_kv_heads = 2;
@@ -27,8 +27,9 @@ inline ModelSpec small_spec() {
   spec.intermediate = 20;
   spec.vocab = 33;
   spec.context = 64;
-  spec.rms_eps = 1e-5f;
-  spec.rope.rotary_dim = 4;
+  spec.norm_eps = 1e-5f;
+  spec.ropes.resize(1);
+  spec.ropes[0].rotary_dim = 4;
   return spec;
 }
 

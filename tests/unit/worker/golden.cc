@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -38,6 +39,15 @@ class GoldenFile {
 };
 
 }  // namespace
+
+std::vector<std::string> golden_models() {
+  return {"llama", "llama_f32", "llama_f16", "llama3", "qwen2"};
+}
+
+bool test_everything() {
+  const char* all = std::getenv("TRIREME_TEST_ALL");
+  return all != nullptr && std::string(all) == "1";
+}
 
 std::string golden_dir(const std::string& model) { return "tests/golden/models/" + model; }
 

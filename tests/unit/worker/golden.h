@@ -27,5 +27,9 @@ struct Golden {
 // Aborts the test binary on a file that is not there.
 Golden load_golden(const std::string& model);
 std::string golden_dir(const std::string& model);
+// Every model under tests/golden/models that this build serves.
+std::vector<std::string> golden_models();
+// Whether TRIREME_TEST_ALL asks for the whole matrix instead of a sample.
+bool test_everything();
 
 }  // namespace trireme::worker

@@ -13,6 +13,9 @@
 #include "parallel/plan/model_spec.h"
 #include "tests/unit/worker/golden.h"
 #include "tests/unit/worker/test_replica.h"
+#include "worker/models/declare.h"
+#include "worker/models/model.h"
+#include "worker/stub_group.h"
 #include "worker/weights/safetensors.h"
 #include "worker/weights/shard_loader.h"
 
@@ -211,7 +214,9 @@ std::string load_error(const std::string& model, const std::vector<Tensor>& tens
   auto source = open_checkpoint(dir.path());
   if (!source.ok()) return source.error().message;
   auto backend = make_test_backend("cpu", kernels::ComputeDType::kF32);
-  const auto loader = ShardLoader::create(*spec, *plan, 1, **source, *backend, {});
+  const auto declared = declare_weights(*spec, *plan);
+  CHECK(declared.ok());
+  const auto loader = ShardLoader::create(spec->architecture, *declared, 1, **source, *backend, {});
   return loader.ok() ? "accepted" : loader.error().message;
 }
 
@@ -249,32 +254,124 @@ TEST(ShardLoader, ComparesTheWholeCheckpointFirst) {
               AllOf(HasSubstr("\"lm_head.weight\""), HasSubstr("missing")));
 }
 
-TEST(ShardLoader, ReportsProgressAndForgottenTensors) {
+TEST(ShardLoader, ReportsProgressToTheLastByte) {
   const auto spec = plan::load_model_spec(golden_dir("llama"));
   const auto plan = plan::make_parallel_plan(*spec, {.tp = 2, .pp = 2});
   auto source = open_checkpoint(golden_dir("llama"));
   auto backend = make_test_backend("cpu", kernels::ComputeDType::kF32);
   int64_t last_done = 0;
   int64_t total = 0;
-  auto loader =
-      ShardLoader::create(*spec, *plan, 0, **source, *backend, [&](int64_t done, int64_t all) {
-        EXPECT_GT(done, last_done);
-        last_done = done;
-        total = all;
-      });
+  const auto declared = declare_weights(*spec, *plan);
+  auto loader = ShardLoader::create(spec->architecture, *declared, 0, **source, *backend,
+                                    [&](int64_t done, int64_t all) {
+                                      EXPECT_GT(done, last_done);
+                                      last_done = done;
+                                      total = all;
+                                    });
   ASSERT_TRUE(loader.ok());
-  std::vector<std::string> names;
-  for (const auto& slice : plan->tensor_slices(*spec, 0)) names.push_back(slice.name);
-  for (size_t i = 0; i + 1 < names.size(); ++i) {
-    const bool is_norm = names[i].ends_with("norm.weight");
-    ASSERT_TRUE(is_norm ? loader->vector_f32({names[i]}).ok() : loader->packed({names[i]}).ok());
-  }
-  ASSERT_FALSE(loader->finish().ok());
-  EXPECT_THAT(loader->finish().error().message, HasSubstr(names.back()));
-  EXPECT_LT(last_done, total);
-  ASSERT_TRUE(loader->packed({names.back()}).ok());
-  EXPECT_TRUE(loader->finish().ok());
+  StubGroup tp(0, 2);
+  PartLoader parts(*spec, plan->ranks[0], tp, *loader);
+  ASSERT_TRUE(make_model(parts).ok());
+  EXPECT_GT(total, 0);
   EXPECT_EQ(last_done, total);
+  EXPECT_GT(loader->device_bytes(), 0);
+}
+
+// A source of small numbers: element i of any tensor is i.
+class Counting final : public WeightSource {
+ public:
+  std::optional<std::vector<SourceTensor>> inventory() const override { return inventory_; }
+  DType dtype(const std::string&) const override { return DType::kF32; }
+  Status read(const plan::TensorSlice& slice, void* out) override {
+    last_name_ = slice.name;
+    if (slice.name == broken_) return data_loss("the disk is gone");
+    const int64_t width = slice.shape.size() == 1 ? 1 : slice.shape.back();
+    auto* values = static_cast<float*>(out);
+    for (int64_t r = slice.rows.begin; r < slice.rows.end; ++r) {
+      for (int64_t c = slice.columns.begin; c < slice.columns.end; ++c) {
+        *values++ = static_cast<float>(r * width + c);
+      }
+    }
+    return {};
+  }
+
+  std::optional<std::vector<SourceTensor>> inventory_;
+  std::string broken_;
+  std::string last_name_;
+};
+
+ShardLoader counting_loader(Counting& source, kernels::Backend& backend,
+                            const WeightDeclaration& declared) {
+  auto loader = ShardLoader::create("Test", {declared}, 0, source, backend, {});
+  CHECK(loader.ok()) << loader.error().message;
+  return std::move(*loader);
+}
+
+std::vector<float> values_of(const DeviceTensor& tensor) {
+  const auto* data = static_cast<const float*>(tensor.view.data);
+  return {data, data + tensor.view.numel()};
+}
+
+TEST(ShardLoader, PartsAreCutTurnedAndStacked) {
+  Counting source;
+  auto backend = make_test_backend("reference", kernels::ComputeDType::kF32);
+  ShardLoader loader = counting_loader(source, *backend, {});
+  using testing::ElementsAre;
+  // Rows 1 and 3 of a [4, 3], one under the other.
+  const WeightPart one{.slice = {"w", {4, 3}, {1, 2}, {0, 3}}};
+  const WeightPart three{.slice = {"w", {4, 3}, {3, 4}, {0, 3}}};
+  const DeviceTensor stacked = loader.vector_f32({one, three});
+  EXPECT_THAT(values_of(stacked), ElementsAre(3, 4, 5, 9, 10, 11));
+  EXPECT_EQ(stacked.view.rank, 2);
+  // Stored [in 2, out 4]: columns 1 and 2 are output features.
+  const WeightPart turned{.slice = {"w", {2, 4}, {0, 2}, {1, 3}}, .transposed = true};
+  EXPECT_THAT(values_of(loader.table(turned, 3)), ElementsAre(1, 5, 2, 6, 0, 0));
+  // The same with gate and up in alternating columns: gates first.
+  const WeightPart paired{
+      .slice = {"w", {2, 4}, {0, 2}, {0, 4}}, .transposed = true, .interleaved = true};
+  EXPECT_THAT(values_of(loader.table(paired, 4)), ElementsAre(0, 4, 2, 6, 1, 5, 3, 7));
+  // Expert 1 of a stack [3, 2, 2].
+  const WeightPart expert{.slice = {"w", {3, 2, 2}, {2, 4}, {0, 2}}};
+  EXPECT_THAT(values_of(loader.vector_f32({expert})), ElementsAre(4, 5, 6, 7));
+  const WeightPart vector{.slice = {"w", {3}, {1, 3}, {0, 1}}};
+  const DeviceTensor plus_one = loader.vector_f32({vector}, 1);
+  EXPECT_THAT(values_of(plus_one), ElementsAre(2, 3));
+  EXPECT_EQ(plus_one.view.rank, 1);
+}
+
+TEST(ShardLoader, TheFirstErrorSticks) {
+  Counting source;
+  source.broken_ = "b";
+  auto backend = make_test_backend("reference", kernels::ComputeDType::kF32);
+  ShardLoader loader = counting_loader(source, *backend, {});
+  const auto part = [](const char* name) {
+    return std::vector<WeightPart>{{.slice = {name, {2}, {0, 2}, {0, 1}}}};
+  };
+  EXPECT_TRUE(loader.vector_f32(part("a")).defined());
+  EXPECT_TRUE(loader.status().ok());
+  EXPECT_FALSE(loader.vector_f32(part("b")).defined());
+  EXPECT_EQ(loader.packed(part("c")), nullptr);
+  EXPECT_EQ(source.last_name_, "b");
+  ASSERT_FALSE(loader.status().ok());
+  EXPECT_EQ(loader.status().error().code, ErrorCode::kDataLoss);
+}
+
+TEST(ShardLoader, NamesMayCarryTheFamilysOptionalPrefix) {
+  Counting source;
+  auto backend = make_test_backend("reference", kernels::ComputeDType::kF32);
+  WeightDeclaration declared;
+  const WeightPart part{.slice = {"a.w", {2}, {0, 2}, {0, 1}}};
+  declared.parts = {{part, WeightUse::kVector}};
+  declared.optional_prefixes = {"outer."};
+  declared.ignored_prefixes = {"vision."};
+  source.inventory_ = {{"outer.a.w", {2}, DType::kF32, "F32"}, {"vision.x", {9}, {}, "I8"}};
+  ShardLoader loader = counting_loader(source, *backend, declared);
+  EXPECT_TRUE(loader.vector_f32({part}).defined());
+  EXPECT_EQ(source.last_name_, "outer.a.w");
+  source.inventory_->push_back({"a.w", {2}, DType::kF32, "F32"});
+  const auto twice = ShardLoader::create("Test", {declared}, 0, source, *backend, {});
+  ASSERT_FALSE(twice.ok());
+  EXPECT_THAT(twice.error().message, AllOf(HasSubstr("outer.a.w"), HasSubstr("also stored")));
 }
 
 TEST(ShardLoader, ShardedFilesGiveTheSameModel) {

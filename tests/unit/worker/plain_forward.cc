@@ -21,7 +21,7 @@ class PlainLlama {
       const auto row = table.begin() + int64_t{token} * spec_.hidden;
       x.emplace_back(row, row + spec_.hidden);
     }
-    for (int layer = 0; layer < spec_.n_layers; ++layer) run_layer(layer, x);
+    for (int layer = 0; layer < spec_.n_layers(); ++layer) run_layer(layer, x);
     const Vector h = norm(x.back(), "model.norm.weight");
     return multiply(h, spec_.tied_embeddings ? "model.embed_tokens" : "lm_head", spec_.vocab,
                     false);
@@ -55,7 +55,7 @@ class PlainLlama {
     const Vector w = read(name, static_cast<int64_t>(x.size()));
     double square = 0;
     for (const double v : x) square += v * v;
-    const double scale = 1 / std::sqrt(square / static_cast<double>(x.size()) + spec_.rms_eps);
+    const double scale = 1 / std::sqrt(square / static_cast<double>(x.size()) + spec_.norm_eps);
     Vector out;
     for (size_t i = 0; i < x.size(); ++i) out.push_back(x[i] * scale * w[i]);
     return out;
@@ -63,7 +63,7 @@ class PlainLlama {
 
   void rotate(Vector& heads, size_t position) const {
     const auto d = static_cast<size_t>(spec_.head_dim);
-    const std::vector<float> inv_freq = spec_.rope.inv_freq();
+    const std::vector<float> inv_freq = spec_.ropes[0].inv_freq();
     for (size_t head = 0; head < heads.size(); head += d) {
       for (size_t i = 0; i < inv_freq.size(); ++i) {
         const double angle = static_cast<double>(position) * inv_freq[i];
@@ -85,9 +85,9 @@ class PlainLlama {
     std::vector<Vector> values;
     for (size_t t = 0; t < x.size(); ++t) {
       const Vector h = norm(x[t], p + "input_layernorm.weight");
-      Vector q = multiply(h, p + "self_attn.q_proj", q_width, spec_.attention_bias);
-      keys.push_back(multiply(h, p + "self_attn.k_proj", kv_width, spec_.attention_bias));
-      values.push_back(multiply(h, p + "self_attn.v_proj", kv_width, spec_.attention_bias));
+      Vector q = multiply(h, p + "self_attn.q_proj", q_width, spec_.qkv_bias);
+      keys.push_back(multiply(h, p + "self_attn.k_proj", kv_width, spec_.qkv_bias));
+      values.push_back(multiply(h, p + "self_attn.v_proj", kv_width, spec_.qkv_bias));
       rotate(q, t);
       rotate(keys.back(), t);
       Vector mixed(q.size(), 0.0);
@@ -105,8 +105,7 @@ class PlainLlama {
           for (size_t c = 0; c < d; ++c) mixed[head * d + c] += weight[s] / sum * values[s][kv + c];
         }
       }
-      const Vector out =
-          multiply(mixed, p + "self_attn.o_proj", spec_.hidden, spec_.attention_bias);
+      const Vector out = multiply(mixed, p + "self_attn.o_proj", spec_.hidden, spec_.o_bias);
       for (size_t i = 0; i < out.size(); ++i) x[t][i] += out[i];
       const Vector g = norm(x[t], p + "post_attention_layernorm.weight");
       Vector gate = multiply(g, p + "mlp.gate_proj", spec_.intermediate, spec_.mlp_bias);

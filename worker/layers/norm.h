@@ -1,22 +1,22 @@
-// RmsNorm: a root-mean-square norm with its weight and eps. Immutable after loading.
+// Norms of the residual stream, with their weights. Immutable after loading.
 #pragma once
 
 #include <string>
 
 #include "kernels/backend.h"
+#include "worker/layers/part_loader.h"
 #include "worker/layers/step_context.h"
-#include "worker/weights/shard_loader.h"
 
 namespace trireme::worker {
 
+// x / rms(x) * weight.
 class RmsNorm {
  public:
-  static Result<RmsNorm> load(ShardLoader& weights, const std::string& name, float eps) {
-    RmsNorm norm;
-    ASSIGN_OR_RETURN(norm.weight_, weights.vector_f32({name}));
-    norm.eps_ = eps;
-    return norm;
-  }
+  RmsNorm() = default;
+  // `plus` is added to the stored weight.
+  RmsNorm(PartLoader& in, const std::string& name, float plus = 0)
+      : weight_(in.weights().vector_f32({in.vector(name + ".weight", in.spec().hidden)}, plus)),
+        eps_(in.spec().norm_eps) {}
 
   // out = norm(x). x [n, hidden] f32, out [n, hidden] f32|bf16.
   void forward(const TensorView& x, const TensorView& out, StepContext& context) const {

@@ -1,0 +1,30 @@
+// The architectures that this build reads, and what each family's config.json says in its own way.
+//
+// Private to parallel/plan. One row per architecture in table.cc; one short file per family, which
+// reads the common keys (config_keys.h) and then what is its own. The family's arithmetic and its
+// tensors' names are the business of worker/models.
+#pragma once
+
+#include <span>
+
+#include "parallel/plan/config_json.h"
+#include "parallel/plan/model_spec.h"
+
+namespace trireme::plan {
+
+using ReadFamilyFn = Status (*)(const ConfigObject& config, ModelSpec& spec);
+
+struct FamilyRow {
+  const char* architecture;
+  const char* family;  // key of worker/models/registry.cc
+  ReadFamilyFn read;
+};
+std::span<const FamilyRow> family_table();
+
+Status read_granite(const ConfigObject& config, ModelSpec& spec);
+Status read_llama(const ConfigObject& config, ModelSpec& spec);
+Status read_mistral(const ConfigObject& config, ModelSpec& spec);
+Status read_qwen2(const ConfigObject& config, ModelSpec& spec);
+Status read_qwen3(const ConfigObject& config, ModelSpec& spec);
+
+}  // namespace trireme::plan

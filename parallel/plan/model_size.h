@@ -1,0 +1,45 @@
+// How many weights a model's parts have, whole or as one rank holds them. Pure arithmetic.
+//
+// One set of formulas for parameter counts, memory and costs. The worker's declare pass counts the
+// same from the family files; a test holds both equal for every family.
+#pragma once
+
+#include <cstdint>
+
+#include "parallel/plan/model_spec.h"
+
+namespace trireme::plan {
+
+struct RankPlan;
+
+// How much of each dimension that tensor parallelism cuts.
+struct Share {
+  int64_t heads = 0;
+  int64_t kv_heads = 0;
+  int64_t intermediate = 0;
+  int64_t experts = 0;
+  int64_t expert_width = 0;
+  int64_t shared_width = 0;
+
+  static Share whole(const ModelSpec& spec);
+  static Share of(const RankPlan& rank);
+};
+
+struct LayerSize {
+  int64_t always = 0;  // weights that every token meets
+  int64_t routed = 0;  // experts: a token meets top_k of n_experts of them
+  int64_t total() const { return always + routed; }
+};
+
+LayerSize layer_size(const ModelSpec& spec, const LayerSpec& layer, const Share& share);
+
+// Share of the routed weights that `n_tokens` tokens together touch, when they choose evenly.
+double routed_share(const ModelSpec& spec, double n_tokens);
+
+// Elements that a token leaves in one layer's cache.
+int64_t kv_elements(const ModelSpec& spec, int64_t n_kv_heads);
+
+// Weights of the final norm.
+int64_t final_norm_size(const ModelSpec& spec);
+
+}  // namespace trireme::plan

@@ -1,0 +1,94 @@
+#include "worker/layers/attention.h"
+
+namespace trireme::worker {
+
+Attention::Attention(PartLoader& in, ColumnParallelLinear qkv, RowParallelLinear o,
+                     std::unique_ptr<QkNorm> qk_norm)
+    : n_heads_(in.rank().heads.size()),
+      n_kv_heads_(in.rank().kv_heads.size()),
+      head_dim_(in.spec().head_dim),
+      scale_(in.spec().attention_scale),
+      rope_(in.layer_spec().rope),
+      slot_(in.slot()),
+      qkv_(std::move(qkv)),
+      o_(std::move(o)),
+      qk_norm_(std::move(qk_norm)) {}
+
+Status Attention::forward(const TensorView& h, const TensorView& out, Pass& pass) const {
+  const int64_t n = pass.n_tokens();
+  const int64_t q_width = n_heads_ * head_dim_;
+  const int64_t kv_width = n_kv_heads_ * head_dim_;
+  const TensorView qkv = pass.buffers.qkv.view.rows(0, n);
+  qkv_.forward(h, qkv, pass.context);
+  const TensorView q = qkv.columns(0, q_width).split_columns(n_heads_, head_dim_);
+  const TensorView k =
+      qkv.columns(q_width, q_width + kv_width).split_columns(n_kv_heads_, head_dim_);
+  const TensorView v =
+      qkv.columns(q_width + kv_width, q_width + 2 * kv_width).split_columns(n_kv_heads_, head_dim_);
+
+  if (qk_norm_ != nullptr) TRY(qk_norm_->forward(q, k, pass.context));
+  if (rope_ >= 0) {
+    const RopeTable& rope = pass.buffers.ropes.at(static_cast<size_t>(rope_));
+    pass.ops().rope({.q = q,
+                     .k = k,
+                     .positions = pass.batch.positions,
+                     .inv_freq = rope.inv_freq.view,
+                     .scale = rope.scale},
+                    pass.stream());
+  }
+  const LayerKv kv = pass.kv.layer(slot_);
+  pass.ops().kv_append({.k = k,
+                        .v = v,
+                        .slots = pass.batch.kv_table(kv.group).slots,
+                        .k_cache = kv.k,
+                        .v_cache = kv.v},
+                       pass.stream());
+  const TensorView attended = pass.buffers.attended.view.rows(0, n);
+  attend(q, kv, attended.split_columns(n_heads_, head_dim_), pass);
+  return o_.forward(attended, out, pass.context);
+}
+
+void Attention::attend(const TensorView& q, const LayerKv& kv, const TensorView& out,
+                       Pass& pass) const {
+  pass.ops().paged_attention({.q = q,
+                              .k_cache = kv.k,
+                              .v_cache = kv.v,
+                              .block_table = pass.batch.kv_table(kv.group).block_table,
+                              .query_start = pass.batch.query_start,
+                              .context_len = pass.batch.context_len,
+                              .scale = scale_,
+                              .out = out},
+                             pass.stream());
+}
+
+ColumnParallelLinear separate_qkv(PartLoader& in, const std::string& q, const std::string& k,
+                                  const std::string& v) {
+  const plan::ModelSpec& spec = in.spec();
+  const plan::Range q_rows = channels_of(in.rank().heads, spec.head_dim);
+  const plan::Range kv_rows = channels_of(in.rank().kv_heads, spec.head_dim);
+  const int64_t n_q = int64_t{spec.n_heads} * spec.head_dim;
+  const int64_t n_kv = int64_t{spec.n_kv_heads} * spec.head_dim;
+  std::vector<WeightPart> biases;
+  if (spec.qkv_bias) {
+    biases = {in.vector(q + ".bias", n_q, q_rows), in.vector(k + ".bias", n_kv, kv_rows),
+              in.vector(v + ".bias", n_kv, kv_rows)};
+  }
+  return ColumnParallelLinear(in,
+                              {in.rows(q + ".weight", n_q, spec.hidden, q_rows),
+                               in.rows(k + ".weight", n_kv, spec.hidden, kv_rows),
+                               in.rows(v + ".weight", n_kv, spec.hidden, kv_rows)},
+                              biases);
+}
+
+RowParallelLinear attention_output(PartLoader& in, const std::string& name) {
+  const plan::ModelSpec& spec = in.spec();
+  std::vector<WeightPart> bias;
+  if (spec.o_bias) bias = {in.vector(name + ".bias", spec.hidden)};
+  return RowParallelLinear(
+      in,
+      in.columns(name + ".weight", spec.hidden, int64_t{spec.n_heads} * spec.head_dim,
+                 channels_of(in.rank().heads, spec.head_dim)),
+      bias, "attention");
+}
+
+}  // namespace trireme::worker

@@ -1,0 +1,56 @@
+// Attention: grouped-query attention over the paged cache, from a normed input to what it adds to
+// the residual stream.
+//
+// The heads are cut over the group; the output projection sums. Which keys a row sees, which rope
+// turns it and how scores are scaled is the layer's spec. How q, k and v are stored differs by
+// family: the makers below name the usual layouts. Immutable after loading; used by the rank's
+// thread. Source: Ainslie et al., arXiv:2305.13245.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "worker/layers/linear.h"
+#include "worker/layers/part_loader.h"
+#include "worker/layers/pass.h"
+
+namespace trireme::worker {
+
+// A norm of q and k between projection and rotation.
+class QkNorm {
+ public:
+  virtual ~QkNorm() = default;
+  // q [n_tokens, n_heads, head_dim], k [n_tokens, n_kv_heads, head_dim], f32, in place.
+  virtual Status forward(const TensorView& q, const TensorView& k, StepContext& context) const = 0;
+};
+
+class Attention {
+ public:
+  // `qkv` yields this rank's q heads, then its k heads, then its v heads.
+  Attention(PartLoader& in, ColumnParallelLinear qkv, RowParallelLinear o,
+            std::unique_ptr<QkNorm> qk_norm = nullptr);
+
+  // h [n_tokens, hidden] -> out [n_tokens, hidden] f32, the same on every rank of the group.
+  Status forward(const TensorView& h, const TensorView& out, Pass& pass) const;
+
+ private:
+  void attend(const TensorView& q, const LayerKv& kv, const TensorView& out, Pass& pass) const;
+
+  int64_t n_heads_;     // of this rank
+  int64_t n_kv_heads_;  // of this rank
+  int64_t head_dim_;
+  float scale_;
+  int32_t rope_;  // index into the workspace's tables, or -1
+  int64_t slot_;  // in the KV cache
+  ColumnParallelLinear qkv_;
+  RowParallelLinear o_;
+  std::unique_ptr<QkNorm> qk_norm_;
+};
+
+// Three matrices; biases as the spec says.
+ColumnParallelLinear separate_qkv(PartLoader& in, const std::string& q, const std::string& k,
+                                  const std::string& v);
+// The output projection [hidden, n_heads * head_dim]; its bias as the spec says.
+RowParallelLinear attention_output(PartLoader& in, const std::string& name);
+
+}  // namespace trireme::worker

@@ -1,0 +1,50 @@
+// Feed-forward blocks: from a normed input to what they add to the residual stream.
+//
+// Their width is cut over the group; the down-projection sums. Immutable after loading; used by the
+// rank's thread.
+#pragma once
+
+#include <string>
+
+#include "worker/layers/linear.h"
+#include "worker/layers/part_loader.h"
+#include "worker/layers/pass.h"
+
+namespace trireme::worker {
+
+// What a layer has behind its attention, where layers of one model differ: a dense MLP or experts.
+class FeedForward {
+ public:
+  virtual ~FeedForward() = default;
+  // h [n_tokens, hidden] -> out [n_tokens, hidden] f32, the same on every rank of the group.
+  virtual Status forward(const TensorView& h, const TensorView& out, Pass& pass) const = 0;
+};
+
+// Which width of the spec an MLP has, and so how it is cut: a dense layer's, or that of the expert
+// which all tokens share.
+enum class MlpWidth : uint8_t { kDense, kShared };
+
+// down(act(gate(h)) * up(h)).  Source: Shazeer, arXiv:2002.05202.
+class GatedMlp final : public FeedForward {
+ public:
+  // `gate_up` yields this rank's gate columns, then its up columns.
+  GatedMlp(PartLoader& in, ColumnParallelLinear gate_up, RowParallelLinear down,
+           MlpWidth width = MlpWidth::kDense);
+  Status forward(const TensorView& h, const TensorView& out, Pass& pass) const override;
+  // This rank's term alone, for a caller that adds others before it sums over the group.
+  void forward_partial(const TensorView& h, const TensorView& out, Pass& pass) const;
+
+ private:
+  int64_t width_;  // of this rank
+  ColumnParallelLinear gate_up_;
+  RowParallelLinear down_;
+};
+
+// Two matrices; biases as the spec says.
+ColumnParallelLinear gate_and_up(PartLoader& in, const std::string& gate, const std::string& up,
+                                 MlpWidth width = MlpWidth::kDense);
+// The down-projection [hidden, width]; its bias as the spec says.
+RowParallelLinear mlp_output(PartLoader& in, const std::string& name,
+                             MlpWidth width = MlpWidth::kDense);
+
+}  // namespace trireme::worker

@@ -1,0 +1,37 @@
+// Workspace: the buffers between ops of one rank, one set for all its layers.
+//
+// Inputs of linears have the compute type, sums are f32. Sized once, for the most rows that a step
+// may have. Used by the rank's thread.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "parallel/plan/model_spec.h"
+#include "parallel/plan/parallel_plan.h"
+#include "worker/weights/shard_loader.h"
+
+namespace trireme::worker {
+
+struct RopeTable {
+  DeviceTensor inv_freq;  // [rotary_dim / 2] f32
+  float scale = 1;        // of cos and sin
+};
+
+struct Workspace {
+  DeviceTensor h;          // [max_tokens, hidden]
+  DeviceTensor delta;      // [max_tokens, hidden] f32
+  DeviceTensor qkv;        // [max_tokens, (n_heads + 2 n_kv_heads) * head_dim] f32
+  DeviceTensor attended;   // [max_tokens, n_heads * head_dim]
+  DeviceTensor gate_up;    // [max_tokens, 2 * width] f32 of the widest MLP; 1 where none gates
+  DeviceTensor activated;  // [max_tokens, width]
+  DeviceTensor h_logits;   // [max_logits_rows, hidden], last stage
+  std::vector<RopeTable> ropes;  // as ModelSpec::ropes
+
+  static Result<Workspace> allocate(kernels::Backend& backend, const plan::ModelSpec& spec,
+                                    const plan::RankPlan& rank, int64_t max_tokens,
+                                    int64_t max_logits_rows);
+};
+
+}  // namespace trireme::worker
