@@ -108,6 +108,7 @@ void visit(V& v, KeyConfig& c) {
   v.integer("tpm", &c.tpm, 0, kMost);
   v.integer("tpd", &c.tpd, 0, kMost);
   v.integer("priority", &c.priority, -1000, 1000);
+  v.integer("weight", &c.weight, 1, 1000);
   v.texts("models", &c.models, 256);
 }
 

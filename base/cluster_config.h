@@ -98,6 +98,7 @@ struct KeyConfig {
   bool admin = false;
   int64_t rpm = 0, rpd = 0, tpm = 0, tpd = 0;  // 0: no limit
   int32_t priority = 0;
+  int32_t weight = 1;  // of two busy tenants, one with weight 2 is served twice as much
   std::vector<std::string> models;  // empty: all
 };
 

@@ -17,7 +17,9 @@ constexpr int64_t kInprocPollNs = kMillisecondNs / 2;
 
 std::vector<TenantOptions> tenants_of(const ClusterConfig& config) {
   std::vector<TenantOptions> tenants;
-  for (const KeyConfig& key : config.keys) tenants.push_back({.name = key.name});
+  for (const KeyConfig& key : config.keys) {
+    tenants.push_back({.name = key.name, .weight = key.weight});
+  }
   return tenants;
 }
 

@@ -95,6 +95,9 @@ TEST(ClusterConfig, SectionsMustAgree) {
       {kModel + "keys: [{name: a b, sha256: " + hash + "}]", "metric label"},
       {kModel + "keys: [{sha256: " + hash + "}]", "metric label"},
       {kModel + "keys: [" + key + ", " + key + "]", "twice"},
+      {kModel + "keys: [{name: a, weight: 0, sha256: " + hash + "}]", "weight"},
+      {kModel + "keys: [{name: a, weight: 1001, sha256: " + hash + "}]", "weight"},
+      {kModel + "keys: [{name: a, wieght: 2, sha256: " + hash + "}]", "did you mean \"weight\"?"},
       {kModel + "keys: [" + key + ", {name: b, sha256: " + hash + "}]", "that of an earlier key"},
   };
   for (const auto& [yaml, word] : bad) EXPECT_THAT(error_of(yaml), HasSubstr(word)) << yaml;
@@ -218,6 +221,7 @@ class RandomConfig {
       key.rpm = wide(1 << 20);
       key.tpd = wide(int64_t{1} << 40);
       key.priority = below(2000) - 1000;
+      key.weight = 1 + below(1000);
       if (flag()) key.models = {text(), text()};
       c.keys.push_back(key);
     }
@@ -271,7 +275,10 @@ TEST(ClusterConfig, TextsReadBackAsTheSameConfig) {
     EXPECT_EQ(parsed->limits.body_bytes, config.limits.body_bytes);
     EXPECT_EQ(parsed->limits.header_timeout_ns, config.limits.header_timeout_ns);
     EXPECT_EQ(parsed->price.usd_per_device_hour, config.price.usd_per_device_hour);
-    EXPECT_EQ(parsed->keys.size(), config.keys.size());
+    ASSERT_EQ(parsed->keys.size(), config.keys.size());
+    for (size_t k = 0; k < config.keys.size(); ++k) {
+      EXPECT_EQ(parsed->keys[k].weight, config.keys[k].weight);
+    }
     EXPECT_EQ(parsed->router.balance_load_weight, config.router.balance_load_weight);
     EXPECT_EQ(parsed->log.level, config.log.level);
     EXPECT_EQ(parsed->state_dir, config.state_dir);
