@@ -2,16 +2,20 @@
 // and real HTTP clients.
 //
 // The router is a process of its own, so that its CPU time (from the kernel's scheduler statistics,
-// all its threads) and its resident memory are its own. Replicas emit a token per stream and
-// interval, one message per step; each token carries no clock, but its index does: the time of its
-// sending is looked up when its event arrives at the client. Added latency is that difference:
-// wire, router, HTTP and the wake-up of the client.
+// all its threads) and its resident memory are its own, and it has cores of its own, so that the
+// load generator is not in its way. Replicas emit a token per stream and interval, one message per
+// step; each token carries no clock, but its index does: the time of its sending is looked up when
+// its event has arrived. Added latency is from the replica's decision to send its batch (before it
+// is encoded) until the event's bytes are at the client's socket, by the kernel's own clock of
+// arrivals: wire, router and HTTP, and nothing of the load generator's reading.
+//
+// So the load generator need not hurry: it reads all sockets once a millisecond. A client that
+// sleeps until it is woken costs whoever wakes it a few microseconds per event, and on one machine
+// that is the router: --wake measures it so, as for clients that live beside their router.
 #include <fmt/format.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -30,6 +34,7 @@
 #include "base/cluster_config.h"
 #include "base/json.h"
 #include "cli/bench_line.h"
+#include "cli/bench_router_process.h"
 #include "cli/commands.h"
 #include "cli/http_stream.h"
 #include "parallel/wire/endpoints.h"
@@ -53,9 +58,11 @@ struct Options {
   double interval_ms = 5;
   double seconds = 5;
   std::string model = "configs/models/trireme-demo";
+  bool wake = false;  // the client sleeps until an event wakes it
 };
 
-// When each token was sent: [stream][index], written by replicas, read by the client's thread.
+// When each token was sent, Unix time: [stream][index], written by replicas, read by the client's
+// thread.
 using SendTimes = std::vector<std::vector<std::atomic<int64_t>>>;
 
 // ---- replicas ----
@@ -115,13 +122,13 @@ void run_replica(const std::string& address, int index, const Options& options,
     if (streams.empty()) continue;
     wire::TokenBatch batch{.epoch = 1};
     batch.updates.reserve(streams.size());
-    now_ns = clock.now_ns();
+    const int64_t sent_unix_ns = clock.unix_ns();
     for (Stream& stream : streams) {
       wire::TokenUpdate update;
       update.request = stream.request;
       update.first_index = stream.next;
       update.tokens = {script[static_cast<size_t>(stream.next) % script.size()]};
-      sent[static_cast<size_t>(stream.stream)][static_cast<size_t>(stream.next)] = now_ns;
+      sent[static_cast<size_t>(stream.stream)][static_cast<size_t>(stream.next)] = sent_unix_ns;
       if (++stream.next == stream.max_tokens) update.finish = wire::FinishReason::kLength;
       batch.updates.push_back(std::move(update));
     }
@@ -129,64 +136,6 @@ void run_replica(const std::string& address, int index, const Options& options,
     std::erase_if(streams, [](const Stream& s) { return s.next == s.max_tokens; });
   }
 }
-
-// ---- the router's process ----
-
-class RouterProcess {
- public:
-  ~RouterProcess() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGTERM);
-    ::kill(pid_, SIGTERM);  // at once
-    ::waitpid(pid_, nullptr, 0);
-  }
-
-  Status start(const std::string& config_path) {
-    std::error_code error;
-    const std::string binary =
-        fs::read_symlink("/proc/self/exe", error).parent_path().string() + "/trireme-router";
-    if (!fs::exists(binary, error))
-      return not_found("there is no trireme-router beside this program");
-    pid_ = ::fork();
-    if (pid_ < 0) return internal_error("cannot start a process");
-    if (pid_ == 0) {
-      ::execl(binary.c_str(), binary.c_str(), config_path.c_str(), static_cast<char*>(nullptr));
-      ::_exit(127);
-    }
-    return {};
-  }
-
-  bool alive() const { return ::waitpid(pid_, nullptr, WNOHANG) == 0; }
-
-  struct Schedule {
-    int64_t cpu_ns = 0;     // on a processor
-    int64_t waited_ns = 0;  // runnable, and no processor was free
-  };
-
-  // So far, over all threads.
-  Schedule schedule() const {
-    Schedule total;
-    std::error_code error;
-    for (const auto& task : fs::directory_iterator(fmt::format("/proc/{}/task", pid_), error)) {
-      Schedule thread;
-      std::ifstream(task.path() / "schedstat") >> thread.cpu_ns >> thread.waited_ns;
-      total.cpu_ns += thread.cpu_ns;
-      total.waited_ns += thread.waited_ns;
-    }
-    return total;
-  }
-
-  double resident_mb() const {
-    std::ifstream file(fmt::format("/proc/{}/status", pid_));
-    for (std::string line; std::getline(file, line);) {
-      if (line.starts_with("VmRSS:")) return std::atof(line.c_str() + 6) / 1024;
-    }
-    return 0;
-  }
-
- private:
-  pid_t pid_ = -1;
-};
 
 // ---- clients ----
 
@@ -217,6 +166,7 @@ Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_s
   for (int i = 0; i < n_streams; ++i) {
     Client& client = clients[static_cast<size_t>(i)];
     TRY(client.http.connect(url));
+    client.http.note_arrivals();
     const int max_tokens = static_cast<int>((options.seconds + 3) * 1000 / options.interval_ms);
     TRY(client.http.send(
         "POST", "/v1/completions",
@@ -236,14 +186,15 @@ Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_s
   for (int64_t now_ns = begin_ns; now_ns < end_ns && failed.ok(); now_ns = clock.now_ns()) {
     if (!begin && now_ns >= measure_from_ns) begin = router.schedule();
     epoll_event events[256];
-    const int n = ::epoll_wait(epoll, events, 256, 50);
+    const int n = ::epoll_wait(epoll, events, 256, options.wake ? 50 : 0);
+    if (n == 0 && !options.wake) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     for (int e = 0; e < n; ++e) {
       const size_t i = events[e].data.u32;
       Client& client = clients[i];
       const auto state = client.http.feed(false, [&](std::string_view) {
         const size_t index = client.n_events++;
         if (!begin) return;
-        latencies_ns.push_back(clock.now_ns() - sent[i][index]);
+        latencies_ns.push_back(client.http.arrived_unix_ns() - sent[i][index]);
       });
       if (state != HttpStream::State::kRunning) {
         failed = unavailable(fmt::format("stream {} ended early with status {}: {}", i,
@@ -269,8 +220,15 @@ Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_s
   return result;
 }
 
-void print(const std::string& what, const std::string& shape, double figure, const char* unit,
-           double limit, double starved_percent) {
+const char* what_is_measured(const std::string& what) {
+  if (what.starts_with("added"))
+    return "replica sends its batch -> event at the client's socket (kernel's time of arrival)";
+  return what.starts_with("cpu") ? "CPU time of all threads of the router's process"
+                                 : "resident memory of the router's process";
+}
+
+void print(const Cores& cores, const std::string& what, const std::string& shape, double figure,
+           const char* unit, double limit, double starved_percent) {
   Json line;
   line["what"] = "router." + what;
   line["shape"] = shape;
@@ -278,6 +236,8 @@ void print(const std::string& what, const std::string& shape, double figure, con
   line["unit"] = unit;
   line["limit"] = limit;
   line["percent_of_limit"] = figure / limit * 100;
+  line["measures"] = what_is_measured(what);
+  line["cores"] = cores.text();
   line["router_waited_for_core_percent"] = starved_percent;
   line["machine"] = machine_description();
   line["commit"] = checkout_commit();
@@ -381,7 +341,9 @@ Status run(const Options& options) {
     return internal_error("cannot write a config");
 
   RouterProcess router;
-  TRY(router.start(config_path));
+  const Cores cores;
+  TRY(router.start(config_path, cores));
+  cores.use_for_load();
   const int most = *std::max_element(options.streams.begin(), options.streams.end());
   SendTimes sent(static_cast<size_t>(most));
   const auto n_times = static_cast<size_t>(std::min<double>(
@@ -404,12 +366,14 @@ Status run(const Options& options) {
       break;
     }
     const std::string shape =
-        fmt::format("{} streams, a token per {} ms each, {} replicas, {} tokens", n_streams,
-                    options.interval_ms, options.n_replicas, m->n_tokens);
-    print("cpu_per_token", shape, m->cpu_us_per_token, "us", kCpuLimitUs, m->starved_percent);
-    print("added_latency_p50", shape, m->p50_ms, "ms", kLatencyLimitMs, m->starved_percent);
-    print("added_latency_p99", shape, m->p99_ms, "ms", kLatencyLimitMs, m->starved_percent);
-    print("resident", shape, m->rss_mb, "MB", kRssLimitMb, m->starved_percent);
+        fmt::format("{} streams, a token per {} ms each, {} replicas, {} tokens, client {}",
+                    n_streams, options.interval_ms, options.n_replicas, m->n_tokens,
+                    options.wake ? "woken by each event" : "reads once a ms");
+    print(cores, "cpu_per_token", shape, m->cpu_us_per_token, "us", kCpuLimitUs,
+          m->starved_percent);
+    print(cores, "added_latency_p50", shape, m->p50_ms, "ms", kLatencyLimitMs, m->starved_percent);
+    print(cores, "added_latency_p99", shape, m->p99_ms, "ms", kLatencyLimitMs, m->starved_percent);
+    print(cores, "resident", shape, m->rss_mb, "MB", kRssLimitMb, m->starved_percent);
     std::this_thread::sleep_for(std::chrono::milliseconds(500));  // hang-ups are cancelled
   }
   stop = true;
@@ -432,6 +396,7 @@ int run_bench_router(int argc, char** argv) {
   app.add_option("--seconds", options.seconds, "measured time per line")
       ->check(CLI::Range(0.5, 600.0));
   app.add_option("--model", options.model, "folder whose tokenizer is used");
+  app.add_flag("--wake", options.wake, "a client that sleeps until an event wakes it");
   bool json = true;
   app.add_flag("--json", json, "lines are always JSON");
   app.footer("Example: trireme bench router --replicas 2 --streams 64,256");

@@ -13,6 +13,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -91,11 +92,20 @@ class HttpStream {
     return {};
   }
 
+  // From now on arrived_unix_ns() is known: the kernel notes when bytes reach the socket, however
+  // late they are read.
+  void note_arrivals() {
+    const int on = 1;
+    ::setsockopt(fd_, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on));
+  }
+  // When the last of the bytes that are being fed had arrived; 0: not known.
+  int64_t arrived_unix_ns() const { return arrived_unix_ns_; }
+
   // Takes what has arrived (with `wait`, at least something) and parses it.
   State feed(bool wait, const OnData& on_data) {
     char bytes[32768];
     while (state_ == State::kRunning) {
-      const ssize_t n = ::recv(fd_, bytes, sizeof(bytes), wait ? 0 : MSG_DONTWAIT);
+      const ssize_t n = receive(bytes, sizeof(bytes), wait ? 0 : MSG_DONTWAIT);
       if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return state_;
       if (n < 0 && errno == EINTR) return state_;
       if (n <= 0) return state_ = State::kFailed;
@@ -115,6 +125,25 @@ class HttpStream {
   }
 
  private:
+  ssize_t receive(char* bytes, size_t n_bytes, int flags) {
+    iovec buffer{bytes, n_bytes};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(timespec))];
+    msghdr message{};
+    message.msg_iov = &buffer;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    const ssize_t n = ::recvmsg(fd_, &message, flags);
+    if (n <= 0) return n;
+    for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+      if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_TIMESTAMPNS) continue;
+      timespec arrived;
+      std::memcpy(&arrived, CMSG_DATA(c), sizeof(arrived));
+      arrived_unix_ns_ = arrived.tv_sec * int64_t{1'000'000'000} + arrived.tv_nsec;
+    }
+    return n;
+  }
+
   void parse(std::string_view bytes, const OnData& on_data) {
     while (!bytes.empty() && state_ == State::kRunning) {
       if (in_head_) {
@@ -195,6 +224,7 @@ class HttpStream {
   int status_ = 0;
   bool in_head_ = true, chunked_ = false, events_ = false, last_chunk_ = false;
   size_t chunk_left_ = 0;
+  int64_t arrived_unix_ns_ = 0;
   std::string head_, size_line_, line_, body_;
 };
 
