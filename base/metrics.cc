@@ -7,15 +7,48 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <mutex>
+#include <utility>
 
 namespace trireme {
+
+namespace {
+// As prometheus-cpp counts: a value on a bound belongs to the bucket below it.
+size_t bucket_of(const std::vector<double>& bounds, double value) {
+  return static_cast<size_t>(std::lower_bound(bounds.begin(), bounds.end(), value) -
+                             bounds.begin());
+}
+}  // namespace
 
 void Counter::add(double value) { static_cast<prometheus::Counter*>(impl_)->Increment(value); }
 void Gauge::set(double value) { static_cast<prometheus::Gauge*>(impl_)->Set(value); }
 void Gauge::add(double value) { static_cast<prometheus::Gauge*>(impl_)->Increment(value); }
 void Histogram::observe(double value) {
   static_cast<prometheus::Histogram*>(impl_)->Observe(value);
+}
+
+HistogramBatch::HistogramBatch(Histogram histogram, std::vector<double> bounds)
+    : histogram_(histogram), bounds_(std::move(bounds)), counts_(bounds_.size() + 1, 0) {
+  last_bucket_ = bucket_of(bounds_, last_value_);
+}
+
+void HistogramBatch::observe(double value) {
+  if (value != last_value_) {
+    last_value_ = value;
+    last_bucket_ = bucket_of(bounds_, value);
+  }
+  ++counts_[last_bucket_];
+  sum_ += value;
+  ++n_values_;
+}
+
+void HistogramBatch::flush() {
+  if (n_values_ == 0) return;
+  static_cast<prometheus::Histogram*>(histogram_.impl_)->ObserveMultiple(counts_, sum_);
+  std::fill(counts_.begin(), counts_.end(), 0);
+  sum_ = 0;
+  n_values_ = 0;
 }
 
 struct MetricsRegistry::Impl {

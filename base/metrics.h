@@ -46,8 +46,28 @@ class Histogram {
 
  private:
   friend class MetricsRegistry;
+  friend class HistogramBatch;
   explicit Histogram(void* impl) : impl_(impl) {}
   void* impl_;
+};
+
+// Observations that are told to a histogram together, for loops that would feel its lock at each
+// one. Belongs to one thread. What is not flushed is lost.
+class HistogramBatch {
+ public:
+  // `bounds`: those that the histogram was made with.
+  HistogramBatch(Histogram histogram, std::vector<double> bounds);
+  void observe(double value);
+  void flush();
+
+ private:
+  Histogram histogram_;
+  std::vector<double> bounds_;
+  std::vector<double> counts_;  // by bucket
+  double sum_ = 0;
+  int64_t n_values_ = 0;
+  double last_value_ = 0;  // the values of a step are mostly equal: no search for the same again
+  size_t last_bucket_ = 0;
 };
 
 class MetricsRegistry {

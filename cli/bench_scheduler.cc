@@ -2,9 +2,11 @@
 // it.
 //
 // schedule: the pure function alone, on a snapshot of N running sequences. cycle: everything that a
-// coordinator does for one step of N decoding sequences (apply the result, book costs, send the
-// plan, publish, plan ahead), with ranks and routers that take what they are given. Figures are
-// medians over steps; the limit is the budget that the project set for planning a step.
+// coordinator does for one step of N decoding sequences: check and apply the result, book its
+// costs, commit the next plan and hash its shape, hand the plan and the tokens to their links, plan
+// ahead. The links take what they are given; wire adds to the cycle what the real ones do besides
+// writing to a socket: decode the result, check and encode the plan and the token batch. Figures
+// are medians over steps; the limit is the budget that the project set for a step.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
@@ -23,6 +25,7 @@
 #include "cli/commands.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/schedule/schedule.h"
+#include "parallel/wire/codec.h"
 
 namespace trireme::cli {
 namespace {
@@ -53,9 +56,11 @@ Percentiles measure(int n_rounds, const std::function<void()>& before,
   return {us[us.size() / 2], us[us.size() * 99 / 100]};
 }
 
-void print(const std::string& what, int n_running, int n_waiting, const Percentiles& p) {
+void print(const std::string& what, const char* includes, int n_running, int n_waiting,
+           const Percentiles& p) {
   Json line;
   line["what"] = "scheduler." + what;
+  line["includes"] = includes;
   line["shape"] = fmt::format("{} running, {} waiting, decode", n_running, n_waiting);
   line["figure"] = p.median_us;
   line["p99"] = p.p99_us;
@@ -85,7 +90,7 @@ Percentiles bench_schedule(int n_running, int n_rounds) {
     r.slot = static_cast<uint32_t>(i);
     r.sequence = SequenceId(static_cast<uint64_t>(i) + 1);
     r.arrival = static_cast<uint64_t>(i);
-    r.n_computed = kPrompt + i % 1000;
+    r.n_computed = r.n_planned = kPrompt + i % 1000;
     r.n_goal = r.n_computed + 1;
     r.n_limit = kContext;
     r.n_blocks = coordinator::blocks_for(r.n_computed, kBlockSize);
@@ -104,16 +109,23 @@ Percentiles bench_schedule(int n_running, int n_rounds) {
   return p;
 }
 
-// Ranks that answer every plan with a token per sequence, at once.
+// Ranks that answer every plan with a token per sequence. The answer is made when it is asked for,
+// so that its making is no part of the cycle.
 class EchoRanks final : public step::CoordinatorLink {
  public:
+  explicit EchoRanks(bool encodes) : encodes_(encodes) {}
+
   int n_ranks() const override { return 1; }
   Status send(const step::RankCommand& command) override {
+    if (encodes_) {
+      TRY(wire::check(command));
+      n_bytes += wire::encode(command).size();
+    }
     if (const auto* plan = std::get_if<step::StepPlan>(&command)) {
-      result.header = plan->header;
-      result.outputs.clear();
+      header_ = plan->header;
+      sampled_.clear();
       for (const step::SequenceSpan& span : plan->spans) {
-        if (span.sample) result.outputs.push_back({span.id, 7, {}, {}});
+        if (span.sample) sampled_.push_back(span.id);
       }
     }
     return {};
@@ -121,18 +133,42 @@ class EchoRanks final : public step::CoordinatorLink {
   std::optional<step::RankEvent> receive(int64_t) override { return std::nullopt; }
   int event_fd() const override { return -1; }
 
-  step::StepResult result;
+  size_t n_sampled() const { return sampled_.size(); }
+  step::RankEvent answer() const {
+    step::StepResult result;
+    result.header = header_;
+    result.outputs.reserve(sampled_.size());
+    for (const SequenceId id : sampled_) result.outputs.push_back({id, 7, {}, {}});
+    return result;
+  }
+
+  size_t n_bytes = 0;
+
+ private:
+  const bool encodes_;
+  step::StepHeader header_;
+  std::vector<SequenceId> sampled_;
 };
 
 class NullSink final : public coordinator::RouterSink {
  public:
-  void publish(coordinator::RouterId, wire::TokenBatch batch) override {
+  explicit NullSink(bool encodes) : encodes_(encodes) {}
+  void publish(coordinator::RouterId, wire::TokenBatch& batch) override {
     n_tokens += batch.updates.size();
+    if (!encodes_) return;
+    wire::FromReplica message(std::move(batch));
+    CHECK(wire::check(message).ok());
+    n_bytes += wire::encode(message).size();
+    batch = std::get<wire::TokenBatch>(std::move(message));
   }
   size_t n_tokens = 0;
+  size_t n_bytes = 0;
+
+ private:
+  const bool encodes_;
 };
 
-Percentiles bench_cycle(int n_running, int n_waiting, int n_rounds) {
+Percentiles bench_cycle(int n_running, int n_waiting, int n_rounds, bool wire) {
   coordinator::CoordinatorOptions options;
   options.scheduler = config_for(n_running);
   options.model = "bench";
@@ -140,8 +176,8 @@ Percentiles bench_cycle(int n_running, int n_waiting, int n_rounds) {
   options.vocab = 1000;
   options.context = kContext;
   const SystemClock clock;
-  EchoRanks ranks;
-  NullSink sink;
+  EchoRanks ranks(wire);
+  NullSink sink(wire);
   MetricsRegistry metrics;
   coordinator::Coordinator c(options, clock, ranks, sink, metrics);
   const auto must = [](const Status& status) { CHECK(status.ok()) << status.error().message; };
@@ -154,14 +190,27 @@ Percentiles bench_cycle(int n_running, int n_waiting, int n_rounds) {
     submit.max_tokens = kContext;
     c.submit(coordinator::RouterId(0), std::move(submit));
   }
+  step::RankEvent event;
+  std::string encoded;
+  const auto before = [&] {
+    event = ranks.answer();
+    if (wire) encoded = wire::encode(event);
+  };
   const auto cycle = [&] {
-    must(c.on_rank_event(std::move(ranks.result)));
+    if (wire) {
+      Result<step::RankEvent> decoded = wire::decode_rank_event(encoded);
+      CHECK(decoded.ok()) << decoded.error().message;
+      event = std::move(*decoded);
+    }
+    must(c.on_rank_event(std::move(event)));
     must(c.tick(clock.now_ns()));
   };
   must(c.tick(clock.now_ns()));
-  while (ranks.result.outputs.size() < static_cast<size_t>(n_running)) cycle();
-  return measure(
-      n_rounds, [] {}, cycle);
+  while (ranks.n_sampled() < static_cast<size_t>(n_running)) {
+    before();
+    cycle();
+  }
+  return measure(n_rounds, before, cycle);
 }
 
 }  // namespace
@@ -181,9 +230,14 @@ int run_bench_scheduler(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   for (const int n_running : sizes) {
-    print("schedule", n_running, 0, bench_schedule(n_running, n_rounds));
-    print("cycle", n_running, 0, bench_cycle(n_running, 0, n_rounds));
-    print("cycle", n_running, n_running, bench_cycle(n_running, n_running, n_rounds));
+    print("schedule", "the choice of the next step's tokens", n_running, 0,
+          bench_schedule(n_running, n_rounds));
+    for (const int n_waiting : {0, n_running}) {
+      print("cycle", "apply, book, plan, publish, plan ahead: the whole of a step", n_running,
+            n_waiting, bench_cycle(n_running, n_waiting, n_rounds, false));
+    }
+    print("cycle_with_wire", "the cycle, and the codecs of the step link and the router link",
+          n_running, 0, bench_cycle(n_running, 0, n_rounds, true));
   }
   return 0;
 }

@@ -58,6 +58,9 @@ struct CoordinatorOptions {
       0;  // monotonic, of the process's start: the ledger begins here; 0: construction
   std::vector<TenantOptions> tenants;
   int32_t max_tenants = 64;  // beyond: "other"
+  // One step of a made-up sequence before ready(): what is slow only once is paid at start-up, and
+  // a replica that is ready has produced a token.
+  bool warm_up = false;
   bool vllm_metric_names = false;
 };
 
@@ -67,8 +70,9 @@ Status validate(const CoordinatorOptions& options);
 class RouterSink {
  public:
   virtual ~RouterSink() = default;
-  // At most one batch per router and tick. Never blocks.
-  virtual void publish(RouterId router, wire::TokenBatch batch) = 0;
+  // At most one batch per router and tick. Never blocks. The batch is lent: its updates may be
+  // taken; what is left is cleared, and its memory used for the next one.
+  virtual void publish(RouterId router, wire::TokenBatch& batch) = 0;
 };
 
 class Engine;
@@ -93,7 +97,8 @@ class Coordinator {
   // Heartbeats stopped: its requests are cancelled, silently.
   void router_lost(RouterId router);
 
-  // From the ranks. When the last one is ready, the KV pool is made and SetKvBlocks sent.
+  // From the ranks. When the last one is ready, the KV pool is made and SetKvBlocks sent, and the
+  // warm-up step behind it.
   Status on_rank_event(step::RankEvent event);
 
   // Expires, plans, sends, publishes. Call after every batch of the above, and at next_tick_ns() at
@@ -105,7 +110,7 @@ class Coordinator {
   void drain();
   bool drained() const;  // draining, and nothing is left
 
-  bool ready() const;           // the ranks are
+  bool ready() const;           // the ranks are, and warm
   int64_t n_kv_blocks() const;  // 0 until ready
   // Tokens that one sequence may have: the model's context, or the pool's where that is smaller.
   // For the Hello.

@@ -71,36 +71,6 @@ Status Engine::on_rank_event(step::RankEvent event) {
   return {};  // load progress is the owner's to show
 }
 
-Status Engine::on_ready(const step::RankReady& ready) {
-  auto& place = ready_ranks_[static_cast<size_t>(ready.worker_rank)];
-  if (place) return fail(internal_error(fmt::format("rank {} is ready twice", ready.worker_rank)));
-  place = ready;
-  int64_t n_blocks = config_.max_kv_blocks > 0 ? config_.max_kv_blocks : INT32_MAX;
-  int64_t load_ns = 0;
-  int64_t comm_ns = 0;
-  for (const auto& rank : ready_ranks_) {
-    if (!rank) return {};
-    if (rank->n_kv_blocks < 1) {
-      return fail(failed_precondition(
-          fmt::format("rank {} has no memory for KV blocks after its weights of {} bytes",
-                      rank->worker_rank, rank->weight_bytes)));
-    }
-    n_blocks = std::min(n_blocks, rank->n_kv_blocks);
-    load_ns = std::max(load_ns, rank->load_ns);
-    comm_ns = std::max(comm_ns, rank->startup_comm_ns);
-  }
-  pool_ = std::make_unique<BlockPool>(n_blocks);
-  limits_.n_kv_blocks = n_blocks;
-  const int64_t now_ns = clock_.now_ns();
-  metrics_.add_own_cost(LedgerPart::kStartup, ledger_.book(now_ns, LedgerPart::kStartup));
-  metrics_.set_startup(load_ns, comm_ns);
-  std::fill(rank_reported_ns_.begin(), rank_reported_ns_.end(), now_ns);
-  if (const Status sent = link_.send(step::SetKvBlocks{n_blocks}); !sent.ok()) {
-    return fail(sent.error());
-  }
-  return {};
-}
-
 void Engine::on_timings(const step::StepTimings& timings) {
   const step::StageTiming& t = timings.timing;
   const auto rank = static_cast<size_t>(t.worker_rank);
@@ -122,7 +92,9 @@ void Engine::on_timings(const step::StepTimings& timings) {
   if (++reports.n_seen == link_.n_ranks()) {
     metrics_.add_slowest(reports.slowest_rank);
     // Kept while the step is in flight: if its result never comes, no rank is to blame for silence.
-    if (in_flight_.empty() || timings.step < in_flight_.front().header.step) {
+    const bool done =
+        !warm_up_ && (in_flight_.empty() || timings.step < in_flight_.front().header.step);
+    if (done) {
       reports_.erase(timings.step.value());
     }
   }
@@ -139,14 +111,17 @@ Status Engine::on_failure(const step::RankFailure& failure) {
 // A rank that is late says so itself, and names the operation; the coordinator waits an eighth
 // longer to hear it.
 int64_t Engine::step_due_ns() const {
-  const int64_t begun_ns = std::max(in_flight_.front().sent_ns, last_result_ns_);
+  const int64_t sent_ns = warm_up_ ? warm_up_->sent_ns : in_flight_.front().sent_ns;
+  const int64_t begun_ns = std::max(sent_ns, last_result_ns_);
   return begun_ns + config_.step_deadline_ns + config_.step_deadline_ns / 8;
 }
 
 Status Engine::check_step_deadline(int64_t now_ns) {
-  if (in_flight_.empty() || now_ns < step_due_ns()) return {};
-  const InFlightStep& step = in_flight_.front();
-  const auto found = reports_.find(step.header.step.value());
+  if ((in_flight_.empty() && !warm_up_) || now_ns < step_due_ns()) return {};
+  const StepId step = warm_up_ ? warm_up_->header.step : in_flight_.front().header.step;
+  const int64_t sent_ns = warm_up_ ? warm_up_->sent_ns : in_flight_.front().sent_ns;
+  const size_t n_sequences = warm_up_ ? 1 : in_flight_.front().spans.size();
+  const auto found = reports_.find(step.value());
   std::string silent;
   for (int32_t rank = 0; rank < link_.n_ranks(); ++rank) {
     if (found != reports_.end() && found->second.seen[static_cast<size_t>(rank)]) continue;
@@ -156,9 +131,9 @@ Status Engine::check_step_deadline(int64_t now_ns) {
   const std::string who = silent.empty()
                               ? std::string("every rank computed it, but its result never came")
                               : "no word of it from ranks " + silent;
-  return fail(deadline_exceeded(fmt::format(
-      "step {} with {} sequences is not finished after {:.1f} s: {}", step.header.step.value(),
-      step.spans.size(), static_cast<double>(now_ns - step.sent_ns) * 1e-9, who)));
+  return fail(deadline_exceeded(
+      fmt::format("step {} with {} sequences is not finished after {:.1f} s: {}", step.value(),
+                  n_sequences, static_cast<double>(now_ns - sent_ns) * 1e-9, who)));
 }
 
 void Engine::expire_requests(int64_t now_ns) {
@@ -173,6 +148,7 @@ void Engine::expire_requests(int64_t now_ns) {
 Status Engine::tick(int64_t now_ns) {
   if (!fatal_ && !ready()) {
     metrics_.add_own_cost(LedgerPart::kStartup, ledger_.book(now_ns, LedgerPart::kStartup));
+    (void)check_step_deadline(now_ns);  // it is told below
   }
   if (!fatal_ && ready()) {
     expire_requests(now_ns);
@@ -192,19 +168,17 @@ Status Engine::tick(int64_t now_ns) {
 
 int64_t Engine::next_tick_ns() const {
   int64_t next_ns = INT64_MAX;
-  if (!in_flight_.empty()) next_ns = step_due_ns();
+  if (!in_flight_.empty() || warm_up_) next_ns = step_due_ns();
   if (!deadlines_.empty()) next_ns = std::min(next_ns, deadlines_.begin()->first);
   return next_ns;
 }
 
 void Engine::flush_updates() {
   for (auto& [id, router] : routers_) {
-    if (router.updates.empty()) continue;
-    wire::TokenBatch batch;
-    batch.epoch = options_.epoch;
-    batch.updates = std::exchange(router.updates, {});
-    router.updates.reserve(batch.updates.size());  // the next step has about as many
-    sink_.publish(id, std::move(batch));
+    if (router.news.updates.empty()) continue;
+    router.news.epoch = options_.epoch;
+    sink_.publish(id, router.news);
+    router.news.updates.clear();
   }
 }
 

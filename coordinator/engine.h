@@ -1,8 +1,9 @@
 // The inside of Coordinator: all state of a replica, changed by one thread.
 //
-// engine_submit.cc: requests come and go.  engine_plan.cc: a snapshot, a decision, a plan sent.
-// engine_apply.cc: a result applied.  engine.cc: events, deadlines, the tick.  coordinator.h says
-// what it promises; this header is for those files only.
+// engine_startup.cc: until the ranks are ready.  engine_submit.cc: requests come and go.
+// engine_plan.cc: a snapshot, a decision, a plan sent.  engine_apply.cc: a result applied.
+// engine.cc: events, deadlines, the tick.  coordinator.h says what it promises; this header is for
+// those files only.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +42,7 @@ class Engine {
   int64_t next_tick_ns() const;
   void drain() { draining_ = true; }
   bool drained() const { return draining_ && n_requests_ == 0; }
-  bool ready() const { return pool_ != nullptr; }
+  bool ready() const { return pool_ != nullptr && !warm_up_; }
   int64_t n_kv_blocks() const { return limits_.n_kv_blocks; }
   const SubmitLimits& limits() const { return limits_; }
   int64_t n_steps() const { return static_cast<int64_t>(last_step_); }
@@ -49,18 +50,25 @@ class Engine {
   wire::LedgerReport ledger() const;
 
  private:
+  // What of a span is needed again when its result comes, without a look at its request.
   struct InFlightSpan {
     uint32_t slot = 0;
+    int32_t tenant = 0;
     SequenceId sequence;
     int32_t first_position = 0;
     int32_t n_tokens = 0;
-    bool sample = false;
     int32_t n_logprob_positions = 0;
+    bool sample = false;
+    bool sample_logprobs = false;  // wanted with the sample
+    uint8_t n_work = 0;            // of the step's `work`
   };
   struct InFlightStep {
     step::StepHeader header;
     int64_t sent_ns = 0;
     std::vector<InFlightSpan> spans;
+    std::vector<Work> work;  // of the spans, in their order
+    // Prompt tokens by what they are booked under.
+    int64_t n_prompt = 0, n_recomputed = 0, n_resumed = 0;
   };
   // Which ranks told their timings of a step: the slowest is named when all have, the missing ones
   // when it is late.
@@ -70,6 +78,19 @@ class Engine {
     int32_t slowest_rank = 0;
     int64_t slowest_compute_ns = -1;
   };
+
+  // The made-up sequence that is computed once before the first request.
+  struct WarmUp {
+    step::StepHeader header;
+    SequenceId sequence;
+    BlockTable table;
+    int64_t sent_ns = 0;
+  };
+
+  // engine_startup.cc
+  Status on_ready(const step::RankReady& ready);
+  Status begin_warm_up(int64_t now_ns);
+  Status end_warm_up(const step::StepResult& result);
 
   // engine_submit.cc
   RouterState& router_state(RouterId router);
@@ -98,20 +119,20 @@ class Engine {
   Status commit(const Decision& decision, int64_t now_ns);
   void admit(uint32_t slot, step::StepPlan& plan);
   void add_span(uint32_t slot, int32_t n_tokens, step::StepPlan& plan, InFlightStep& in_flight);
+  uint8_t add_work(const Request& request, int32_t first_position, int32_t n_tokens,
+                   InFlightStep& in_flight) const;
 
   // engine_apply.cc
   Status apply(step::StepResult result);
   Status check_result(const InFlightStep& step, const step::StepResult& result) const;
   void book_costs(const InFlightStep& step, int64_t now_ns);
-  void add_work(const InFlightSpan& span, const Request& request);
   void advance(const InFlightSpan& span, step::SequenceOutput* output, int64_t now_ns);
   void take_token(uint32_t slot, step::SequenceOutput& output, int64_t now_ns);
-  void publish_blocks(Request& request);
+  void publish_blocks(Request& request, int32_t n_computed);
   void collect_prompt_logprobs(Request& request, step::SequenceOutput& output);
 
   // engine.cc
   Status fail(Error error);
-  Status on_ready(const step::RankReady& ready);
   void on_timings(const step::StepTimings& timings);
   Status on_failure(const step::RankFailure& failure);
   Status check_step_deadline(int64_t now_ns);
@@ -119,6 +140,14 @@ class Engine {
   void expire_requests(int64_t now_ns);
   void flush_updates();
   void update_gauges(int64_t now_ns);
+
+  // Requests lie all over the memory, and a step touches each running one once or twice: what the
+  // loops need kAhead rounds later is fetched while they work.
+  static constexpr size_t kAhead = 32;
+  void fetch_ahead(uint32_t slot) const {
+    const auto* lines = reinterpret_cast<const char*>(slots_[slot].get());
+    for (size_t byte = 0; byte < kRequestHotBytes; byte += 64) __builtin_prefetch(lines + byte, 1);
+  }
 
   Request& request(uint32_t slot) { return *slots_[slot]; }
   const Request& request(uint32_t slot) const { return *slots_[slot]; }
@@ -135,7 +164,8 @@ class Engine {
   TenantTable tenants_;
   EngineMetrics metrics_;
 
-  // The pool is declared before the requests, whose tables give their blocks back to it.
+  // The pool is declared before the requests and the warm-up, whose tables give their blocks back
+  // to it.
   std::unique_ptr<BlockPool> pool_;  // null until every rank is ready
   std::map<RouterId, RouterState> routers_;
   std::vector<std::unique_ptr<Request>> slots_;
@@ -154,6 +184,7 @@ class Engine {
   uint64_t last_step_ = 0;
   int64_t last_result_ns_ = 0;
   std::map<uint64_t, StepReports> reports_;
+  std::optional<WarmUp> warm_up_;
   std::optional<Error> fatal_;
 
   std::vector<std::optional<step::RankReady>> ready_ranks_;
@@ -164,9 +195,9 @@ class Engine {
 
   // Scratch of one call, kept for its memory.
   std::vector<WaitingCandidate> candidates_;
-  std::vector<Work> work_;
-  std::vector<uint32_t> work_slots_;
   std::vector<int64_t> costs_;
+  InFlightStep spare_step_;
+  step::RankCommand plan_{step::StepPlan()};
 };
 
 }  // namespace trireme::coordinator

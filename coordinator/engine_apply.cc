@@ -2,7 +2,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "base/check.h"
@@ -11,6 +10,7 @@
 namespace trireme::coordinator {
 
 Status Engine::apply(step::StepResult result) {
+  if (warm_up_) return end_warm_up(result);
   if (in_flight_.empty()) {
     return fail(internal_error(fmt::format("a result came for step {}, and none is in flight",
                                            result.header.step.value())));
@@ -30,6 +30,11 @@ Status Engine::apply(step::StepResult result) {
     advance(span, has_output ? &result.outputs[next_output++] : nullptr, now_ns);
   }
   metrics_.generation_tokens.add(static_cast<double>(n_generated_tokens_ - n_generated_before));
+  metrics_.flush_token_gaps();
+  step.spans.clear();
+  step.work.clear();
+  step.n_prompt = step.n_recomputed = step.n_resumed = 0;
+  spare_step_ = std::move(step);
   return {};
 }
 
@@ -53,12 +58,11 @@ Status Engine::check_result(const InFlightStep& step, const step::StepResult& re
     if (!span.sample && span.n_logprob_positions == 0) continue;
     if (n_outputs == result.outputs.size()) return wrong("outputs are missing");
     const step::SequenceOutput& output = result.outputs[n_outputs++];
-    const Request& r = request(span.slot);
     if (output.id != span.sequence) return wrong("outputs are not in the plan's order");
     if (span.sample && (output.token < 0 || output.token >= options_.vocab)) {
       return wrong(fmt::format("token {} is outside the vocabulary", output.token));
     }
-    if (span.sample && r.sampling.n_logprobs >= 0 && output.logprobs.size() != 1) {
+    if (span.sample_logprobs && output.logprobs.size() != 1) {
       return wrong("a sampled token has no logprobs");
     }
     if (output.prompt_logprobs.size() != static_cast<size_t>(span.n_logprob_positions)) {
@@ -69,74 +73,42 @@ Status Engine::check_result(const InFlightStep& step, const step::StepResult& re
   return {};
 }
 
-// Cuts a span by who pays for it, in position order: computed before a preemption, computed before
-// on another replica, the prompt, the outputs. The KV held goes with the last piece.
-void Engine::add_work(const InFlightSpan& span, const Request& r) {
-  const std::array<std::pair<int32_t, LedgerPart>, 4> cuts = {{
-      {r.n_preempted, LedgerPart::kRecompute},
-      {r.n_resumed, LedgerPart::kResume},
-      {r.n_prompt, LedgerPart::kPrefill},
-      {INT32_MAX, LedgerPart::kDecode},
-  }};
-  const int32_t end = span.first_position + span.n_tokens;
-  int32_t at = span.first_position;
-  for (const auto& [until, part] : cuts) {
-    const int32_t n = std::min(end, until) - at;
-    if (n <= 0) continue;
-    const int64_t per_token = part == LedgerPart::kDecode ? kDecodeTokenWork : kPrefillTokenWork;
-    work_.push_back({part, n * per_token});
-    work_slots_.push_back(span.slot);
-    at += n;
-    switch (part) {
-      case LedgerPart::kRecompute:
-        metrics_.prompt_tokens_recomputed.add(n);
-        break;
-      case LedgerPart::kResume:
-        metrics_.prompt_tokens_resumed.add(n);
-        break;
-      case LedgerPart::kPrefill:
-        n_prompt_tokens_ += n;
-        metrics_.prompt_tokens_computed.add(n);
-        break;
-      default:
-        break;
-    }
-  }
-  work_.back().units += end * kKvTokenWork;
-}
-
 void Engine::book_costs(const InFlightStep& step, int64_t now_ns) {
-  work_.clear();
-  work_slots_.clear();
-  for (const InFlightSpan& span : step.spans) add_work(span, request(span.slot));
-  costs_.resize(work_.size());
-  ledger_.book_step(now_ns, work_, costs_);
-  for (size_t i = 0; i < work_.size(); ++i) {
-    Request& r = request(work_slots_[i]);
-    if (work_[i].part == LedgerPart::kPrefill || work_[i].part == LedgerPart::kDecode) {
-      r.cost_nano_usd += costs_[i];
+  costs_.resize(step.work.size());
+  ledger_.book_step(now_ns, step.work, costs_);
+  size_t i = 0;
+  for (size_t s = 0; s < step.spans.size(); ++s) {
+    const InFlightSpan& span = step.spans[s];
+    if (s + kAhead < step.spans.size()) fetch_ahead(step.spans[s + kAhead].slot);
+    Request& r = request(span.slot);
+    __builtin_prefetch(r.tokens.data() + r.tokens.size(), 1);  // advance() appends there
+    for (const size_t end = i + span.n_work; i < end; ++i) {
+      const Work& work = step.work[i];
+      if (work.part == LedgerPart::kPrefill || work.part == LedgerPart::kDecode) {
+        r.cost_nano_usd += costs_[i];
+      }
+      tenants_.serve(span.tenant, work.units);
+      metrics_.add_cost(span.tenant, work.part, costs_[i]);
     }
-    tenants_.serve(r.tenant, work_[i].units);
-    metrics_.add_cost(r.tenant, work_[i].part, costs_[i]);
   }
   metrics_.flush_costs();
+  n_prompt_tokens_ += step.n_prompt;
+  metrics_.add_prompt_tokens(step.n_prompt, step.n_recomputed, step.n_resumed);
 }
 
 void Engine::advance(const InFlightSpan& span, step::SequenceOutput* output, int64_t now_ns) {
   Request& r = request(span.slot);
-  r.in_flight = StepId();
+  --r.n_in_flight;
   if (r.state.now() == RequestState::kEnding) {
-    finish(span.slot, std::move(*r.finish), now_ns);
+    if (r.n_in_flight == 0) finish(span.slot, std::move(*r.finish), now_ns);
     return;
   }
   RunningSequence& running = running_[static_cast<size_t>(r.running_index)];
   CHECK_EQ(running.sequence, span.sequence);
-  running.in_flight = StepId();
-  running.in_flight_tokens = 0;
-  running.in_flight_samples = false;
+  --running.n_in_flight;
   CHECK_EQ(running.n_computed, span.first_position);
   running.n_computed += span.n_tokens;
-  publish_blocks(r);
+  publish_blocks(r, running.n_computed);
   if (output != nullptr) collect_prompt_logprobs(r, *output);
   if (span.sample) {
     take_token(span.slot, *output, now_ns);
@@ -152,30 +124,28 @@ void Engine::advance(const InFlightSpan& span, step::SequenceOutput* output, int
 void Engine::collect_prompt_logprobs(Request& r, step::SequenceOutput& output) {
   for (step::PositionLogprobs& position : output.prompt_logprobs) {
     r.prompt_logprobs.push_back(std::move(position));
-    ++r.n_prompt_logprobs_done;
   }
 }
 
 // Gives names to the blocks that are full and computed, so that others may find them.
-void Engine::publish_blocks(Request& r) {
-  if (!config_.prefix_cache) return;
-  const int32_t n_computed = running_[static_cast<size_t>(r.running_index)].n_computed;
-  const int32_t n_full = n_computed / config_.block_size;
-  if (r.n_published >= n_full) return;
+void Engine::publish_blocks(Request& r, int32_t n_computed) {
+  if (!config_.prefix_cache || n_computed < (r.n_published + 1) * config_.block_size) return;
   extend_hashes(r, n_computed);
-  for (; r.n_published < n_full; ++r.n_published) {
+  for (; n_computed >= (r.n_published + 1) * config_.block_size; ++r.n_published) {
     pool_->publish(r.table[r.n_published], r.hashes[static_cast<size_t>(r.n_published)]);
   }
 }
 
 void Engine::take_token(uint32_t slot, step::SequenceOutput& output, int64_t now_ns) {
   Request& r = request(slot);
-  wire::TokenUpdate update;
+  auto& updates = r.router_state->news.updates;
+  wire::TokenUpdate& update = updates.emplace_back();
   update.request = r.id;
   update.first_index = r.n_outputs();
   update.tokens.push_back(output.token);
   if (r.sampling.n_logprobs >= 0) update.logprobs = std::move(output.logprobs);
-  update.prompt_logprobs = std::exchange(r.prompt_logprobs, {});
+  if (!r.prompt_logprobs.empty()) update.prompt_logprobs = std::exchange(r.prompt_logprobs, {});
+  CHECK_EQ(r.n_in_flight, 0) << "a step was planned behind this sample";
   const bool may_stop = r.n_outputs() >= r.sampling.min_tokens;
   r.tokens.push_back(output.token);
   ++n_generated_tokens_;
@@ -190,18 +160,18 @@ void Engine::take_token(uint32_t slot, step::SequenceOutput& output, int64_t now
 
   const bool is_stop = std::find(r.stop_token_ids.begin(), r.stop_token_ids.end(), output.token) !=
                        r.stop_token_ids.end();
-  if (may_stop && is_stop) {
-    finish(slot, {.reason = wire::FinishReason::kStop, .stop_token = output.token}, now_ns,
-           std::move(update));
-    return;
+  const bool stops = may_stop && is_stop;
+  if (stops || r.n_tokens() >= r.n_limit) {
+    wire::TokenUpdate last = std::move(update);
+    updates.pop_back();
+    Finish how = {.reason = wire::FinishReason::kLength};
+    if (stops) how = {.reason = wire::FinishReason::kStop, .stop_token = output.token};
+    return finish(slot, std::move(how), now_ns, std::move(last));
   }
-  if (r.n_tokens() >= r.n_limit) {
-    finish(slot, {.reason = wire::FinishReason::kLength}, now_ns, std::move(update));
-    return;
-  }
-  running_[static_cast<size_t>(r.running_index)].n_goal = r.n_goal();
+  RunningSequence& running = running_[static_cast<size_t>(r.running_index)];
+  running.n_goal = r.n_goal();
+  running.last_token = output.token;
   if (r.continuous_usage) fill_usage(r, now_ns, update);
-  r.router_state->updates.push_back(std::move(update));
 }
 
 }  // namespace trireme::coordinator

@@ -13,7 +13,8 @@ constexpr LedgerPart kTenantParts[] = {LedgerPart::kPrefill, LedgerPart::kDecode
 constexpr char kPromptHelp[] = "Prompt tokens by where their KV came from.";
 constexpr char kCostHelp[] = "Device time in dollars, by who caused it.";
 constexpr char kPerMillionHelp[] = "Measured dollars per million tokens.";
-constexpr char kStartupHelp[] = "Seconds of start-up, of the slowest rank.";
+constexpr char kStartupHelp[] =
+    "Seconds of start-up, of the slowest rank; graphs: 0 where a backend captures none.";
 
 double usd(int64_t nano) { return static_cast<double>(nano) * 1e-9; }
 
@@ -72,9 +73,10 @@ EngineMetrics::EngineMetrics(MetricsRegistry& registry, const Options& options)
       time_to_first_token_(make_.histogram("time_to_first_token_seconds",
                                            "From submission to the first token.",
                                            buckets::time_to_first_token())),
-      inter_token_latency_(make_.histogram("inter_token_latency_seconds",
-                                           "Between two tokens of a request.",
-                                           buckets::inter_token_latency())),
+      inter_token_latency_(
+          make_.histogram("inter_token_latency_seconds", "Between two tokens of a request.",
+                          buckets::inter_token_latency()),
+          buckets::inter_token_latency()),
       time_per_output_token_(make_.histogram("time_per_output_token_seconds",
                                              "Mean gap of a request: (E2E - TTFT) / (N - 1).",
                                              buckets::inter_token_latency())),
@@ -105,7 +107,9 @@ EngineMetrics::EngineMetrics(MetricsRegistry& registry, const Options& options)
       decode_floor_(make_.gauge("cost_per_million_tokens_usd", kPerMillionHelp,
                                 {{"phase", "decode"}, {"basis", "floor"}})),
       startup_weights_(make_.gauge("startup_seconds", kStartupHelp, {{"phase", "weights"}})),
-      startup_comm_(make_.gauge("startup_seconds", kStartupHelp, {{"phase", "comm"}})) {
+      startup_comm_(make_.gauge("startup_seconds", kStartupHelp, {{"phase", "comm"}})),
+      startup_graphs_(make_.gauge("startup_seconds", kStartupHelp, {{"phase", "graphs"}})),
+      startup_warm_up_(make_.gauge("startup_seconds", kStartupHelp, {{"phase", "warmup"}})) {
   for (int rank = 0; rank < options.n_ranks; ++rank) ranks_.push_back(make_rank(rank));
   if (options.vllm_names) {
     const MetricLabels labels = {{"model_name", options.model}, {"engine", options.replica}};
@@ -171,6 +175,12 @@ void EngineMetrics::flush_costs() {
     series.touched = false;
   }
   touched_.clear();
+}
+
+void EngineMetrics::add_prompt_tokens(int64_t computed, int64_t recomputed, int64_t resumed) {
+  if (computed > 0) prompt_tokens_computed.add(static_cast<double>(computed));
+  if (recomputed > 0) prompt_tokens_recomputed.add(static_cast<double>(recomputed));
+  if (resumed > 0) prompt_tokens_resumed.add(static_cast<double>(resumed));
 }
 
 void EngineMetrics::add_own_cost(LedgerPart part, int64_t nano) {

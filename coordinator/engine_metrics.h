@@ -40,11 +40,14 @@ class EngineMetrics {
   void flush_costs();
   void observe_first_token(int64_t ns) { time_to_first_token_.observe(seconds(ns)); }
   void observe_token_gap(int64_t ns) { inter_token_latency_.observe(seconds(ns)); }
+  void flush_token_gaps() { inter_token_latency_.flush(); }
+  void add_prompt_tokens(int64_t computed, int64_t recomputed, int64_t resumed);
   void observe_finish(int64_t e2e_ns, const wire::TokenUpdate& usage, int32_t n_prompt,
                       int32_t n_outputs);
   void set_gauges(const EngineGauges& gauges);
   void set_cost_per_million(const wire::LedgerReport& report);
   void set_startup(int64_t weights_ns, int64_t comm_ns);
+  void set_warm_up(int64_t ns) { startup_warm_up_.set(seconds(ns)); }
   void add_stage_time(const step::StageTiming& timing, int64_t idle_ns);
   void add_slowest(int32_t rank);
   void add_deadline_exceeded(int32_t rank, const std::string& op);
@@ -84,11 +87,13 @@ class EngineMetrics {
   Gauge requests_running_, requests_waiting_, kv_usage_;
   Gauge kv_blocks_total_, kv_blocks_used_, kv_blocks_cached_;
   Gauge kv_bytes_total_, kv_bytes_used_, kv_bytes_cached_;
-  Histogram time_to_first_token_, inter_token_latency_, time_per_output_token_, e2e_latency_,
-      queue_time_, prefill_time_, decode_time_, request_prompt_tokens_, request_generation_tokens_;
+  Histogram time_to_first_token_;
+  HistogramBatch inter_token_latency_;
+  Histogram time_per_output_token_, e2e_latency_, queue_time_, prefill_time_, decode_time_,
+      request_prompt_tokens_, request_generation_tokens_;
   Counter idle_cost_, startup_cost_;
   Gauge prefill_realised_, prefill_floor_, decode_realised_, decode_floor_;
-  Gauge startup_weights_, startup_comm_;
+  Gauge startup_weights_, startup_comm_, startup_graphs_, startup_warm_up_;
   std::vector<Gauge> vllm_;  // waiting, running, kv usage; empty unless asked for
   std::vector<RankSeries> ranks_;
   std::map<std::string, Counter, std::less<>> outcomes_;

@@ -103,7 +103,7 @@ WaitingCandidate Engine::probe(uint32_t slot) const {
 
 void Engine::preempt(uint32_t slot) {
   Request& r = request(slot);
-  CHECK_EQ(r.in_flight.value(), 0u) << "sequence " << r.sequence << " is preempted in flight";
+  CHECK_EQ(r.n_in_flight, 0) << "sequence " << r.sequence << " is preempted in flight";
   r.state.to(RequestState::kPreempted);
   const RunningSequence& running = running_[static_cast<size_t>(r.running_index)];
   r.n_preempted = std::max(r.n_preempted, running.n_computed);
@@ -117,12 +117,11 @@ void Engine::preempt(uint32_t slot) {
 // Turns a decision into a plan and sends it. Choices whose request ended since the decision are
 // left out; if none is left, nothing is sent.
 Status Engine::commit(const Decision& decision, int64_t now_ns) {
-  step::StepPlan plan;
-  InFlightStep in_flight;
-  plan.header.epoch = options_.epoch;
-  plan.header.step = StepId(last_step_ + 1);
-  plan.spans.reserve(decision.spans.size() + decision.admits.size());
-  in_flight.spans.reserve(decision.spans.size() + decision.admits.size());
+  auto& plan = std::get<step::StepPlan>(plan_);
+  plan.starts.clear();
+  plan.spans.clear();
+  plan.header = {.epoch = options_.epoch, .step = StepId(last_step_ + 1)};
+  InFlightStep in_flight = std::exchange(spare_step_, {});
   // Admissions take what the prefix index holds for them before anybody's new block evicts it.
   std::vector<std::pair<uint32_t, int32_t>> admitted;
   for (const AdmitChoice& choice : decision.admits) {
@@ -132,7 +131,9 @@ Status Engine::commit(const Decision& decision, int64_t now_ns) {
     admit(choice.slot, plan);
     admitted.emplace_back(choice.slot, choice.n_tokens);
   }
-  for (const SpanChoice& choice : decision.spans) {
+  for (size_t i = 0; i < decision.spans.size(); ++i) {
+    const SpanChoice& choice = decision.spans[i];
+    if (i + kAhead < decision.spans.size()) fetch_ahead(decision.spans[i + kAhead].slot);
     const auto& r = slots_[choice.slot];
     if (r == nullptr || r->running_index < 0 || r->sequence != choice.sequence) continue;
     add_span(choice.slot, choice.n_tokens, plan, in_flight);
@@ -144,7 +145,8 @@ Status Engine::commit(const Decision& decision, int64_t now_ns) {
     metrics_.add_own_cost(LedgerPart::kIdle, ledger_.book(now_ns, LedgerPart::kIdle));
   }
   ++last_step_;
-  plan.releases = std::exchange(releases_, {});
+  std::swap(plan.releases, releases_);
+  releases_.clear();
   plan.deadline_ns = config_.step_deadline_ns;
   plan.header.shape_hash = step::shape_hash(plan);
   in_flight.header = plan.header;
@@ -153,9 +155,7 @@ Status Engine::commit(const Decision& decision, int64_t now_ns) {
   CHECK_LE(n_tokens, config_.max_step_tokens);
   metrics_.step_tokens.observe(n_tokens);
   in_flight_.push_back(std::move(in_flight));
-  if (const Status sent = link_.send(step::RankCommand(std::move(plan))); !sent.ok()) {
-    return fail(sent.error());
-  }
+  if (const Status sent = link_.send(plan_); !sent.ok()) return fail(sent.error());
   return {};
 }
 
@@ -190,9 +190,10 @@ void Engine::admit(uint32_t slot, step::StepPlan& plan) {
   running.tenant = r.tenant;
   running.priority = r.priority;
   running.arrival = r.arrival;
-  running.n_computed = n_cached;
+  running.n_computed = running.n_planned = n_cached;
   running.n_goal = r.n_goal();
   running.n_limit = r.n_limit;
+  running.last_token = r.tokens.back();
   running.n_blocks = r.table.size();
   running.samples = r.samples;
   r.running_index = static_cast<int32_t>(running_.size());
@@ -204,45 +205,79 @@ void Engine::add_span(uint32_t slot, int32_t n_tokens, step::StepPlan& plan,
                       InFlightStep& in_flight) {
   Request& r = request(slot);
   RunningSequence& running = running_[static_cast<size_t>(r.running_index)];
-  CHECK_EQ(running.in_flight.value(), 0u)
-      << "sequence " << r.sequence << " would be in two unfinished steps";
-  step::SequenceSpan span;
+  // What is behind all known tokens is for the step to say that samples them.
+  CHECK_LT(running.n_planned, running.n_goal)
+      << "sequence " << r.sequence << " would be planned behind its own sample";
+  CHECK_LT(running.last_step, plan.header.step.value()) << "sequence " << r.sequence << ", twice";
+  step::SequenceSpan& span = plan.spans.emplace_back();
   span.id = r.sequence;
-  span.first_position = running.n_computed;
+  span.first_position = running.n_planned;
   // What was found in the prefix index at commit may be more than at the decision.
-  span.n_tokens = std::min(n_tokens, running.n_goal - running.n_computed);
+  span.n_tokens = std::min(n_tokens, running.n_goal - running.n_planned);
   CHECK_GT(span.n_tokens, 0);
   const int32_t end = span.first_position + span.n_tokens;
   if (span.first_position >= r.n_start) {
+    CHECK_EQ(end, running.n_goal);
     CHECK_EQ(span.n_tokens, 1);
-    span.token = r.tokens[static_cast<size_t>(span.first_position)];
+    span.token = running.last_token;
   }
   // A prefill takes the blocks of all its tokens at once, so that it never stalls half-way.
   const bool first_span = running.last_step == 0;
-  const int32_t n_blocks = blocks_for(running.n_goal, config_.block_size);
   if (first_span) span.new_blocks = r.table.blocks();
-  while (r.table.size() < n_blocks) span.new_blocks.push_back(r.table.append_new());
-  running.n_blocks = r.table.size();
+  while (running.n_blocks * config_.block_size < running.n_goal) {
+    span.new_blocks.push_back(r.table.append_new());
+    running.n_blocks = r.table.size();
+  }
   span.sample = running.samples && end == running.n_goal;
   if (r.sampling.n_prompt_logprobs >= 0) {
-    const int32_t first = std::max(span.first_position, r.n_prompt_logprobs_done);
+    const int32_t first = std::max(span.first_position, r.n_prompt_logprobs_planned);
     const int32_t last = std::min(end, r.n_prompt - 1);
-    CHECK(r.n_prompt_logprobs_done == r.n_prompt - 1 ||
-          span.first_position <= r.n_prompt_logprobs_done)
-        << "prompt logprobs would have a gap at " << r.n_prompt_logprobs_done;
+    CHECK(r.n_prompt_logprobs_planned == r.n_prompt - 1 ||
+          span.first_position <= r.n_prompt_logprobs_planned)
+        << "prompt logprobs would have a gap at " << r.n_prompt_logprobs_planned;
     if (first < last) {
+      r.n_prompt_logprobs_planned = last;
       span.first_logprob_position = first;
       span.n_logprob_positions = last - first;
     }
   }
-  running.in_flight = plan.header.step;
-  running.in_flight_tokens = span.n_tokens;
-  running.in_flight_samples = span.sample;
+  running.n_planned = end;
   running.last_step = plan.header.step.value();
-  r.in_flight = plan.header.step;
-  in_flight.spans.push_back({slot, r.sequence, span.first_position, span.n_tokens, span.sample,
-                             span.n_logprob_positions});
-  plan.spans.push_back(std::move(span));
+  ++running.n_in_flight;
+  ++r.n_in_flight;
+  in_flight.spans.push_back({.slot = slot,
+                             .tenant = r.tenant,
+                             .sequence = r.sequence,
+                             .first_position = span.first_position,
+                             .n_tokens = span.n_tokens,
+                             .n_logprob_positions = span.n_logprob_positions,
+                             .sample = span.sample,
+                             .sample_logprobs = span.sample && r.sampling.n_logprobs >= 0,
+                             .n_work = add_work(r, span.first_position, span.n_tokens, in_flight)});
+}
+
+// Cuts a span by who pays for it, in position order: computed before a preemption, computed before
+// on another replica, the prompt, the outputs. The KV held goes with the last piece. How many
+// pieces there are.
+uint8_t Engine::add_work(const Request& r, int32_t first_position, int32_t n_tokens,
+                         InFlightStep& in_flight) const {
+  const int32_t end = first_position + n_tokens;
+  const int64_t kv_units = end * kKvTokenWork;
+  int32_t at = first_position;
+  uint8_t n_pieces = 0;
+  const auto cut = [&](int32_t until, LedgerPart part, int64_t per_token) {
+    const int32_t n = std::min(end, until) - at;
+    if (n <= 0) return 0;
+    at += n;
+    ++n_pieces;
+    in_flight.work.push_back({part, n * per_token + (at == end ? kv_units : 0)});
+    return n;
+  };
+  in_flight.n_recomputed += cut(r.n_preempted, LedgerPart::kRecompute, kPrefillTokenWork);
+  in_flight.n_resumed += cut(r.n_resumed, LedgerPart::kResume, kPrefillTokenWork);
+  in_flight.n_prompt += cut(r.n_prompt, LedgerPart::kPrefill, kPrefillTokenWork);
+  cut(INT32_MAX, LedgerPart::kDecode, kDecodeTokenWork);
+  return n_pieces;
 }
 
 }  // namespace trireme::coordinator

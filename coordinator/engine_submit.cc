@@ -33,7 +33,7 @@ void Engine::refuse(RouterState& router, const wire::Submit& submit, const Error
   update.first_index = std::max(0, static_cast<int32_t>(submit.tokens.size()) - submit.n_prompt);
   update.finish = wire::FinishReason::kError;
   update.error = error;
-  router.updates.push_back(std::move(update));
+  router.news.updates.push_back(std::move(update));
   metrics_.outcome(to_string(error.code)).add();
 }
 
@@ -94,7 +94,7 @@ std::unique_ptr<Request> Engine::make_request(RouterState& router, wire::Submit 
   r->tokens = std::move(submit.tokens);
   r->n_resumed = submit.resumed ? r->n_tokens() : 0;
   r->samples = r->n_tokens() < r->n_limit;
-  r->stop_token_ids = std::move(submit.stop_token_ids);
+  r->stop_token_ids.assign(submit.stop_token_ids.begin(), submit.stop_token_ids.end());
   r->sampling = std::move(submit.sampling);
   r->continuous_usage = submit.continuous_usage;
   // Prompt logprobs need the logits of every prompt position: a cached one would have none.
@@ -164,7 +164,7 @@ void Engine::cancel_all(RouterState& router, int64_t now_ns) {
   for (const auto& r : slots_) {
     if (r != nullptr && r->router_state == &router && r->finish) r->finish->silent = true;
   }
-  router.updates.clear();
+  router.news.updates.clear();
   if (!slots.empty()) {
     log::info("router {} is gone: {} requests cancelled", router.id.value(), slots.size());
   }
@@ -172,7 +172,7 @@ void Engine::cancel_all(RouterState& router, int64_t now_ns) {
 
 void Engine::end(uint32_t slot, Finish how, int64_t now_ns) {
   Request& r = request(slot);
-  if (r.in_flight.value() == 0) {
+  if (r.n_in_flight == 0) {
     finish(slot, std::move(how), now_ns);
     return;
   }
@@ -186,7 +186,7 @@ void Engine::end(uint32_t slot, Finish how, int64_t now_ns) {
 
 void Engine::finish(uint32_t slot, Finish how, int64_t now_ns, wire::TokenUpdate update) {
   Request& r = request(slot);
-  CHECK_EQ(r.in_flight.value(), 0u) << "a request ends while a step computes it";
+  CHECK_EQ(r.n_in_flight, 0) << "a request ends while a step computes it";
   if (r.state.now() == RequestState::kWaiting) {
     tenants_.remove_waiting(r.tenant, {r.priority, r.arrival, slot, r.n_tokens()});
   }
@@ -208,7 +208,7 @@ void Engine::finish(uint32_t slot, Finish how, int64_t now_ns, wire::TokenUpdate
     update.stop_token = how.stop_token;
     update.error = std::move(how.error);
     fill_usage(r, now_ns, update);
-    r.router_state->updates.push_back(std::move(update));
+    r.router_state->news.updates.push_back(std::move(update));
   }
   slots_[slot].reset();
   free_slots_.push_back(slot);

@@ -69,6 +69,7 @@ Result<std::unique_ptr<ReplicaLoop>> ReplicaLoop::create(ReplicaLoopOptions opti
   engine.kv_bytes_per_block = kv_bytes_per_block(o);
   engine.started_ns = o.started_ns;
   engine.tenants = tenants_of(o.config);
+  engine.warm_up = true;
   engine.vllm_metric_names = o.config.router.vllm_metric_names;
   TRY(validate(engine));
   loop->coordinator_ = std::make_unique<Coordinator>(engine, clock, link, *loop->routers_, metrics);

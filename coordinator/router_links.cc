@@ -109,8 +109,10 @@ void RouterLinks::say_goodbye(const std::string& reason) {
   for (size_t i = 0; i < links_.size(); ++i) send(i, wire::Goodbye{.reason = reason});
 }
 
-void RouterLinks::publish(RouterId router, wire::TokenBatch batch) {
-  send(static_cast<size_t>(router.value()), batch);
+void RouterLinks::publish(RouterId router, wire::TokenBatch& batch) {
+  wire::FromReplica message(std::move(batch));
+  send(static_cast<size_t>(router.value()), message);
+  batch = std::get<wire::TokenBatch>(std::move(message));  // its memory, for the next one
 }
 
 void RouterLinks::send(size_t index, const wire::FromReplica& message) {

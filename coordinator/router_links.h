@@ -28,7 +28,7 @@ class RouterLinks final : public RouterSink {
   int64_t next_beat_ns() const { return next_beat_ns_; }
   void say_goodbye(const std::string& reason);
 
-  void publish(RouterId router, wire::TokenBatch batch) override;
+  void publish(RouterId router, wire::TokenBatch& batch) override;
   std::vector<int> event_fds() const;
 
  private:

@@ -1,5 +1,6 @@
 #include "coordinator/kv/block_pool.h"
 
+#include <bit>
 #include <utility>
 
 #include "base/check.h"
@@ -11,7 +12,8 @@ BlockPool::BlockPool(int64_t n_blocks) {
   CHECK_LE(n_blocks, INT32_MAX);
   blocks_.resize(static_cast<size_t>(n_blocks));
   empty_.reserve(blocks_.size());
-  index_.reserve(blocks_.size());  // a rehash in mid-service would stall a step
+  index_.assign(std::bit_ceil(2 * blocks_.size()), kNone);
+  mask_ = index_.size() - 1;
   for (int64_t i = n_blocks - 1; i >= 0; --i) empty_.push_back(static_cast<int32_t>(i));
 }
 
@@ -37,7 +39,7 @@ BlockId BlockPool::allocate() {
     index = oldest_;
     cached_remove(index);
     Block& evicted = blocks_[static_cast<size_t>(index)];
-    CHECK_EQ(index_.erase(evicted.hash), 1u);
+    erase_name(evicted.hash);
     evicted.named = false;
   }
   Block& block = blocks_[static_cast<size_t>(index)];
@@ -73,15 +75,38 @@ void BlockPool::publish(BlockId id, const BlockHash& hash) {
   Block& block = at(id);
   CHECK_GT(block.n_holders, 0);
   CHECK(!block.named) << "block " << id << " is named twice";
-  if (!index_.emplace(hash, id.value()).second) return;
+  const size_t place = place_of(hash);
+  if (index_[place] != kNone) return;
+  index_[place] = id.value();
   block.named = true;
   block.hash = hash;
 }
 
 std::optional<BlockId> BlockPool::find(const BlockHash& hash) const {
-  const auto found = index_.find(hash);
-  if (found == index_.end()) return std::nullopt;
-  return BlockId(found->second);
+  const int32_t found = index_[place_of(hash)];
+  if (found == kNone) return std::nullopt;
+  return BlockId(found);
+}
+
+size_t BlockPool::place_of(const BlockHash& hash) const {
+  size_t place = home(hash);
+  while (index_[place] != kNone && blocks_[static_cast<size_t>(index_[place])].hash != hash) {
+    place = (place + 1) & mask_;
+  }
+  return place;
+}
+
+// Names behind the gap move up into it, unless that would be before their home.
+void BlockPool::erase_name(const BlockHash& hash) {
+  size_t gap = place_of(hash);
+  CHECK_NE(index_[gap], kNone) << "a name is lost";
+  for (size_t place = (gap + 1) & mask_; index_[place] != kNone; place = (place + 1) & mask_) {
+    const size_t wants = home(blocks_[static_cast<size_t>(index_[place])].hash);
+    if (((place - wants) & mask_) < ((place - gap) & mask_)) continue;
+    index_[gap] = index_[place];
+    gap = place;
+  }
+  index_[gap] = kNone;
 }
 
 void BlockPool::cached_push_newest(int32_t index) {

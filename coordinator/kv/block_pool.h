@@ -6,12 +6,11 @@
 // first, then the cached one that was released longest ago, which loses its name. The bytes live in
 // the workers; the pool never sees them.
 //
-// One thread. Every operation is O(1).
+// One thread. Every operation is O(1), and none allocates.
 #pragma once
 
 #include <cstdint>
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
 #include "base/ids.h"
@@ -54,6 +53,13 @@ class BlockPool {
     BlockHash hash;
   };
 
+  // The names of blocks, as a table of block ids with open addressing and linear probing: one
+  // memory access to look, one to compare, and no allocation. At most half full.
+  size_t home(const BlockHash& hash) const { return BlockHashHash()(hash) & mask_; }
+  // Where the name is, or the empty place where it belongs.
+  size_t place_of(const BlockHash& hash) const;
+  void erase_name(const BlockHash& hash);
+
   const Block& at(BlockId id) const;
   Block& at(BlockId id);
   void cached_push_newest(int32_t index);
@@ -61,7 +67,8 @@ class BlockPool {
 
   std::vector<Block> blocks_;
   std::vector<int32_t> empty_;  // a stack
-  std::unordered_map<BlockHash, int32_t, BlockHashHash> index_;
+  std::vector<int32_t> index_;  // kNone: an empty place
+  size_t mask_ = 0;             // places - 1
   int32_t oldest_ = kNone;
   int32_t newest_ = kNone;
   int64_t n_used_ = 0;

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "base/small_vector.h"
 #include "coordinator/kv/block_hash.h"
 #include "coordinator/kv/block_pool.h"
 #include "parallel/wire/messages.h"
@@ -56,47 +57,52 @@ struct Finish {
 
 struct RouterState;
 
+// Every running request is touched in every step: what a decoded token needs comes first, on a few
+// neighbouring cache lines.
 struct Request {
   // As submitted.
-  RouterId router;
-  RouterState* router_state = nullptr;
-  uint64_t id = 0;  // the router's
-  uint64_t arrival = 0;
-  int32_t tenant = 0;
-  int32_t priority = 0;
   int32_t n_prompt = 0;
   int32_t n_resumed = 0;  // known tokens when it came from another replica; else 0
   int32_t n_limit = 0;    // known tokens at which it ends by length
-  std::vector<int32_t> stop_token_ids;
-  step::SamplingParams sampling;
+  int32_t tenant = 0;
+  uint64_t id = 0;  // the router's
+  RouterState* router_state = nullptr;
+  SmallVector<int32_t, 6> stop_token_ids;
   bool continuous_usage = false;
   bool use_prefix_cache = false;
   bool samples = true;  // false: max_tokens reached at submission, prompt logprobs alone are wanted
 
   // Progress.
   RequestStateMachine state;
+  int32_t running_index = -1;   // in the engine's vector of running sequences
+  int32_t n_preempted = 0;      // positions that had been computed when it was last preempted
+  int32_t n_published = 0;      // of the table's blocks: named, or found by name
+  int32_t n_start = 0;          // tokens that the ranks know from SequenceStart
   std::vector<int32_t> tokens;  // prompt, then outputs
   SequenceId sequence;          // 0 unless admitted; a new one for each admission
-  int32_t running_index = -1;   // in the engine's vector of running sequences
-  int32_t n_start = 0;          // tokens that the ranks know from SequenceStart
-  int32_t n_preempted = 0;      // positions that had been computed when it was last preempted
-  StepId in_flight;             // 0: in no unfinished step
-  BlockTable table;
-  int32_t n_published = 0;        // of the table's blocks: named, or found by name
-  BlockHash root;                 // of the chain below
-  std::vector<BlockHash> hashes;  // of full blocks of `tokens`
+  int32_t n_in_flight = 0;      // unfinished steps that compute it
   std::vector<step::PositionLogprobs> prompt_logprobs;  // until they are told
-  int32_t n_prompt_logprobs_done = 0;                   // positions collected
-  std::optional<Finish> finish;                         // while ending
 
   // Accounts.
-  bool admitted_before = false;
-  int32_t n_cached = 0;  // of the prompt, at the first admission
   int64_t cost_nano_usd = 0;
-  int64_t submit_ns = 0;
-  int64_t admit_ns = 0;        // 0: not yet
   int64_t first_token_ns = 0;  // 0: not yet
   int64_t last_token_ns = 0;
+
+  step::SamplingParams sampling;
+
+  // Of no interest to most steps.
+  RouterId router;
+  uint64_t arrival = 0;
+  int32_t priority = 0;
+  int32_t n_prompt_logprobs_planned = 0;  // positions collected, or asked of steps in flight
+  BlockTable table;
+  BlockHash root;                 // of the chain below
+  std::vector<BlockHash> hashes;  // of full blocks of `tokens`
+  std::optional<Finish> finish;   // while ending
+  bool admitted_before = false;
+  int32_t n_cached = 0;  // of the prompt, at the first admission
+  int64_t submit_ns = 0;
+  int64_t admit_ns = 0;     // 0: not yet
   int64_t deadline_ns = 0;  // monotonic; 0: none
 
   int32_t n_tokens() const { return static_cast<int32_t>(tokens.size()); }
@@ -106,12 +112,15 @@ struct Request {
   int32_t n_goal() const { return samples ? n_tokens() : n_prompt - 1; }
 };
 
+// Of a Request, from its beginning to the end of `sampling`: what a decoded token needs.
+inline constexpr size_t kRequestHotBytes = 320;
+
 // What the coordinator keeps of one router.
 struct RouterState {
   RouterId id;
   uint64_t epoch = 0;                            // 0: not known yet
   std::unordered_map<uint64_t, uint32_t> slots;  // live requests by the router's id
-  std::vector<wire::TokenUpdate> updates;        // to be told with the next batch
+  wire::TokenBatch news;                         // to be told with the next tick
 };
 
 }  // namespace trireme::coordinator

@@ -54,7 +54,7 @@ void TenantTable::end(int32_t tenant) {
 
 void TenantTable::serve(int32_t tenant, int64_t work_units) {
   TenantShare& share = shares_[static_cast<size_t>(tenant)];
-  share.served += work_units / share.weight;
+  share.served += share.weight == 1 ? work_units : work_units / share.weight;
 }
 
 void TenantTable::push_waiting(int32_t tenant, const WaitingEntry& entry) {

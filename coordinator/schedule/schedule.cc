@@ -35,9 +35,7 @@ class Planner {
 
  private:
   bool ahead() const { return s_.assume_done.value() != 0; }
-  bool busy(const RunningSequence& r) const {
-    return r.in_flight.value() != 0 && r.in_flight != s_.assume_done;
-  }
+  static bool in_flight(const RunningSequence& r) { return r.n_in_flight > 0; }
   int32_t share(int64_t n) const {
     return static_cast<int32_t>(std::max<int64_t>(1, (n + s_.n_stages - 1) / s_.n_stages));
   }
@@ -65,6 +63,9 @@ class Planner {
   std::vector<Available> decodes_;
   std::vector<Available> partials_;  // prefills under way
   std::vector<TenantShare> tenants_;
+  // Prompts under way of a worse priority stand still: one of them is to be preempted, and would
+  // else be in flight until it is done.
+  int32_t hold_ = INT32_MAX;
   Decision decision_;
 };
 
@@ -72,17 +73,15 @@ void Planner::collect() {
   decodes_.reserve(s_.running.size());
   for (uint32_t i = 0; i < s_.running.size(); ++i) {
     const RunningSequence& r = s_.running[i];
-    if (busy(r)) continue;
-    int32_t n_computed = r.n_computed;
     int32_t n_goal = r.n_goal;
-    if (r.in_flight.value() != 0) {  // assumed done
-      n_computed += r.in_flight_tokens;
-      n_goal += r.in_flight_samples ? 1 : 0;
-      if (r.samples ? n_goal >= r.n_limit : n_computed >= n_goal) continue;  // ends with that step
+    if (r.n_planned == n_goal) {  // all that is known is planned: its last step samples, or ends it
+      if (!ahead() || r.last_step != s_.assume_done.value()) continue;
+      if (!r.samples || n_goal + 1 >= r.n_limit) continue;  // ends with that step
+      ++n_goal;
     }
-    const int32_t remaining = n_goal - n_computed;
+    const int32_t remaining = n_goal - r.n_planned;
     if (remaining == 1) {
-      const int32_t need = blocks_for(n_computed + 1, config_.block_size) - r.n_blocks;
+      const int32_t need = blocks_for(r.n_planned + 1, config_.block_size) - r.n_blocks;
       decodes_.push_back({i, remaining, need > 0 ? need : 0});
     } else {
       CHECK_GT(remaining, 1) << "sequence " << r.sequence << " has nothing to compute";
@@ -96,8 +95,9 @@ bool Planner::plan_decodes() {
   if (!partials_.empty() && decodes_.size() >= static_cast<size_t>(budget)) {
     budget -= std::max(1, budget / 4);  // else the prompts under way would stand still
   }
-  const auto cap =
-      static_cast<size_t>(std::min(budget, share(static_cast<int64_t>(s_.running.size()))));
+  // Prompts under way are in every step: they take no part of the decodes' turns.
+  const size_t n_decoding = s_.running.size() - partials_.size();
+  const auto cap = static_cast<size_t>(std::min(budget, share(static_cast<int64_t>(n_decoding))));
   if (decodes_.size() > cap) {
     // More than fit: those that waited longest go, so that all advance in turn.
     const auto key = [this](const Available& a) {
@@ -128,7 +128,11 @@ bool Planner::resolve_shortage(int64_t n_needed) {
   int64_t blocks_short = n_needed - free_blocks_;
   size_t n_left = s_.running.size();
   for (const uint32_t index : worst_first()) {
-    if (blocks_short <= 0 || n_left == 1 || busy(s_.running[index])) break;
+    if (blocks_short <= 0 || n_left == 1) break;
+    if (in_flight(s_.running[index])) {
+      hold_ = INT32_MIN;
+      break;
+    }
     decision_.preempt.push_back(s_.running[index].slot);
     blocks_short -= s_.running[index].n_blocks + need_of[index];
     --n_left;
@@ -158,6 +162,7 @@ std::vector<uint32_t> Planner::worst_first() const {
 size_t Planner::best_partial() const {
   size_t best = partials_.size();
   for (size_t i = 0; i < partials_.size(); ++i) {
+    if (s_.running[partials_[i].index].priority > hold_) continue;
     if (best == partials_.size()) {
       best = i;
       continue;
@@ -247,7 +252,9 @@ void Planner::preempt_for(const WaitingCandidate& candidate, int64_t blocks_shor
   std::vector<uint32_t> victims;
   for (const uint32_t index : worst_first()) {
     const RunningSequence& r = s_.running[index];
-    if ((blocks_short <= 0 && slots_short <= 0) || r.priority <= candidate.priority || busy(r)) {
+    if ((blocks_short <= 0 && slots_short <= 0) || r.priority <= candidate.priority) break;
+    if (in_flight(r)) {
+      hold_ = std::min(hold_, candidate.priority);
       break;
     }
     victims.push_back(r.slot);

@@ -13,12 +13,16 @@
 // else: the engine preempts them and asks again, since only the pool knows what a victim's shared
 // blocks really free. If the worst sequence is in flight, the ones that lack a block wait for it.
 //
-// With pp stages, pp steps are in flight and a sequence is in one of them at most: a decision takes
-// at most its pp-th part of the running sequences, so that the others have their share.
+// With pp stages, pp steps are in flight. A decoding sequence is in one of them at most, since its
+// next token is the last step's to sample: a decision takes at most its pp-th part of them, so that
+// the others have their share. A prompt's chunks need nothing of each other but their KV, which
+// every stage writes in the order of the steps: the next chunk is planned while those before it are
+// in flight, so that a prompt alone keeps all stages busy. What follows its last chunk waits for
+// the sample.
 //
-// Planning ahead: with `assume_done` set, the sequences of that step count as advanced by it, as if
-// none of them met a stop token. Such a decision never preempts (it says that it would have to, and
-// is void).
+// Planning ahead: with `assume_done` set, the sequences whose sample that step makes count as
+// having it, as if none of them met a stop token. Such a decision never preempts (it says that it
+// would have to, and is void).
 //
 // Cost: O(running + waiting candidates); under 100 us at 1,024 running sequences
 // (tests/bench/scheduler).
@@ -41,15 +45,15 @@ struct RunningSequence {
   int32_t tenant = 0;
   int32_t priority = 0;    // lower goes first
   uint64_t arrival = 0;    // order of submission, kept through preemption
-  int32_t n_computed = 0;  // positions in the KV cache
+  int32_t n_computed = 0;  // positions in the KV cache, by the results that have come
+  int32_t n_planned = 0;   // and those of the plans that are out: the next span begins here
   int32_t n_goal = 0;      // positions to compute before the next sample: all known tokens
   int32_t n_limit = 0;     // known tokens at which it ends by length
   int32_t n_blocks = 0;
-  bool samples = true;  // false: it ends when n_goal is computed (prompt logprobs alone)
-  StepId in_flight;     // 0: in no unfinished step
-  int32_t in_flight_tokens = 0;
-  bool in_flight_samples = false;
-  uint64_t last_step = 0;  // that it was part of
+  bool samples = true;      // false: it ends when n_goal is computed (prompt logprobs alone)
+  int32_t n_in_flight = 0;  // unfinished steps that compute it
+  uint64_t last_step = 0;   // that it was part of
+  int32_t last_token = -1;  // the last known token: what a decode computes
 };
 
 // A waiting request that may be admitted now, with what the prefix index holds for it.

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <initializer_list>
+#include <span>
 
 #include "parallel/wire/codec.h"
 #include "parallel/wire/limits.h"
@@ -47,7 +48,7 @@ Status check_count(const char* what, size_t count, size_t limit) {
   return {};
 }
 
-Status check_ids(const char* what, const std::vector<int32_t>& ids, size_t limit) {
+Status check_ids(const char* what, std::span<const int32_t> ids, size_t limit) {
   TRY(check_count(what, ids.size(), limit));
   for (const int32_t id : ids) {
     if (id < 0) return invalid_argument(fmt::format("{} hold the negative id {}", what, id));

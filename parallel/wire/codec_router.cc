@@ -106,7 +106,7 @@ Status take_update(const pb::TokenUpdate& from, TokenUpdate& to) {
   if (from.has_prompt_logprobs()) TRY(check_logprobs(from.prompt_logprobs()));
   to.request = from.request();
   to.first_index = from.first_index();
-  to.tokens = take(from.tokens());
+  to.tokens.assign(from.tokens().begin(), from.tokens().end());
   if (from.has_logprobs()) {
     int top = 0;
     to.logprobs = take_logprobs(from.logprobs(), 0, from.logprobs().token_size(), &top);

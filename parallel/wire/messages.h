@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/small_vector.h"
 #include "parallel/step/step_plan.h"
 
 namespace trireme::wire {
@@ -67,9 +68,11 @@ enum class FinishReason : uint8_t {
 
 // One request's part of a step's news.
 struct TokenUpdate {
-  uint64_t request = 0;         // the router's id
-  int32_t first_index = 0;      // of tokens[0] among the request's outputs, resumed ones counted
-  std::vector<int32_t> tokens;  // new output ids, usually one
+  TokenUpdate() {}  // not defaulted: a step makes a thousand, and each would be zeroed first
+
+  uint64_t request = 0;            // the router's id
+  int32_t first_index = 0;         // of tokens[0] among the request's outputs, resumed ones counted
+  SmallVector<int32_t, 4> tokens;  // new output ids, usually one
   std::vector<step::PositionLogprobs> logprobs;  // one per token, or empty
   std::vector<step::PositionLogprobs>
       prompt_logprobs;  // once, when asked for: positions 1..n_prompt-1

@@ -30,8 +30,8 @@ class ScratchArena {
   google::protobuf::Arena arena_;
 };
 
-template <typename T>
-void put(google::protobuf::RepeatedField<T>* to, const std::vector<T>& from) {
+template <typename T, typename Values>
+void put(google::protobuf::RepeatedField<T>* to, const Values& from) {
   to->Add(from.begin(), from.end());
 }
 template <typename T>

@@ -46,6 +46,22 @@ class ReplicaLoopTest : public ::testing::Test {
     loop_ = std::move(*loop);
     thread_ = std::thread([this] { ended_ = loop_->run(); });
     ASSERT_TRUE(links_.ranks[0]->send(step::RankReady{.worker_rank = 0, .n_kv_blocks = 100}).ok());
+    warm_up();
+  }
+
+  // The rank's part in the step that comes before the first request.
+  void warm_up() {
+    while (true) {
+      const auto command = links_.ranks[0]->receive();
+      ASSERT_TRUE(command.ok()) << command.error().message;
+      const auto* plan = std::get_if<step::StepPlan>(&*command);
+      if (plan == nullptr) continue;
+      step::StepResult result;
+      result.header = plan->header;
+      result.outputs.push_back({.id = plan->spans.at(0).id, .token = 7});
+      ASSERT_TRUE(links_.ranks[0]->send(std::move(result)).ok());
+      return;
+    }
   }
 
   void TearDown() override {

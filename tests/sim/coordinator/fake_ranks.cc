@@ -83,12 +83,11 @@ Status FakeRanks::send(const step::RankCommand& command) {
 step::StepResult FakeRanks::pop_result() {
   step::StepResult result = std::move(results_.front());
   results_.pop_front();
-  for (auto& [id, sequence] : sequences_) sequence.in_flight = false;
-  for (const step::StepResult& left : results_) {
-    for (const step::SequenceOutput& output : left.outputs) {
-      const auto found = sequences_.find(output.id.value());
-      if (found != sequences_.end()) found->second.in_flight = true;
-    }
+  for (const step::SequenceOutput& output : result.outputs) {
+    const auto found = sequences_.find(output.id.value());
+    if (found == sequences_.end()) continue;
+    --found->second.n_in_flight;
+    if (output.token >= 0) found->second.sample_in_flight = false;
   }
   // Only the outputs that a real last stage sends.
   std::erase_if(result.outputs, [](const step::SequenceOutput& output) {
@@ -110,7 +109,7 @@ void FakeRanks::execute(const step::StepPlan& plan) {
       complain(&plan, fmt::format("releases unknown sequence {}", id.value()));
       continue;
     }
-    if (found->second.in_flight) complain(&plan, "releases a sequence in flight");
+    if (found->second.n_in_flight > 0) complain(&plan, "releases a sequence in flight");
     for (const int32_t block : found->second.table) --n_tables_[static_cast<size_t>(block)];
     sequences_.erase(found);
   }
@@ -141,8 +140,11 @@ void FakeRanks::compute(const step::StepPlan& plan, const step::SequenceSpan& sp
   }
   Sequence& s = found->second;
   plan_ = &plan;
-  if (s.in_flight) complain(&plan, "a sequence is in two unfinished steps");
-  s.in_flight = true;
+  if (s.sample_in_flight) complain(&plan, "a sequence is planned behind an unfinished sample");
+  if (s.last_plan == plan.header.step.value()) complain(&plan, "a sequence is twice in a step");
+  s.last_plan = plan.header.step.value();
+  s.sample_in_flight = span.sample;
+  most_chunks_in_flight = std::max(most_chunks_in_flight, ++s.n_in_flight);
   if (span.n_tokens < 1) complain(&plan, "an empty span");
   if (s.n_computed >= 0 && span.first_position != s.n_computed) {
     complain(&plan, "positions are not consecutive");

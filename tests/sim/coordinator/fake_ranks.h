@@ -57,6 +57,7 @@ class FakeRanks final : public step::CoordinatorLink {
   bool keep_plans = false;
   int64_t n_blocks = 0;
   size_t most_in_flight = 0;
+  int most_chunks_in_flight = 0;  // of one sequence
   int64_t n_plans = 0;
   bool refuse_sends = false;
 
@@ -68,7 +69,9 @@ class FakeRanks final : public step::CoordinatorLink {
     int32_t sampled = -1;     // the last sampled token, until the plan gives it back
     std::vector<int32_t> table;
     step::SamplingParams sampling;
-    bool in_flight = false;
+    int n_in_flight = 0;            // unfinished steps that compute it
+    bool sample_in_flight = false;  // one of them samples: what follows cannot be planned
+    uint64_t last_plan = 0;
   };
 
   void execute(const step::StepPlan& plan);

@@ -31,6 +31,7 @@ struct Totals {
           n_expired = 0;
   int64_t preemptions = 0, recompute_nano = 0, resume_nano = 0;
   size_t most_in_flight = 0;
+  int most_chunks_in_flight = 0;
 };
 
 int64_t metric(const MetricsRegistry& registry, const std::string& name) {
@@ -107,7 +108,7 @@ class Simulation : public RouterSink {
     return *(of.begin() + between(0, static_cast<int>(of.size()) - 1));
   }
 
-  void publish(RouterId router, wire::TokenBatch batch) override {
+  void publish(RouterId router, wire::TokenBatch& batch) override {
     EXPECT_EQ(batch.epoch, options_.epoch);
     EXPECT_TRUE(told_.insert(router).second) << "two batches to one router in a tick";
     for (wire::TokenUpdate& update : batch.updates) take(router, update);
@@ -287,6 +288,8 @@ class Simulation : public RouterSink {
     totals_.recompute_nano += ledger.recompute_nano_usd;
     totals_.resume_nano += ledger.resume_nano_usd;
     totals_.most_in_flight = std::max(totals_.most_in_flight, ranks_->most_in_flight);
+    totals_.most_chunks_in_flight =
+        std::max(totals_.most_chunks_in_flight, ranks_->most_chunks_in_flight);
   }
 
   std::mt19937_64 rng_;
@@ -327,6 +330,7 @@ TEST(CoordinatorSimulation, OutputsEqualLoneRunsAndNothingLeaks) {
   EXPECT_GT(totals.recompute_nano, 0);
   EXPECT_GT(totals.resume_nano, 0);
   EXPECT_EQ(totals.most_in_flight, 4u);
+  EXPECT_EQ(totals.most_chunks_in_flight, 4);
 }
 
 }  // namespace

@@ -29,6 +29,22 @@ TEST(Metrics, SeriesAreWrittenWithPrefixLabelsAndHelp) {
   EXPECT_THAT(text, HasSubstr("\nvllm:num_requests_running 3\n"));
 }
 
+TEST(Metrics, ABatchOfObservationsCountsLikeEachOfThem) {
+  const std::vector<double> bounds = {0.1, 1};
+  MetricsRegistry each;
+  MetricsRegistry together;
+  Histogram histogram = each.histogram("wait_seconds", "Waits.", bounds);
+  HistogramBatch batch(together.histogram("wait_seconds", "Waits.", bounds), bounds);
+  for (const double value : {0.05, 0.1, 0.1, 0.25, 1.0, 1.0, 5.0, 0.0}) {
+    histogram.observe(value);
+    batch.observe(value);
+  }
+  EXPECT_NE(together.serialize(), each.serialize()) << "not told yet";
+  batch.flush();
+  batch.flush();
+  EXPECT_EQ(together.serialize(), each.serialize());
+}
+
 TEST(Metrics, HistogramsCountIntoTheirBuckets) {
   MetricsRegistry registry;
   Histogram histogram = registry.histogram("wait_seconds", "Waits.", {0.1, 1});

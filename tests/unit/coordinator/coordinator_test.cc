@@ -300,7 +300,7 @@ TEST(CoordinatorInproc, RunsOverTheInprocLink) {
   struct Sink : RouterSink {
     std::vector<int32_t> tokens;
     bool finished = false;
-    void publish(RouterId, wire::TokenBatch batch) override {
+    void publish(RouterId, wire::TokenBatch& batch) override {
       for (const auto& update : batch.updates) {
         tokens.insert(tokens.end(), update.tokens.begin(), update.tokens.end());
         finished |= update.finish != FinishReason::kNone;

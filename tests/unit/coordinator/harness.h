@@ -54,7 +54,7 @@ class Harness : public RouterSink {
     tick();
   }
 
-  void publish(RouterId router, wire::TokenBatch batch) override {
+  void publish(RouterId router, wire::TokenBatch& batch) override {
     ++n_batches;
     EXPECT_EQ(batch.epoch, options.epoch);
     for (wire::TokenUpdate& update : batch.updates) {

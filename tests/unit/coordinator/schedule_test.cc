@@ -31,12 +31,18 @@ struct World {
     r.slot = slot;
     r.sequence = SequenceId(slot);
     r.arrival = slot;
-    r.n_computed = n_computed;
+    r.n_computed = r.n_planned = n_computed;
     r.n_goal = n_goal;
     r.n_limit = 1000;
     r.n_blocks = blocks_for(n_goal == n_computed + 1 ? n_computed : n_goal, config.block_size);
     running.push_back(r);
     return running.back();
+  }
+  // Its next `n_tokens` positions are computed by an unfinished step.
+  static void fly(RunningSequence& r, uint64_t step, int32_t n_tokens) {
+    r.n_planned += n_tokens;
+    r.last_step = step;
+    ++r.n_in_flight;
   }
   WaitingCandidate& wait(uint32_t slot, int32_t n_goal, int32_t n_cached = 0) {
     WaitingCandidate w;
@@ -174,7 +180,7 @@ TEST(Schedule, AVictimInFlightIsWaitedFor) {
   w.s.n_free_blocks = 0;
   w.run(1, 8, 9);
   w.run(2, 5, 6);
-  w.run(3, 5, 6).in_flight = StepId(4);
+  World::fly(w.run(3, 5, 6), 4, 1);
   EXPECT_EQ(tokens_of(w.decide()), (Tokens{{2, 1}})) << "1 waits for the blocks of 3";
 }
 
@@ -204,24 +210,63 @@ TEST(Schedule, StagesShareTheSequences) {
   w.s.n_stages = 2;
   for (uint32_t i = 1; i <= 5; ++i) w.run(i, 5, 6);
   EXPECT_EQ(w.decide().spans.size(), 3u);
-  for (uint32_t i = 0; i < 3; ++i) w.running[i].in_flight = StepId(1);
+  for (uint32_t i = 0; i < 3; ++i) World::fly(w.running[i], 1, 1);
   EXPECT_EQ(tokens_of(w.decide()), (Tokens{{4, 1}, {5, 1}}));
+}
+
+TEST(Schedule, TheNextChunkOfAPromptNeedsNoResultOfTheOneBeforeIt) {
+  World w;
+  w.s.n_stages = 2;
+  World::fly(w.run(1, 0, 40), 1, 16);
+  EXPECT_EQ(tokens_of(w.decide()), (Tokens{{1, 16}}));
+  World::fly(w.running[0], 2, 16);
+  EXPECT_EQ(tokens_of(w.decide()), (Tokens{{1, 8}}));
+  World::fly(w.running[0], 3, 8);
+  EXPECT_TRUE(w.decide().empty()) << "what follows is the last chunk's to sample";
+}
+
+TEST(Schedule, APromptUnderWayIsInEveryStepBesideADecodesTurn) {
+  World w;
+  w.s.n_stages = 2;
+  for (uint32_t i = 1; i <= 4; ++i) w.run(i, 5, 6);
+  w.run(5, 0, 40);
+  EXPECT_EQ(tokens_of(w.decide()), (Tokens{{1, 1}, {2, 1}, {5, 14}}));
+  for (uint32_t i = 0; i < 2; ++i) World::fly(w.running[i], 1, 1);
+  World::fly(w.running[4], 1, 14);
+  EXPECT_EQ(tokens_of(w.decide()), (Tokens{{3, 1}, {4, 1}, {5, 14}}));
+}
+
+TEST(Schedule, APromptThatIsToBePreemptedIsPlannedNoFurther) {
+  World w;
+  w.s.n_stages = 2;
+  w.s.n_free_blocks = 0;
+  w.run(1, 8, 9);  // needs a block
+  World::fly(w.run(2, 0, 40), 4, 16);
+  EXPECT_TRUE(w.decide().empty()) << "else it would be in flight until its prompt is done";
+  w.running[1].n_in_flight = 0;
+  EXPECT_EQ(w.decide().preempt, (std::vector<uint32_t>{2}));
+}
+
+TEST(Schedule, APromptStandsStillForABetterPriorityThatWaitsForItsBlocks) {
+  World w;
+  w.s.n_stages = 2;
+  w.s.n_free_blocks = 2;
+  RunningSequence& worse = w.run(1, 0, 40);
+  worse.priority = 1;
+  World::fly(worse, 4, 16);
+  w.wait(2, 12).priority = 0;
+  EXPECT_TRUE(w.decide().empty());
+  w.running[0].n_in_flight = 0;
+  EXPECT_EQ(w.decide().preempt, (std::vector<uint32_t>{1}));
 }
 
 TEST(ScheduleAhead, SequencesOfTheAssumedStepHaveAdvanced) {
   World w;
   w.s.assume_done = StepId(3);
-  RunningSequence& decoding = w.run(1, 5, 6);
-  decoding.in_flight = StepId(3);
-  decoding.in_flight_tokens = 1;
-  decoding.in_flight_samples = true;
-  RunningSequence& prefilling = w.run(2, 0, 20);
-  prefilling.in_flight = StepId(3);
-  prefilling.in_flight_tokens = 12;
+  World::fly(w.run(1, 5, 6), 3, 1);
+  World::fly(w.run(2, 0, 20), 3, 12);
   RunningSequence& ending = w.run(3, 5, 6);
-  ending.in_flight = StepId(3);
-  ending.in_flight_tokens = 1;
-  ending.in_flight_samples = true;
+  World::fly(ending, 3, 1);
   ending.n_limit = 7;
   EXPECT_EQ(tokens_of(w.decide()), (Tokens{{1, 1}, {2, 8}})) << "3 ends by length with step 3";
 }

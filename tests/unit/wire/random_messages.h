@@ -250,6 +250,11 @@ class Randomizer {
     xs.resize(below(4) == 0 ? 0 : below(8));
     for (T& x : xs) fill(x);
   }
+  template <typename T, uint32_t kInside>
+  void fill(SmallVector<T, kInside>& xs) {
+    xs.resize(below(4) == 0 ? 0 : below(8));
+    for (T& x : xs) fill(x);
+  }
   template <typename T>
   void fill(std::optional<T>& x) {
     x.reset();
@@ -320,6 +325,11 @@ class Describer {
     out_ += fmt::format("{} ", id.value());
   }
   void add(std::pair<int32_t, float>& x) { out_ += fmt::format("({}, {}) ", x.first, x.second); }
+  template <typename T, uint32_t kInside>
+  void add(SmallVector<T, kInside>& xs) {
+    std::vector<T> all(xs.begin(), xs.end());
+    add(all);
+  }
   template <typename T>
   void add(std::vector<T>& xs) {
     out_ += '[';

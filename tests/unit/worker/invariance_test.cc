@@ -2,6 +2,7 @@
 // or a cached prefix.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "tests/unit/worker/golden.h"
@@ -93,6 +94,41 @@ TEST_P(Invariance, ChunksOf1And7And64) {
     for (const int chunk : {1, 7, 64}) {
       SCOPED_TRACE("chunk " + std::to_string(chunk));
       expect_same(generate(replica_, {sequence}, chunk)[0], whole);
+    }
+  }
+}
+
+// As a pipelined coordinator sends them: no chunk waits for the result of the one before it.
+TEST_P(Invariance, ChunksThatAreAllInFlightAtOnce) {
+  const std::vector<int32_t> prompt = make_prompt(90, 3, 512);
+  step::SamplingParams sampling = greedy_sampling();
+  sampling.n_logprobs = 3;
+  const auto run = [&](uint64_t id, int32_t chunk) {
+    std::vector<step::StepPlan> plans;
+    for (int32_t first = 0; first < 90; first += chunk) {
+      step::StepPlan& plan = plans.emplace_back();
+      const int32_t n = std::min(chunk, 90 - first);
+      step::SequenceSpan span{.id = SequenceId(id), .first_position = first, .n_tokens = n};
+      if (first == 0) {
+        plan.starts.push_back({SequenceId(id), prompt, 90, sampling});
+        for (int32_t block = 0; block < 6; ++block) {
+          span.new_blocks.push_back(BlockId(static_cast<int32_t>(id) * 6 + block));
+        }
+      }
+      span.sample = first + n == 90;
+      plan.spans.push_back(std::move(span));
+    }
+    const auto results = replica_.run_all(std::move(plans));
+    for (size_t i = 0; i + 1 < results.size(); ++i) EXPECT_TRUE(results[i].outputs.empty());
+    return results.back().outputs.at(0);
+  };
+  const step::SequenceOutput whole = run(1, 90);
+  for (const int32_t chunk : {7, 16, 64}) {
+    const step::SequenceOutput cut = run(static_cast<uint64_t>(chunk), chunk);
+    EXPECT_EQ(cut.token, whole.token);
+    EXPECT_EQ(cut.logprobs.at(0).actual.logprob, whole.logprobs.at(0).actual.logprob);
+    for (size_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(cut.logprobs.at(0).top.at(i).logprob, whole.logprobs.at(0).top.at(i).logprob);
     }
   }
 }
