@@ -23,7 +23,13 @@ constexpr size_t kMaxLineBytes = size_t{64} << 20;
 
 struct Source {
   text::ChatTemplate chat;
+  text::ChatTemplate chat_with_tools;  // the same one, unless the folder has one for tools
   std::vector<std::pair<std::string, Value>> variables;
+
+  const text::ChatTemplate& chat_for(const text::RenderRequest& request) const {
+    const bool tools = request.tools.is(Kind::kList) && !request.tools.items().empty();
+    return tools ? chat_with_tools : chat;
+  }
 };
 
 Result<Source> load_source(const std::string& path) {
@@ -31,12 +37,13 @@ Result<Source> load_source(const std::string& path) {
   if (std::filesystem::is_directory(path, error)) {
     ASSIGN_OR_RETURN(const text::ModelText model, text::ModelText::load(path));
     ASSIGN_OR_RETURN(text::ChatTemplate chat, model.chat_template());
-    return Source{std::move(chat), model.template_variables()};
+    ASSIGN_OR_RETURN(text::ChatTemplate with_tools, model.chat_template(/*with_tools=*/true));
+    return Source{std::move(chat), std::move(with_tools), model.template_variables()};
   }
   ASSIGN_OR_RETURN(const std::string source,
                    text::read_file(path, text::ChatTemplate::kMaxSourceBytes));
   ASSIGN_OR_RETURN(text::ChatTemplate chat, text::ChatTemplate::parse(source));
-  return Source{std::move(chat), {}};
+  return Source{chat, chat, {}};
 }
 
 // The machine's local time, as if it were UTC.
@@ -137,7 +144,7 @@ int run_render(int argc, char** argv) {
     if (!request.ok()) {
       bad_line = true;
       answer["error"] = request.error().message;
-    } else if (const auto rendered = source->chat.render(*request); rendered.ok()) {
+    } else if (const auto rendered = source->chat_for(*request).render(*request); rendered.ok()) {
       answer["rendered"] = rendered->text;
     } else {
       answer["error"] = rendered.error().message;  // an answer, as raise_exception is one

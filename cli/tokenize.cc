@@ -88,8 +88,12 @@ int run_tokenize(int argc, char** argv) {
       "shows after each id",
       "trireme tokenize"};
   app.footer("Example:\n  echo '{\"text\": \"Hello\"}' | trireme tokenize models/llama-3");
-  app.add_option("MODEL_DIR", folder, "a folder with tokenizer.json or tokenizer.model")
+  app.add_option("MODEL_DIR", folder,
+                 "a folder with tokenizer.json, tokenizer.model, tekken.json or a .tiktoken file")
       ->required();
+  bool as_served = false;
+  app.add_flag("--as-served", as_served,
+               "obey add_bos_token and add_eos_token of tokenizer_config.json, as serve does");
   bool json = false;
   app.add_flag("--json", json, "JSON lines (always so)");
   try {
@@ -99,7 +103,7 @@ int run_tokenize(int argc, char** argv) {
     std::cerr << "error: " << error.what() << "; see " << app.get_name() << " --help\n";
     return 2;
   }
-  const auto tokenizer = text::ModelText::load_tokenizer(folder);
+  const auto tokenizer = text::ModelText::load_tokenizer(folder, as_served);
   if (!tokenizer.ok()) {
     std::cerr << "error: " << folder << ": " << tokenizer.error().message << "\n";
     return 1;

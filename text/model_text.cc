@@ -2,18 +2,19 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <optional>
 
 #include "text/json_read.h"
 #include "text/read_file.h"
 #include "text/tokenize/model.h"
+#include "text/tokenizer_files.h"
 
 namespace trireme::text {
 
 struct ModelText::Parts {
   std::optional<Tokenizer> tokenizer;
-  std::optional<ChatTemplate> chat_template;
-  std::optional<Error> template_error;
+  std::map<std::string, Result<ChatTemplate>> templates;  // by name: "default", "tool_use", ...
   std::string bos;
   std::string eos;
   std::string pad;
@@ -27,6 +28,7 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxConfigBytes = 64 << 20;
 constexpr int64_t kMaxEosIds = 1024;
+constexpr size_t kMaxTemplates = 64;
 
 bool file_exists(const fs::path& path) {
   std::error_code error;
@@ -50,20 +52,44 @@ std::string token_text(const Json& config, const char* key) {
   return text.is_string() ? text.get<std::string>() : std::string();
 }
 
-// "chat_template" is a string, or a list of named ones of which "default" counts.
-Result<std::string> template_source(const Json& config) {
+using Sources = std::map<std::string, std::string>;
+
+// "chat_template" is a string, or a list of named ones. The first stands in for a missing default.
+Status add_config_templates(const Json& config, Sources* out) {
   const Json& entry = get(config, "chat_template");
-  if (entry.is_null()) return std::string();
-  if (entry.is_string()) return entry.get<std::string>();
-  if (!entry.is_array())
+  if (entry.is_null()) return {};
+  if (entry.is_string()) {
+    (*out)["default"] = entry.get<std::string>();
+    return {};
+  }
+  if (!entry.is_array() || entry.size() > kMaxTemplates)
     return invalid_argument("tokenizer_config.json: \"chat_template\" is neither text nor list");
-  std::string source;
+  std::string first;
   for (const Json& named : entry) {
     ASSIGN_OR_RETURN(const std::string name, get_string(named, "name"));
     ASSIGN_OR_RETURN(const std::string text, get_string(named, "template"));
-    if (name == "default" || source.empty()) source = text;
+    if (first.empty()) first = text;
+    (*out)[name] = text;
   }
-  return source;
+  out->try_emplace("default", first);
+  return {};
+}
+
+// Files beside the config win over what it holds.
+Status add_template_files(const fs::path& folder, Sources* out) {
+  if (file_exists(folder / "chat_template.jinja")) {
+    ASSIGN_OR_RETURN((*out)["default"],
+                     read_file(folder / "chat_template.jinja", ChatTemplate::kMaxSourceBytes));
+  }
+  std::error_code error;
+  size_t n = 0;
+  for (fs::directory_iterator file(folder / "additional_chat_templates", error), end;
+       !error && file != end && n < kMaxTemplates; file.increment(error), ++n) {
+    if (file->path().extension() != ".jinja") continue;
+    ASSIGN_OR_RETURN((*out)[file->path().stem().string()],
+                     read_file(file->path(), ChatTemplate::kMaxSourceBytes));
+  }
+  return {};
 }
 
 // "eos_token_id" is an id or a list of ids.
@@ -81,18 +107,6 @@ Status read_eos_ids(const Json& config, const char* file, std::vector<int32_t>* 
     if (id.get<int64_t>() >= 0) out->push_back(id.get<int32_t>());
   }
   return {};
-}
-
-Result<Tokenizer> load_configured_tokenizer(const std::string& folder, const Json& config) {
-  if (file_exists(fs::path(folder) / "tokenizer.json")) return Tokenizer::load(folder);
-  // A SentencePiece file alone does not say whether a BOS is wanted; the config does, with Llama's
-  // default.
-  ASSIGN_OR_RETURN(const std::string bytes,
-                   read_file(fs::path(folder) / "tokenizer.model", Tokenizer::kMaxFileBytes));
-  SentencePieceOptions options;
-  ASSIGN_OR_RETURN(options.add_bos, get_bool(config, "add_bos_token", true));
-  ASSIGN_OR_RETURN(options.add_eos, get_bool(config, "add_eos_token", false));
-  return Tokenizer::from_sentencepiece(bytes, options);
 }
 
 Result<Value> parse_part(const std::string& json, const char* what, Kind kind) {
@@ -116,23 +130,14 @@ Result<ModelText> ModelText::load(const std::string& folder) {
   parts->eos = token_text(config, "eos_token");
   parts->pad = token_text(config, "pad_token");
   parts->unk = token_text(config, "unk_token");
-  if (file_exists(path / "tokenizer.json") || file_exists(path / "tokenizer.model")) {
-    ASSIGN_OR_RETURN(parts->tokenizer, load_configured_tokenizer(folder, config));
+  if (has_tokenizer_files(path)) {
+    ASSIGN_OR_RETURN(parts->tokenizer, load_tokenizer_files(path, BosRule::kConfig));
   }
-  std::string source;
-  if (file_exists(path / "chat_template.jinja")) {
-    ASSIGN_OR_RETURN(source,
-                     read_file(path / "chat_template.jinja", ChatTemplate::kMaxSourceBytes));
-  } else {
-    ASSIGN_OR_RETURN(source, template_source(config));
-  }
-  if (!source.empty()) {
-    auto parsed = ChatTemplate::parse(source);
-    if (parsed.ok()) {
-      parts->chat_template = std::move(parsed).value();
-    } else {
-      parts->template_error = parsed.error();
-    }
+  Sources sources;
+  TRY(add_config_templates(config, &sources));
+  TRY(add_template_files(path, &sources));
+  for (const auto& [name, source] : sources) {
+    if (!source.empty()) parts->templates.emplace(name, ChatTemplate::parse(source));
   }
   for (const char* file : {"generation_config.json", "config.json"}) {
     if (!parts->eos_ids.empty()) break;
@@ -149,19 +154,16 @@ Result<ModelText> ModelText::load(const std::string& folder) {
   return ModelText(std::move(parts));
 }
 
-Result<Tokenizer> ModelText::load_tokenizer(const std::string& folder) {
-  const fs::path path(folder);
-  if (!file_exists(path / "tokenizer.json") && !file_exists(path / "tokenizer.model")) {
-    return not_found("the folder has neither tokenizer.json nor tokenizer.model");
-  }
-  ASSIGN_OR_RETURN(const Json config, read_json(path / "tokenizer_config.json"));
-  return load_configured_tokenizer(folder, config);
+Result<Tokenizer> ModelText::load_tokenizer(const std::string& folder, bool as_served) {
+  return load_tokenizer_files(folder, as_served ? BosRule::kConfig : BosRule::kTokenizerFile);
 }
 
-Result<ChatTemplate> ModelText::chat_template() const {
-  if (has_chat_template()) return *parts_->chat_template;
-  if (parts_->template_error) return *parts_->template_error;
-  return failed_precondition("the model has no chat template");
+Result<ChatTemplate> ModelText::chat_template(bool with_tools) const {
+  const auto& templates = parts_->templates;
+  auto found = with_tools ? templates.find("tool_use") : templates.end();
+  if (found == templates.end()) found = templates.find("default");
+  if (found == templates.end()) return failed_precondition("the model has no chat template");
+  return found->second;
 }
 
 std::vector<std::pair<std::string, Value>> ModelText::template_variables() const {
@@ -177,7 +179,7 @@ std::vector<std::pair<std::string, Value>> ModelText::template_variables() const
 }
 
 bool ModelText::has_tokenizer() const { return parts_->tokenizer.has_value(); }
-bool ModelText::has_chat_template() const { return parts_->chat_template.has_value(); }
+bool ModelText::has_chat_template() const { return parts_->templates.contains("default"); }
 const std::string& ModelText::bos_token() const { return parts_->bos; }
 const std::string& ModelText::eos_token() const { return parts_->eos; }
 const std::string& ModelText::pad_token() const { return parts_->pad; }
@@ -190,7 +192,6 @@ const Tokenizer& ModelText::tokenizer() const {
 
 Result<Rendered> ModelText::render_chat(const ChatRequest& request,
                                         const RenderLimits& limits) const {
-  ASSIGN_OR_RETURN(const ChatTemplate chat, chat_template());
   RenderRequest render;
   ASSIGN_OR_RETURN(render.messages, parse_part(request.messages_json, "messages", Kind::kList));
   ASSIGN_OR_RETURN(render.tools, parse_part(request.tools_json, "tools", Kind::kList));
@@ -211,6 +212,8 @@ Result<Rendered> ModelText::render_chat(const ChatRequest& request,
       render.variables.emplace_back(name.str(), value);
     }
   }
+  const bool with_tools = render.tools.is(Kind::kList) && !render.tools.items().empty();
+  ASSIGN_OR_RETURN(const ChatTemplate chat, chat_template(with_tools));
   return chat.render(render, limits);
 }
 
@@ -218,8 +221,10 @@ Result<std::vector<int32_t>> ModelText::encode_chat(const ChatRequest& request,
                                                     const RenderLimits& limits) const {
   if (!has_tokenizer()) return failed_precondition("the model has no tokenizer");
   ASSIGN_OR_RETURN(const Rendered rendered, render_chat(request, limits));
-  ASSIGN_OR_RETURN(Encoding encoding,
-                   tokenizer().encode_spans(rendered.text, rendered.content_spans));
+  ASSIGN_OR_RETURN(
+      Encoding encoding,
+      tokenizer().encode_spans(rendered.text, request.parse_content ? std::vector<ContentSpan>()
+                                                                    : rendered.content_spans));
   return std::move(encoding.ids);
 }
 

@@ -26,6 +26,8 @@ struct ChatRequest {
   std::string kwargs_json;     // an object: chat_template_kwargs
   bool add_generation_prompt = true;
   bool continue_final_message = false;
+  // True: control tokens that are spelled in the request's own text count as such.
+  bool parse_content = false;
   int64_t now_seconds = 0;  // local time, seconds since 1970
 };
 
@@ -34,15 +36,18 @@ class ModelText {
   // Errors: a file that is there but wrong. Missing files are no error, and a chat template that
   // cannot be parsed is one only for who asks for it: the model can still complete plain prompts.
   static Result<ModelText> load(const std::string& folder);
-  // The tokenizer alone. kNotFound when the folder has none.
-  static Result<Tokenizer> load_tokenizer(const std::string& folder);
+  // The tokenizer alone. kNotFound when the folder has none. `as_served`: with the BOS and EOS that
+  // tokenizer_config.json asks for, as `load` has it; else what the tokenizer's own file says.
+  static Result<Tokenizer> load_tokenizer(const std::string& folder, bool as_served = false);
 
   bool has_tokenizer() const;
   // Requires has_tokenizer().
   const Tokenizer& tokenizer() const;
+  // True also for a template that cannot be parsed: who asks for it is told where it is wrong.
   bool has_chat_template() const;
-  // The template; failed_precondition when there is none, or what is wrong with it.
-  Result<ChatTemplate> chat_template() const;
+  // The template of a chat with or without tools: a folder may have one of its own for tools.
+  // failed_precondition when there is none, or what is wrong with it.
+  Result<ChatTemplate> chat_template(bool with_tools = false) const;
   // bos_token and the like, as a template sees them.
   std::vector<std::pair<std::string, Value>> template_variables() const;
 

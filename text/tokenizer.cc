@@ -1,25 +1,14 @@
 #include "text/tokenizer.h"
 
 #include <algorithm>
-#include <filesystem>
 
-#include "text/read_file.h"
 #include "text/tokenize/tokenizer_impl.h"
+#include "text/tokenizer_files.h"
 
 namespace trireme::text {
 
 Result<Tokenizer> Tokenizer::load(const std::string& folder) {
-  const std::filesystem::path path(folder);
-  std::error_code error;
-  if (std::filesystem::exists(path / "tokenizer.json", error)) {
-    ASSIGN_OR_RETURN(const std::string json, read_file(path / "tokenizer.json", kMaxFileBytes));
-    return from_json(json);
-  }
-  if (std::filesystem::exists(path / "tokenizer.model", error)) {
-    ASSIGN_OR_RETURN(const std::string bytes, read_file(path / "tokenizer.model", kMaxFileBytes));
-    return from_sentencepiece(bytes);
-  }
-  return not_found("the folder has neither tokenizer.json nor tokenizer.model");
+  return load_tokenizer_files(folder, BosRule::kTokenizerFile);
 }
 
 Result<Tokenizer> Tokenizer::from_json(std::string_view json) {
@@ -29,7 +18,18 @@ Result<Tokenizer> Tokenizer::from_json(std::string_view json) {
 
 Result<Tokenizer> Tokenizer::from_sentencepiece(std::string_view bytes,
                                                 const SentencePieceOptions& options) {
-  ASSIGN_OR_RETURN(auto impl, load_sentencepiece(bytes, options));
+  ASSIGN_OR_RETURN(auto impl, load_sentencepiece(bytes, options, {}));
+  return Tokenizer(std::move(impl));
+}
+
+Result<Tokenizer> Tokenizer::from_ranks(std::string_view bytes, bool qwen) {
+  ASSIGN_OR_RETURN(auto impl,
+                   load_ranks(bytes, qwen ? RankFamily::kQwen : RankFamily::kLlama3, {}));
+  return Tokenizer(std::move(impl));
+}
+
+Result<Tokenizer> Tokenizer::from_tekken(std::string_view json) {
+  ASSIGN_OR_RETURN(auto impl, load_tekken(json));
   return Tokenizer(std::move(impl));
 }
 

@@ -1,13 +1,14 @@
 // A model's tokenizer: text to token ids and back, as the model's own files say.
 //
-// Reads tokenizer.json (BPE: byte-level as in GPT-2, Llama 3, Qwen, or SentencePiece style with
-// byte fallback as in Llama 2, Mistral, Gemma) or tokenizer.model (SentencePiece BPE). Ids, offsets
+// Reads tokenizer.json (BPE, byte-level as in GPT-2, Llama 3, Qwen or with byte fallback as in
+// Llama 2, Mistral, Gemma; Unigram; WordPiece; WordLevel), tokenizer.model (SentencePiece BPE and
+// Unigram, or a tiktoken rank file as Llama 3 and older Qwen ship) and tekken.json. Ids, offsets
 // and decoding equal those of the reference libraries. It does not know chat templates
 // (text/chat_template.h) or stop strings (text/stop_matcher.h).
 //
 // Immutable after load and thread-safe; a copy shares everything and costs a reference count.
-// Files are bounded and checked: a wrong one is an error that says what and where. Unigram and
-// WordPiece models are `unimplemented`.
+// Files are bounded and checked: a wrong one is an error that says what and where, and a part that
+// is not known is `unimplemented`.
 #pragma once
 
 #include <cstdint>
@@ -51,13 +52,22 @@ class Tokenizer {
   static constexpr size_t kMaxTextBytes = size_t{1} << 28;
   static constexpr size_t kMaxFileBytes = size_t{256} << 20;
 
-  // From a folder: tokenizer.json, else tokenizer.model. kNotFound when it has neither.
+  // From a folder, as text/tokenizer_files.h says. kNotFound when it has no tokenizer.
   static Result<Tokenizer> load(const std::string& folder);
   // From the contents of tokenizer.json.
   static Result<Tokenizer> from_json(std::string_view json);
   // From the contents of tokenizer.model.
   static Result<Tokenizer> from_sentencepiece(std::string_view bytes,
                                               const SentencePieceOptions& options = {});
+
+  // From the contents of a tiktoken rank file with the pattern and the special tokens of Llama 3
+  // or, for `qwen`, of Qwen; and from those of tekken.json.
+  static Result<Tokenizer> from_ranks(std::string_view bytes, bool qwen);
+  static Result<Tokenizer> from_tekken(std::string_view json);
+  // For the loaders of this library.
+  static Tokenizer from_impl(std::shared_ptr<const TokenizerImpl> impl) {
+    return Tokenizer(std::move(impl));
+  }
 
   // Errors: text that is too long or not UTF-8 (invalid_argument), a pattern at its limit
   // (resource_exhausted).

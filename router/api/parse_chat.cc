@@ -154,6 +154,7 @@ void read_chat_fields(FieldReader& reader, const RequestBounds& bounds, Generati
   }
   if (!kwargs.empty()) out->template_kwargs_json = kwargs.dump();
   out->continue_final_message = reader.boolean("continue_final_message").value_or(false);
+  out->parse_special_tokens = reader.boolean("parse_special_tokens").value_or(false);
   out->add_generation_prompt =
       reader.boolean("add_generation_prompt").value_or(!out->continue_final_message);
   if (out->continue_final_message && out->add_generation_prompt) {

@@ -46,6 +46,7 @@ struct GenerationRequest {
   std::string template_kwargs_json;  // an object, or empty
   bool add_generation_prompt = true;
   bool continue_final_message = false;
+  bool parse_special_tokens = false;  // control tokens that messages spell out count as such
 
   std::optional<bool> add_special_tokens;  // default: completions true, chat false
   std::optional<int32_t>

@@ -76,6 +76,7 @@ Result<ServedModel> load_served_model(const ModelConfig& config) {
       chat.kwargs_json = request.template_kwargs_json;
       chat.add_generation_prompt = request.add_generation_prompt;
       chat.continue_final_message = request.continue_final_message;
+      chat.parse_content = request.parse_special_tokens;
       chat.now_seconds = now_s;
       return text.encode_chat(chat);
     };

@@ -212,7 +212,7 @@ Value m_all(Interpreter&, const Value& self, const ArgumentReader&) {
   return Value::boolean(!chars.empty() && std::all_of(chars.begin(), chars.end(), kIs));
 }
 
-bool has_class(char32_t c, uint8_t mask) { return (ClassTable::get().bits(c) & mask) != 0; }
+bool has_class(char32_t c, uint16_t mask) { return (ClassTable::get().bits(c) & mask) != 0; }
 bool is_alpha(char32_t c) { return has_class(c, kLetter); }
 bool is_alnum(char32_t c) { return has_class(c, kLetter | kNumber); }
 bool is_blank(char32_t c) { return is_white_space(c) || (c >= 0x1C && c <= 0x1F); }

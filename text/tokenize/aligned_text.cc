@@ -48,6 +48,8 @@ AlignedText AlignedText::slice(ByteSpan part) const {
 }
 
 void AlignedText::Builder::keep(uint32_t begin, uint32_t end) {
+  if (begin == end) return;
+  note_begin(begin);
   text_.append(from_.text().substr(begin, end - begin));
   if (!from_.keep_alignment_) return;
   if (from_.changed_) {
@@ -64,6 +66,7 @@ void AlignedText::Builder::keep(uint32_t begin, uint32_t end) {
 }
 
 void AlignedText::Builder::put(std::string_view bytes, uint32_t begin, uint32_t end) {
+  note_begin(begin);
   text_.append(bytes);
   if (from_.keep_alignment_) {
     spans_.insert(spans_.end(), bytes.size(), from_.source(begin, end));
@@ -73,8 +76,39 @@ void AlignedText::Builder::put(std::string_view bytes, uint32_t begin, uint32_t 
 void AlignedText::replace_text(Builder builder) {
   owned_ = std::move(builder.text_);
   spans_ = std::move(builder.spans_);
+  if (!spans_.empty()) {
+    origin_ = spans_.front().begin;
+  } else if (builder.first_begin_ > 0) {
+    ++origin_;
+  }
   changed_ = true;
   view_ = owned_;
+}
+
+void AlignedText::transform(const std::vector<NormalChar>& chars, size_t skip) {
+  const std::string_view old = text();
+  const auto size = static_cast<uint32_t>(old.size());
+  Builder builder(*this);
+  uint32_t at = 0;          // first old byte that is not accounted for
+  uint32_t last_begin = 0;  // the old character before it
+  const auto advance = [&] {
+    last_begin = at;
+    at += decode_at(old, at).length;
+  };
+  for (; skip > 0 && at < size; --skip) advance();
+  std::string bytes;
+  for (const NormalChar& c : chars) {
+    bytes.clear();
+    append_utf8(c.value, &bytes);
+    if (c.change > 0 || at >= size) {  // inserted: it shares the place of the one before it
+      builder.put(bytes, last_begin, at);
+      continue;
+    }
+    advance();
+    builder.put(bytes, last_begin, at);
+    for (int removed = c.change; removed < 0 && at < size; ++removed) advance();
+  }
+  replace_text(std::move(builder));
 }
 
 }  // namespace trireme::text

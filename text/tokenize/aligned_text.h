@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "text/unicode/normalize.h"
+
 namespace trireme::text {
 
 // Bytes [begin, end) of something.
@@ -32,7 +34,7 @@ class AlignedText {
   AlignedText(const AlignedText&) = delete;
 
   std::string_view text() const { return view_; }
-  // Where the stretch began in the input, before any change.
+  // Where the stretch begins in the input; without alignment only whether that is at 0 is right.
   uint32_t origin() const { return origin_; }
 
   // The input bytes, widened to whole characters, that bytes [begin, end) of text() came from.
@@ -56,11 +58,19 @@ class AlignedText {
 
    private:
     friend class AlignedText;
+    void note_begin(uint32_t begin) {
+      if (text_.empty()) first_begin_ = begin;
+    }
     const AlignedText& from_;
+    uint32_t first_begin_ = 0;  // the old byte that the new text begins with
     std::string text_;
     std::vector<ByteSpan> spans_;
   };
   void replace_text(Builder builder);
+
+  // Takes over `chars`, each of which says which old characters it stands for
+  // (text/unicode/normalize.h), read from the `skip`-th old character on.
+  void transform(const std::vector<NormalChar>& chars, size_t skip = 0);
 
  private:
   std::string_view input_;

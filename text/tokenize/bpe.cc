@@ -17,6 +17,7 @@ constexpr size_t kShortWord = 24;
 // Longer entries are never words that are worth a shortcut.
 constexpr size_t kMaxWholeWordBytes = 64;
 constexpr uint32_t kEnd = UINT32_MAX;
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
 
 // Ids in scratch below zero are frozen: ~id, and merge with nothing.
 int32_t frozen_id(int32_t id) { return ~id; }
@@ -30,10 +31,13 @@ Result<std::unique_ptr<Bpe>> Bpe::build(const BpeConfig& config) {
   bpe->byte_fallback_ = config.byte_fallback;
   bpe->ignore_merges_ = config.ignore_merges;
   bpe->fuse_unk_ = config.fuse_unk;
+  bpe->continuing_prefix_ = config.continuing_prefix;
+  bpe->end_suffix_ = config.end_suffix;
   TRY(bpe->add_vocab(config));
   TRY(bpe->add_merges(config));
   for (const std::string& piece : config.frozen) bpe->frozen_.add(piece, bpe->vocab_.find(piece));
   bpe->find_whole_words();
+  bpe->parts_at_marks_ = bpe->parts_at_marks(config);
   return bpe;
 }
 
@@ -77,7 +81,9 @@ Status Bpe::add_merges(const BpeConfig& config) {
   for (const BpeMerge& merge : config.merges) {
     const int32_t left = vocab_.find(merge.left);
     const int32_t right = vocab_.find(merge.right);
-    const int32_t whole = vocab_.find(merge.left + merge.right);
+    // The right part of a merge loses its prefix.
+    const size_t prefix = std::min(config.continuing_prefix.size(), merge.right.size());
+    const int32_t whole = vocab_.find(merge.left + merge.right.substr(prefix));
     if (left < 0 || right < 0 || whole < 0) {
       return invalid_argument(fmt::format("merge {} names \"{}\", which is not in the vocabulary",
                                           merges_.size(),
@@ -101,6 +107,32 @@ void Bpe::find_whole_words() {
     merge_all(&scratch);
     whole_[static_cast<size_t>(id)] = scratch.ids.size() == 1 && scratch.ids[0] == id;
   }
+}
+
+// True when what stands before a space mark, unless it is one too, never joins it.
+bool Bpe::parts_at_marks(const BpeConfig& config) const {
+  if (byte_level_ || ignore_merges_ || vocab_.find(kSpaceMark) < 0) return false;
+  if (!continuing_prefix_.empty() || !end_suffix_.empty()) return false;
+  const auto crosses = [](std::string_view text) {
+    for (size_t at = text.find(kSpaceMark, 1); at != std::string_view::npos;
+         at = text.find(kSpaceMark, at + 1)) {
+      if (!text.substr(0, at).ends_with(kSpaceMark)) return true;
+    }
+    return false;
+  };
+  return std::none_of(config.merges.begin(), config.merges.end(),
+                      [&](const BpeMerge& merge) { return crosses(merge.left + merge.right); }) &&
+         std::none_of(config.frozen.begin(), config.frozen.end(), crosses);
+}
+
+uint32_t Bpe::part_end(std::string_view word, uint32_t begin) const {
+  const auto size = static_cast<uint32_t>(word.size());
+  if (!parts_at_marks_) return size;
+  for (size_t at = word.find(kSpaceMark, begin + 1); at != std::string_view::npos;
+       at = word.find(kSpaceMark, at + 1)) {
+    if (!word.substr(begin, at - begin).ends_with(kSpaceMark)) return static_cast<uint32_t>(at);
+  }
+  return size;
 }
 
 void Bpe::tokenize(std::string_view word, ModelScratch* scratch,
@@ -138,6 +170,17 @@ void Bpe::split_symbols(std::string_view word, ModelScratch* scratch) const {
   scratch->begins.push_back(static_cast<uint32_t>(word.size()));
 }
 
+int32_t Bpe::find_character(std::string_view word, uint32_t begin, uint32_t end) const {
+  const std::string_view character = word.substr(begin, end - begin);
+  const bool prefixed = begin > 0 && !continuing_prefix_.empty();
+  const bool suffixed = end == word.size() && !end_suffix_.empty();
+  if (!prefixed && !suffixed) return vocab_.find(character);
+  std::string spelled = prefixed ? continuing_prefix_ : std::string();
+  spelled += character;
+  if (suffixed) spelled += end_suffix_;
+  return vocab_.find(spelled);
+}
+
 void Bpe::split_characters(std::string_view word, ModelScratch* scratch) const {
   bool after_unk = false;
   const auto add = [&](int32_t id, uint32_t begin) {
@@ -157,7 +200,7 @@ void Bpe::split_characters(std::string_view word, ModelScratch* scratch) const {
     }
     end = at + decode_at(word, at).length;
     const std::string_view character = word.substr(at, end - at);
-    const int32_t id = vocab_.find(character);
+    const int32_t id = find_character(word, at, end);
     const auto has_byte = [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; };
     if (id >= 0) {
       add(id, at);

@@ -31,11 +31,13 @@ struct BpeMerge {
 struct BpeConfig {
   std::vector<std::pair<std::string, int32_t>> vocab;
   std::vector<BpeMerge> merges;
-  bool byte_level = false;     // the vocabulary is spelled in the byte alphabet
-  bool byte_fallback = false;  // a character that is not in the vocabulary becomes <0xHH> tokens
-  bool ignore_merges = false;  // a word that is in the vocabulary is that token
-  bool fuse_unk = false;       // neighbouring unknown characters are one unknown token
-  std::string unk_token;       // empty: unknown characters vanish
+  bool byte_level = false;        // the vocabulary is spelled in the byte alphabet
+  bool byte_fallback = false;     // a character that is not in the vocabulary becomes <0xHH> tokens
+  bool ignore_merges = false;     // a word that is in the vocabulary is that token
+  bool fuse_unk = false;          // neighbouring unknown characters are one unknown token
+  std::string unk_token;          // empty: unknown characters vanish
+  std::string continuing_prefix;  // spelled before every character but a word's first
+  std::string end_suffix;         // spelled behind a word's last character
   std::vector<std::string> frozen;  // entries matched first, longest wins, and never merged further
 };
 
@@ -45,6 +47,9 @@ class Bpe final : public Model {
 
   void tokenize(std::string_view word, ModelScratch* scratch,
                 std::vector<ModelToken>* out) const override;
+  // Where no merge leads across the beginning of a word (a space mark behind something else), long
+  // texts without a pre-tokenizer fall into words all the same.
+  uint32_t part_end(std::string_view word, uint32_t begin) const override;
   int32_t token_to_id(std::string_view piece) const override { return vocab_.find(piece); }
   std::string_view id_to_piece(int32_t id) const override { return vocab_.piece(id); }
   int32_t n_ids() const override { return vocab_.n_ids(); }
@@ -58,11 +63,13 @@ class Bpe final : public Model {
   Status add_vocab(const BpeConfig& config);
   Status add_merges(const BpeConfig& config);
   void find_whole_words();
+  bool parts_at_marks(const BpeConfig& config) const;
   void split_symbols(std::string_view word, ModelScratch* scratch) const;
   void split_characters(std::string_view word, ModelScratch* scratch) const;
   void merge_short(ModelScratch* scratch) const;
   void merge_long(ModelScratch* scratch) const;
   void merge_all(ModelScratch* scratch) const;
+  int32_t find_character(std::string_view word, uint32_t begin, uint32_t end) const;
   uint32_t pair(int32_t left, int32_t right) const {
     return left < 0 || right < 0 ? PairMap::kNone : pairs_.find(left, right);
   }
@@ -75,10 +82,13 @@ class Bpe final : public Model {
   std::vector<bool> whole_;              // per id: its spelling tokenizes to it alone
   std::array<int32_t, 256> byte_ids_{};  // <0xHH> or the byte's own entry; -1: none
   PrefixTrie frozen_;
+  std::string continuing_prefix_;
+  std::string end_suffix_;
   bool byte_level_ = false;
   bool byte_fallback_ = false;
   bool ignore_merges_ = false;
   bool fuse_unk_ = false;
+  bool parts_at_marks_ = false;
   int32_t unk_id_ = -1;
 };
 

@@ -11,13 +11,6 @@ namespace {
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 
-void replace_all(std::string* text, std::string_view from, std::string_view to) {
-  for (size_t at = text->find(from); at != std::string::npos;
-       at = text->find(from, at + to.size())) {
-    text->replace(at, from.size(), to);
-  }
-}
-
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
@@ -55,20 +48,29 @@ Decoder Decoder::build(DecoderConfig config, const std::vector<std::string_view>
                        const std::vector<bool>& special) {
   Decoder d;
   d.config_ = std::move(config);
+  for (const DecodeStep& step : d.config_.steps) {
+    d.drops_repeats_ = d.drops_repeats_ || step.kind == DecodeStep::Kind::kCtc;
+    d.last_differs_ = d.last_differs_ || step.kind == DecodeStep::Kind::kBpeSuffix;
+    d.first_differs_ = d.first_differs_ || step.kind == DecodeStep::Kind::kWordPiece ||
+                       (step.kind == DecodeStep::Kind::kMetaspace && step.flag);
+  }
   d.entries_.resize(pieces.size());
-  if (!d.config_.metaspace.empty()) d.first_pieces_.assign(pieces.begin(), pieces.end());
+  if (d.first_differs_ || d.last_differs_) d.pieces_.assign(pieces.begin(), pieces.end());
   for (size_t id = 0; id < pieces.size(); ++id) {
     Entry& entry = d.entries_[id];
     if (special[id]) entry.flags |= kSpecial;
     if (pieces[id].empty()) continue;
     entry.flags |= kPresent;
-    std::string text(pieces[id]);
+    std::string text = apply_decode_steps(d.config_.steps, pieces[id], {});
     if (d.config_.byte_level) {
       if (auto raw = from_byte_alphabet(text)) text = std::move(*raw);
-    } else {
-      for (const auto& [from, to] : d.config_.replacements) replace_all(&text, from, to);
-      if (d.config_.byte_fallback) entry.byte = parse_byte_token(text);
-      if (!d.config_.metaspace.empty()) replace_all(&text, d.config_.metaspace, " ");
+    } else if (d.config_.byte_fallback) {
+      entry.byte = parse_byte_token(text);
+    }
+    for (const auto& [fixed_id, fixed_text] : d.config_.fixed) {
+      if (static_cast<size_t>(fixed_id) != id) continue;
+      text = fixed_text;
+      entry.flags |= kFixed;
     }
     if (is_valid_utf8(text)) entry.flags |= kWhole;
     entry.begin = static_cast<uint32_t>(d.arena_.size());
@@ -78,55 +80,146 @@ Decoder Decoder::build(DecoderConfig config, const std::vector<std::string_view>
   return d;
 }
 
-std::string Decoder::first_text(int32_t id) const {
-  if (!config_.metaspace_strips_first || config_.metaspace.empty()) return std::string(bytes(id));
-  std::string text = first_pieces_[static_cast<size_t>(id)];
-  replace_all(&text, config_.metaspace, "");
+std::string Decoder::text_at(int32_t id, TokenPlace place) const {
+  const bool differs = (place.first && first_differs_) || (place.last && last_differs_);
+  if (!differs || fixed(id)) return std::string(bytes(id));
+  std::string text = apply_decode_steps(config_.steps, pieces_[static_cast<size_t>(id)], place);
+  if (config_.byte_level) {
+    if (auto raw = from_byte_alphabet(text)) text = std::move(*raw);
+  }
   return text;
 }
 
 std::string Decoder::decode(const std::vector<int32_t>& ids, bool skip_special) const {
-  if (!config_.byte_level) return decode_text(ids, skip_special);
   std::string out;
   out.reserve(ids.size() * 5);
-  for (const int32_t id : ids) {
-    if (!present(id) || (skip_special && special(id))) continue;
-    out += bytes(id);
-  }
-  return mend_utf8(out);
+  DecodeRun run(*this, skip_special, /*eager=*/false);
+  for (const int32_t id : ids) run.push(id, &out);
+  run.finish(&out);
+  if (config_.clean_up) clean_up_spaces(&out, false);
+  return out;
 }
 
-std::string Decoder::decode_text(const std::vector<int32_t>& ids, bool skip_special) const {
-  std::string out;
-  std::string run;  // bytes of neighbouring byte-fallback tokens
-  bool first = true;
-  const auto end_run = [&] {
-    out += show_byte_run(run, config_.whole_runs);
-    run.clear();
-  };
-  for (const int32_t id : ids) {
-    if (!present(id) || (skip_special && special(id))) continue;
-    if (const int byte = byte_value(id); byte >= 0) {
-      run.push_back(static_cast<char>(byte));
-      first = false;
-      continue;
-    }
-    end_run();
-    if (config_.join_with_spaces && !first) out += ' ';
-    if (first) {
-      out += first_text(id);
+DecodeRun::DecodeRun(const Decoder& decoder, bool skip_special, bool eager)
+    : decoder_(&decoder),
+      skip_special_(skip_special),
+      eager_(eager),
+      strip_left_(decoder.config().strip_start_count) {}
+
+void DecodeRun::push(int32_t id, std::string* out) {
+  const Decoder& d = *decoder_;
+  if (!d.present(id) || (skip_special_ && d.special(id))) return;
+  if (d.drops_repeats()) {
+    if (id == previous_) return;
+    previous_ = id;
+    if (d.bytes(id).empty()) return;
+  }
+  if (d.last_differs()) {
+    if (waiting_ >= 0) push_token(waiting_, false, out);
+    waiting_ = id;
+    return;
+  }
+  push_token(id, false, out);
+}
+
+void DecodeRun::push_token(int32_t id, bool last, std::string* out) {
+  const Decoder& d = *decoder_;
+  if (const int byte = d.byte_value(id); byte >= 0) {
+    first_ = false;
+    push_run_byte(static_cast<char>(byte), out);
+    return;
+  }
+  end_byte_run(out);
+  if (d.config().join_with_spaces && !first_) show(" ", false, out);
+  if (first_ || last) {
+    const std::string text = d.text_at(id, {.first = first_, .last = last});
+    first_ = false;
+    if (d.config().byte_level) {
+      push_bytes(text, is_valid_utf8(text), out);
     } else {
-      out += bytes(id);
+      show(text, !d.fixed(id), out);
     }
-    first = false;
+    return;
   }
-  end_run();
-  size_t strip = 0;
-  while (strip < config_.strip_start_count && strip < out.size() &&
-         out[strip] == config_.strip_start) {
-    ++strip;
+  if (d.config().byte_level) {
+    push_bytes(d.bytes(id), d.whole(id), out);
+  } else {
+    show(d.bytes(id), !d.fixed(id), out);
   }
-  return out.substr(strip);
+}
+
+// Byte-level: what is whole is shown, the beginning of a character waits.
+void DecodeRun::push_bytes(std::string_view bytes, bool whole, std::string* out) {
+  if (held_.empty() && whole) return show(bytes, true, out);
+  held_ += bytes;
+  const size_t open = incomplete_suffix(held_);
+  show(mend_utf8(std::string_view(held_).substr(0, held_.size() - open)), true, out);
+  held_.erase(0, held_.size() - open);
+}
+
+// Byte fallback. Eagerly, characters that are complete are shown; bytes that can never become one
+// are shown as U+FFFD, and where a run counts as a whole so are all that follow in it.
+void DecodeRun::push_run_byte(char byte, std::string* out) {
+  held_.push_back(byte);
+  if (!eager_) return;
+  std::string text;
+  for (; broken_run_ && !held_.empty(); held_.erase(0, 1)) text += kReplacement;
+  while (!held_.empty() && incomplete_suffix(held_) != held_.size()) {
+    const CodePoint c = decode_at(held_, 0);
+    if (c.valid) {
+      text.append(held_, 0, c.length);
+    } else {
+      text += kReplacement;
+      broken_run_ = decoder_->config().whole_runs;
+    }
+    held_.erase(0, c.valid ? c.length : 1);
+    for (; broken_run_ && !held_.empty(); held_.erase(0, 1)) text += kReplacement;
+  }
+  show(text, true, out);
+}
+
+void DecodeRun::end_byte_run(std::string* out) {
+  broken_run_ = false;
+  if (held_.empty() || decoder_->config().byte_level) return;
+  const std::string text = show_byte_run(held_, decoder_->config().whole_runs);
+  held_.clear();
+  show(text, true, out);
+}
+
+// The last stage: stripping of the whole text.
+void DecodeRun::show(std::string_view text, bool may_strip, std::string* out) {
+  const DecoderConfig& config = decoder_->config();
+  if (strip_left_ > 0 && !text.empty()) {
+    while (may_strip && strip_left_ > 0 && !text.empty() && text[0] == config.strip_start) {
+      text.remove_prefix(1);
+      --strip_left_;
+    }
+    if (!text.empty()) strip_left_ = 0;  // text has begun
+  }
+  if (config.strip_stop_count == 0) {
+    out->append(text);
+    return;
+  }
+  tail_ += text;
+  size_t keep = tail_.size();
+  while (keep > 0 && tail_.size() - keep < config.strip_stop_count &&
+         tail_[keep - 1] == config.strip_stop) {
+    --keep;
+  }
+  out->append(tail_, 0, keep);
+  tail_.erase(0, keep);
+}
+
+void DecodeRun::finish(std::string* out) {
+  if (waiting_ >= 0) push_token(waiting_, true, out);
+  if (decoder_->config().byte_level) {
+    const std::string rest = mend_utf8(held_);
+    held_.clear();
+    show(rest, true, out);
+  } else {
+    end_byte_run(out);
+  }
+  *this = DecodeRun(*decoder_, skip_special_, eager_);
 }
 
 }  // namespace trireme::text

@@ -1,5 +1,5 @@
-// What every kind of vocabulary model can do: turn one word into tokens. BPE is here; Unigram and
-// WordPiece fit in.
+// What every kind of vocabulary model can do: turn one word into tokens. BPE, Unigram and
+// WordPiece are models.
 //
 // Immutable after load, thread-safe; scratch memory is the caller's.
 #pragma once
@@ -30,6 +30,8 @@ struct ModelScratch {
   std::vector<uint32_t> previous;
   std::vector<uint32_t> merges;
   std::vector<uint64_t> heap;
+  std::vector<double> scores;
+  std::vector<float> float_scores;
 };
 
 class Model {
@@ -38,6 +40,12 @@ class Model {
   // Appends the tokens of `word`, which is valid UTF-8 and not empty.
   virtual void tokenize(std::string_view word, ModelScratch* scratch,
                         std::vector<ModelToken>* out) const = 0;
+  // The end of the part of `word` that begins at `begin` and may be tokenized by itself: the tokens
+  // of the parts are those of the word.
+  virtual uint32_t part_end(std::string_view word, uint32_t begin) const {
+    static_cast<void>(begin);
+    return static_cast<uint32_t>(word.size());
+  }
   // The id of a vocabulary entry as the file spells it; -1 when there is none.
   virtual int32_t token_to_id(std::string_view piece) const = 0;
   // The spelling in the file; empty for an id that the vocabulary does not have.

@@ -5,6 +5,7 @@
 
 #include <optional>
 
+#include "text/tokenize/byte_alphabet.h"
 #include "text/tokenize/regex.h"
 #include "text/unicode/classes.h"
 #include "text/unicode/normalize.h"
@@ -16,6 +17,7 @@ namespace {
 
 // A rewrite may not blow text up without bound.
 constexpr size_t kMaxNormalizedBytes = size_t{1} << 30;
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
 
 class Prepend final : public NormalizerStep {
  public:
@@ -98,27 +100,7 @@ class UnicodeForm final : public NormalizerStep {
   Status apply(AlignedText* text) const override {
     const std::string_view old = text->text();
     if (surely_normal(old, form_)) return {};
-    AlignedText::Builder builder(*text);
-    uint32_t at = 0;  // first old byte that is not accounted for
-    uint32_t last_begin = 0;
-    const auto size = static_cast<uint32_t>(old.size());
-    std::string bytes;
-    for (const NormalChar& c : normalize(old, form_)) {
-      bytes.clear();
-      append_utf8(c.value, &bytes);
-      if (c.change > 0 || at >= size) {  // inserted: it shares the place of the one before it
-        builder.put(bytes, last_begin, at);
-        continue;
-      }
-      last_begin = at;
-      at += decode_at(old, at).length;
-      builder.put(bytes, last_begin, at);
-      for (int removed = c.change; removed < 0 && at < size; ++removed) {
-        last_begin = at;
-        at += decode_at(old, at).length;
-      }
-    }
-    text->replace_text(std::move(builder));
+    text->transform(normalize(old, form_));
     return {};
   }
 
@@ -130,19 +112,33 @@ class Lowercase final : public NormalizerStep {
  public:
   Status apply(AlignedText* text) const override {
     const std::string_view old = text->text();
+    const auto size = static_cast<uint32_t>(old.size());
     AlignedText::Builder builder(*text);
     std::string bytes;
-    for (uint32_t at = 0; at < old.size();) {
+    uint32_t done = 0;  // what is behind it has not been copied yet
+    for (uint32_t at = 0; at < size;) {
       const CodePoint c = decode_at(old, at);
-      bytes.clear();
-      append_utf8(static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c.value))),
-                  &bytes);
-      if (c.value == 0x130) bytes = "i\xCC\x87";
-      builder.put(bytes, at, at + c.length);
+      const char32_t lower = lower_case(c.value);
+      if (lower != c.value) {
+        bytes.clear();
+        append_utf8(lower, &bytes);
+        if (c.value == 0x130) bytes = "i\xCC\x87";  // the one capital with two characters
+        builder.keep(done, at);
+        builder.put(bytes, at, at + c.length);
+        done = at + c.length;
+      }
       at += c.length;
     }
+    if (done == 0) return {};
+    builder.keep(done, size);
     text->replace_text(std::move(builder));
     return {};
+  }
+
+ private:
+  static char32_t lower_case(char32_t c) {
+    if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;
+    return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
   }
 };
 
@@ -174,6 +170,20 @@ class Strip final : public NormalizerStep {
   bool right_;
 };
 
+class ByteLevel final : public NormalizerStep {
+ public:
+  Status apply(AlignedText* text) const override {
+    const std::string_view old = text->text();
+    if (old.empty()) return {};
+    AlignedText::Builder builder(*text);
+    append_byte_alphabet(old, {0, static_cast<uint32_t>(old.size())}, &builder);
+    if (builder.size() > kMaxNormalizedBytes)
+      return resource_exhausted("normalized text is too long");
+    text->replace_text(std::move(builder));
+    return {};
+  }
+};
+
 class SqueezeSpaces final : public NormalizerStep {
  public:
   Status apply(AlignedText* text) const override {
@@ -189,15 +199,55 @@ class SqueezeSpaces final : public NormalizerStep {
       pending = false;
       uint32_t end = at + 1;
       while (end < old.size() && is_continuation(old[end])) ++end;
-      builder.keep(at, end);
+      // The first character stands for the spaces before it too: the text still begins where it
+      // did.
+      if (builder.size() == 0) {
+        builder.put(old.substr(at, end - at), 0, end);
+      } else {
+        builder.keep(at, end);
+      }
       at = end - 1;
     }
+    text->replace_text(std::move(builder));
+    return strip_trailing_marks(text);
+  }
+
+ private:
+  // At the end the library takes its own mark for a space.
+  static Status strip_trailing_marks(AlignedText* text) {
+    std::string_view rest = text->text();
+    const size_t size = rest.size();
+    while (true) {
+      if (rest.ends_with(' ')) {
+        rest.remove_suffix(1);
+      } else if (rest.ends_with(kSpaceMark)) {
+        rest.remove_suffix(kSpaceMark.size());
+      } else {
+        break;
+      }
+    }
+    if (rest.size() == size) return {};
+    AlignedText::Builder builder(*text);
+    builder.keep(0, static_cast<uint32_t>(rest.size()));
     text->replace_text(std::move(builder));
     return {};
   }
 };
 
 }  // namespace
+
+void append_byte_alphabet(std::string_view text, ByteSpan range, AlignedText::Builder* builder) {
+  std::string bytes;
+  for (uint32_t at = range.begin; at < range.end;) {
+    const uint32_t end = at + decode_at(text, at).length;
+    for (uint32_t i = at; i < end; ++i) {
+      bytes.clear();
+      append_utf8(byte_to_char(static_cast<unsigned char>(text[i])), &bytes);
+      builder->put(bytes, at, end);
+    }
+    at = end;
+  }
+}
 
 Status Normalizer::apply(AlignedText* text) const {
   for (const auto& step : steps_) TRY(step->apply(text));
@@ -241,6 +291,7 @@ std::unique_ptr<NormalizerStep> make_lowercase() { return std::make_unique<Lower
 std::unique_ptr<NormalizerStep> make_strip(bool left, bool right) {
   return std::make_unique<Strip>(left, right);
 }
+std::unique_ptr<NormalizerStep> make_byte_level() { return std::make_unique<ByteLevel>(); }
 std::unique_ptr<NormalizerStep> make_squeeze_spaces() { return std::make_unique<SqueezeSpaces>(); }
 
 }  // namespace trireme::text

@@ -43,6 +43,22 @@ Result<std::unique_ptr<NormalizerStep>> make_replace(std::string_view pattern, b
 Result<std::unique_ptr<NormalizerStep>> make_unicode_form(std::string_view name);  // "NFC", ...
 std::unique_ptr<NormalizerStep> make_lowercase();
 std::unique_ptr<NormalizerStep> make_strip(bool left, bool right);
+std::unique_ptr<NormalizerStep> make_strip_accents();
+std::unique_ptr<NormalizerStep> make_nmt();
+// Text becomes its bytes in the byte alphabet (text/tokenize/byte_alphabet.h).
+std::unique_ptr<NormalizerStep> make_byte_level();
+
+struct BertNormalizerOptions {
+  bool clean_text = true;
+  bool handle_chinese_chars = true;
+  bool strip_accents = true;
+  bool lowercase = true;
+};
+std::unique_ptr<NormalizerStep> make_bert_normalizer(const BertNormalizerOptions& options);
+
+// Appends bytes [range.begin, range.end) of `text` in the byte alphabet.
+void append_byte_alphabet(std::string_view text, ByteSpan range, AlignedText::Builder* builder);
+
 // SentencePiece's remove_extra_whitespaces: no space at either end, no two in a row.
 std::unique_ptr<NormalizerStep> make_squeeze_spaces();
 

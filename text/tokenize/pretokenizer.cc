@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <optional>
 
+#include "text/tokenize/normalizer.h"
 #include "text/tokenize/regex.h"
 #include "text/tokenize/splitter.h"
+#include "text/unicode/bert_classes.h"
 #include "text/unicode/classes.h"
 #include "text/unicode/utf8.h"
 
@@ -118,11 +121,13 @@ class FastSplit final : public PreTokenizerStep {
   FastSplitter splitter_;
 };
 
-class ClassSplit final : public PreTokenizerStep {
+// Splits at single characters for which `is_delimiter` is true.
+template <typename IsDelimiter>
+class CharSplit final : public PreTokenizerStep {
  public:
-  ClassSplit(uint8_t mask, SplitBehavior behavior) : mask_(mask), behavior_(behavior) {}
+  CharSplit(IsDelimiter is_delimiter, SplitBehavior behavior)
+      : is_delimiter_(is_delimiter), behavior_(behavior) {}
   Status apply(Words* words) const override {
-    const ClassTable& table = ClassTable::get();
     const std::string_view text = words->text.text();
     std::vector<ByteSpan> out;
     std::vector<Part> parts;
@@ -130,7 +135,7 @@ class ClassSplit final : public PreTokenizerStep {
       parts.clear();
       for (uint32_t at = word.begin; at < word.end;) {
         const CodePoint c = decode_at(text, at);
-        const bool matched = (table.bits(c.value) & mask_) != 0;
+        const bool matched = is_delimiter_(c.value);
         if (!matched && !parts.empty() && !parts.back().matched) {
           parts.back().span.end = at + c.length;
         } else {
@@ -145,8 +150,112 @@ class ClassSplit final : public PreTokenizerStep {
   }
 
  private:
-  uint8_t mask_;
+  IsDelimiter is_delimiter_;
   SplitBehavior behavior_;
+};
+
+template <typename IsDelimiter>
+std::unique_ptr<PreTokenizerStep> char_split(IsDelimiter is_delimiter, SplitBehavior behavior) {
+  return std::make_unique<CharSplit<IsDelimiter>>(is_delimiter, behavior);
+}
+
+// White space goes, punctuation stands alone.
+class BertSplit final : public PreTokenizerStep {
+ public:
+  BertSplit() {
+    for (uint32_t c = 0; c < 128; ++c) ascii_[c] = kind_of(c);
+  }
+  Status apply(Words* words) const override {
+    const std::string_view text = words->text.text();
+    std::vector<ByteSpan> out;
+    out.reserve(text.size() / 4 + 1);
+    for (const ByteSpan word : words->spans) {
+      uint32_t done = word.begin;
+      for (uint32_t at = word.begin; at < word.end;) {
+        const CodePoint c = decode_at(text, at);
+        const Kind kind = c.value < 128 ? ascii_[c.value] : kind_of(c.value);
+        const uint32_t end = at + c.length;
+        if (kind != Kind::kOther) {
+          push({done, at}, &out);
+          if (kind == Kind::kPunctuation) out.push_back({at, end});
+          done = end;
+        }
+        at = end;
+      }
+      push({done, word.end}, &out);
+    }
+    words->spans = std::move(out);
+    return {};
+  }
+
+ private:
+  enum class Kind : uint8_t { kOther, kSpace, kPunctuation };
+  static Kind kind_of(char32_t c) {
+    if (is_white_space(c)) return Kind::kSpace;
+    return bert_punctuation(c) ? Kind::kPunctuation : Kind::kOther;
+  }
+  std::array<Kind, 128> ascii_;
+};
+
+// \w+|[^\w\s]+ as the reference reads it here: by another engine than its patterns, with \w after
+// the Unicode standard's annex 18.
+class WordsAndSigns final : public PreTokenizerStep {
+ public:
+  Status apply(Words* words) const override {
+    const std::string_view text = words->text.text();
+    std::vector<ByteSpan> out;
+    for (const ByteSpan word : words->spans) {
+      Kind previous = Kind::kSpace;
+      for (uint32_t at = word.begin; at < word.end;) {
+        const CodePoint c = decode_at(text, at);
+        const Kind kind = kind_of(c.value);
+        const uint32_t end = at + c.length;
+        if (kind != Kind::kSpace && kind == previous) {
+          out.back().end = end;
+        } else if (kind != Kind::kSpace) {
+          out.push_back({at, end});
+        }
+        previous = kind;
+        at = end;
+      }
+    }
+    words->spans = std::move(out);
+    return {};
+  }
+
+ private:
+  enum class Kind : uint8_t { kSpace, kWord, kSign };
+  static Kind kind_of(char32_t c) {
+    const uint16_t bits = ClassTable::get().bits(c);
+    if ((bits & kSpace) != 0) return Kind::kSpace;
+    const bool joiner = c == 0x200C || c == 0x200D;
+    return (bits & kWord) != 0 || joiner ? Kind::kWord : Kind::kSign;
+  }
+};
+
+class FixedLength final : public PreTokenizerStep {
+ public:
+  explicit FixedLength(size_t n_chars) : n_chars_(n_chars) {}
+  Status apply(Words* words) const override {
+    const std::string_view text = words->text.text();
+    std::vector<ByteSpan> out;
+    for (const ByteSpan word : words->spans) {
+      uint32_t begin = word.begin;
+      size_t n = 0;
+      for (uint32_t at = word.begin; at < word.end;) {
+        at += decode_at(text, at).length;
+        if (++n < n_chars_ && at < word.end) continue;
+        out.push_back({begin, at});
+        begin = at;
+        n = 0;
+      }
+    }
+    words->spans = std::move(out);
+    return {};
+  }
+
+ private:
+  size_t n_chars_;
 };
 
 // Rewrites every word through `change(old text, word, builder)` and keeps the word boundaries.
@@ -235,6 +344,16 @@ class PrefixSpace final : public PreTokenizerStep {
   }
 };
 
+class ByteAlphabet final : public PreTokenizerStep {
+ public:
+  Status apply(Words* words) const override {
+    rewrite_words(words, [](std::string_view text, ByteSpan word, AlignedText::Builder* builder) {
+      append_byte_alphabet(text, word, builder);
+    });
+    return {};
+  }
+};
+
 }  // namespace
 
 Result<SplitBehavior> split_behavior(std::string_view name) {
@@ -269,10 +388,31 @@ std::unique_ptr<PreTokenizerStep> make_dummy_prefix(bool add_prefix) {
       "\xE2\x96\x81", add_prefix ? PrependScheme::kFirst : PrependScheme::kNever, false, true);
 }
 
-std::unique_ptr<PreTokenizerStep> make_class_split(uint8_t mask, SplitBehavior behavior) {
-  return std::make_unique<ClassSplit>(mask, behavior);
+std::unique_ptr<PreTokenizerStep> make_digits(bool each) {
+  const auto is_number = [](char32_t c) { return (ClassTable::get().bits(c) & kNumber) != 0; };
+  return char_split(is_number, each ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
 }
 
+std::unique_ptr<PreTokenizerStep> make_whitespace_split() {
+  return char_split([](char32_t c) { return is_white_space(c); }, SplitBehavior::kRemoved);
+}
+
+std::unique_ptr<PreTokenizerStep> make_punctuation(SplitBehavior behavior) {
+  return char_split([](char32_t c) { return bert_punctuation(c); }, behavior);
+}
+
+std::unique_ptr<PreTokenizerStep> make_delimiter_split(char32_t delimiter) {
+  return char_split([delimiter](char32_t c) { return c == delimiter; }, SplitBehavior::kRemoved);
+}
+
+std::unique_ptr<PreTokenizerStep> make_bert_split() { return std::make_unique<BertSplit>(); }
+std::unique_ptr<PreTokenizerStep> make_words_and_signs() {
+  return std::make_unique<WordsAndSigns>();
+}
+std::unique_ptr<PreTokenizerStep> make_fixed_length(size_t n_chars) {
+  return std::make_unique<FixedLength>(n_chars);
+}
+std::unique_ptr<PreTokenizerStep> make_byte_alphabet() { return std::make_unique<ByteAlphabet>(); }
 std::unique_ptr<PreTokenizerStep> make_prefix_space() { return std::make_unique<PrefixSpace>(); }
 
 }  // namespace trireme::text

@@ -40,8 +40,16 @@ std::unique_ptr<PreTokenizerStep> make_metaspace(std::string replacement, Prepen
 // SentencePiece's escaping: every space becomes its mark, and one more goes before the beginning of
 // the input, even if the input begins with a space.
 std::unique_ptr<PreTokenizerStep> make_dummy_prefix(bool add_prefix);
-// Splits at characters of the classes `mask` (text/unicode/classes.h).
-std::unique_ptr<PreTokenizerStep> make_class_split(uint8_t mask, SplitBehavior behavior);
+std::unique_ptr<PreTokenizerStep> make_digits(bool each);
+std::unique_ptr<PreTokenizerStep> make_whitespace_split();
+std::unique_ptr<PreTokenizerStep> make_punctuation(SplitBehavior behavior);
+std::unique_ptr<PreTokenizerStep> make_delimiter_split(char32_t delimiter);
+std::unique_ptr<PreTokenizerStep> make_bert_split();
+std::unique_ptr<PreTokenizerStep> make_words_and_signs();  // Whitespace
+std::unique_ptr<PreTokenizerStep> make_fixed_length(size_t n_chars);
+// Words become their bytes in the byte alphabet. Only where something other than a byte-level BPE
+// comes behind, which needs no such spelling.
+std::unique_ptr<PreTokenizerStep> make_byte_alphabet();
 // ByteLevel with add_prefix_space: a space before a word that has none.
 std::unique_ptr<PreTokenizerStep> make_prefix_space();
 

@@ -9,8 +9,11 @@ namespace trireme::text {
 
 namespace {
 
-// Far beyond what a sane pattern needs per match, far below a second.
-constexpr uint32_t kMatchLimit = 20'000'000;
+// What one match may cost, far beyond what a sane pattern needs. A few matches of a text may cost a
+// lot more, below a second each: so the cost of a text is bounded too.
+constexpr uint32_t kMatchLimit = 50'000;
+constexpr uint32_t kDearMatchLimit = 20'000'000;
+constexpr int kDearMatches = 8;
 constexpr size_t kJitStackStart = 64 << 10;
 constexpr size_t kJitStackMax = 16 << 20;
 
@@ -64,6 +67,7 @@ struct Regex::Matcher::State {
   std::string_view text;
   size_t at = 0;
   bool done = false;
+  int dear_left = kDearMatches;
   pcre2_match_data* data = nullptr;
   pcre2_match_context* context = nullptr;
   pcre2_jit_stack* stack = nullptr;
@@ -91,11 +95,20 @@ Result<bool> Regex::Matcher::next(ByteSpan* match) {
   State& s = *state_;
   if (s.done) return false;
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(s.text.data());
-  int rc = pcre2_match(s.code, subject, s.text.size(), s.at, PCRE2_NO_UTF_CHECK, s.data, s.context);
+  const auto match_once = [&] {
+    return pcre2_match(s.code, subject, s.text.size(), s.at, PCRE2_NO_UTF_CHECK, s.data, s.context);
+  };
+  int rc = match_once();
+  if (rc == PCRE2_ERROR_MATCHLIMIT && s.dear_left > 0) {
+    --s.dear_left;
+    pcre2_set_match_limit(s.context, kDearMatchLimit);
+    rc = match_once();
+    if (rc != PCRE2_ERROR_JIT_STACKLIMIT) pcre2_set_match_limit(s.context, kMatchLimit);
+  }
   if (rc == PCRE2_ERROR_JIT_STACKLIMIT && s.stack == nullptr) {
     s.stack = pcre2_jit_stack_create(kJitStackStart, kJitStackMax, nullptr);
     pcre2_jit_stack_assign(s.context, nullptr, s.stack);
-    rc = pcre2_match(s.code, subject, s.text.size(), s.at, PCRE2_NO_UTF_CHECK, s.data, s.context);
+    rc = match_once();
   }
   if (rc == PCRE2_ERROR_NOMATCH) {
     s.done = true;

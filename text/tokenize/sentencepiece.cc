@@ -10,7 +10,9 @@
 #include <unordered_map>
 
 #include "text/tokenize/bpe.h"
+#include "text/tokenize/charsmap.h"
 #include "text/tokenize/tokenizer_impl.h"
+#include "text/tokenize/unigram.h"
 #include "text/unicode/utf8.h"
 
 namespace trireme::text {
@@ -45,7 +47,8 @@ struct SpmFile {
   bool suffix_space = false;
   int bos_id = 1;
   int eos_id = 2;
-  bool has_charsmap = false;
+  std::string unk_surface = " \xE2\x81\x87 ";  // what decoding shows for the unknown piece
+  std::string charsmap;
   bool add_dummy_prefix = true;
   bool remove_extra_spaces = true;
   bool escape_spaces = true;
@@ -150,13 +153,14 @@ Status read_trainer(const Fields& f, SpmFile* file) {
   if (f.number() == 3) file->model_type = static_cast<int>(f.value());
   if (f.number() == 24) file->suffix_space = f.value() != 0;
   if (f.number() == 35) file->byte_fallback = f.value() != 0;
+  if (f.number() == 44) file->unk_surface = f.bytes();
   if (f.number() == 41) file->bos_id = static_cast<int>(f.value());
   if (f.number() == 42) file->eos_id = static_cast<int>(f.value());
   return {};
 }
 
 Status read_normalizer(const Fields& f, SpmFile* file) {
-  if (f.number() == 2) file->has_charsmap = !f.bytes().empty();
+  if (f.number() == 2) file->charsmap = f.bytes();
   if (f.number() == 3) file->add_dummy_prefix = f.value() != 0;
   if (f.number() == 4) file->remove_extra_spaces = f.value() != 0;
   if (f.number() == 5) file->escape_spaces = f.value() != 0;
@@ -210,7 +214,30 @@ Status make_merges(const SpmFile& file, BpeConfig* config) {
   return {};
 }
 
-Status make_model(const SpmFile& file, TokenizerImpl* impl) {
+Status make_unigram(const SpmFile& file, TokenizerImpl* impl) {
+  UnigramConfig config;
+  config.byte_fallback = file.byte_fallback;
+  config.float_scores = true;
+  config.unk_id = -1;
+  for (size_t i = 0; i < file.pieces.size(); ++i) {
+    const Piece& piece = file.pieces[i];
+    const auto id = static_cast<int32_t>(i);
+    if (piece.type == kUnknown) config.unk_id = id;
+    if (piece.type == kControl || piece.type == kUnknown) {
+      impl->added.push_back({.id = id, .content = piece.text, .special = true});
+    }
+    config.pieces.push_back({.text = piece.text,
+                             .score = piece.score,
+                             .in_text = piece.type == kNormal || piece.type == kUserDefined,
+                             .user_defined = piece.type == kUserDefined,
+                             .rates_unknown = piece.type == kNormal});
+  }
+  if (config.unk_id < 0) return invalid_argument("tokenizer.model has no unknown piece");
+  ASSIGN_OR_RETURN(impl->model, Unigram::build(config));
+  return {};
+}
+
+Status make_bpe(const SpmFile& file, TokenizerImpl* impl) {
   BpeConfig config;
   config.byte_fallback = file.byte_fallback;
   config.fuse_unk = true;
@@ -235,32 +262,60 @@ Status make_model(const SpmFile& file, TokenizerImpl* impl) {
   return {};
 }
 
+void set_decoder(const SpmFile& file, DecoderConfig* config) {
+  config->byte_fallback = true;
+  config->whole_runs = false;
+  config->steps.push_back(
+      {.kind = DecodeStep::Kind::kReplace, .from = std::string(kSpaceMark), .to = " "});
+  // The space that encoding put in front goes; where it removed all of those that came, so does
+  // decoding.
+  config->strip_start_count = file.remove_extra_spaces ? kMaxPieceBytes
+                              : file.add_dummy_prefix  ? 1
+                                                       : 0;
+  for (size_t i = 0; i < file.pieces.size(); ++i) {
+    if (file.pieces[i].type == kUnknown && is_valid_utf8(file.unk_surface)) {
+      config->fixed.emplace_back(static_cast<int32_t>(i), file.unk_surface);
+    }
+  }
+}
+
 }  // namespace
 
 Result<std::shared_ptr<TokenizerImpl>> load_sentencepiece(std::string_view bytes,
-                                                          const SentencePieceOptions& options) {
+                                                          const SentencePieceOptions& options,
+                                                          const std::vector<AddedToken>& added) {
   ASSIGN_OR_RETURN(const SpmFile file, read_file_fields(bytes));
-  if (file.model_type != 2) {
-    return unimplemented("tokenizer.model holds a model other than BPE, which is not supported");
+  if (file.model_type != 1 && file.model_type != 2) {
+    return unimplemented("tokenizer.model holds a model that is neither BPE nor Unigram");
   }
-  if (file.has_charsmap || file.suffix_space || !file.escape_spaces) {
-    return unimplemented("tokenizer.model asks for a text normalization that is not supported");
+  if (file.suffix_space || !file.escape_spaces) {
+    return unimplemented("tokenizer.model asks for a treatment of spaces that is not supported");
   }
   auto impl = std::make_shared<TokenizerImpl>();
-  TRY(make_model(file, impl.get()));
+  TRY(file.model_type == 1 ? make_unigram(file, impl.get()) : make_bpe(file, impl.get()));
   NormalizerSteps steps;
+  if (!file.charsmap.empty()) {
+    ASSIGN_OR_RETURN(Charsmap map, Charsmap::parse(file.charsmap));
+    std::vector<std::string> kept;
+    for (const Piece& piece : file.pieces) {
+      if (piece.type == kUserDefined) kept.push_back(piece.text);
+    }
+    steps.push_back(make_charsmap(std::move(map), kept));
+  }
   if (file.remove_extra_spaces) steps.push_back(make_squeeze_spaces());
   impl->normalizer = Normalizer(std::move(steps));
   impl->pre_tokenizer.push_back(make_dummy_prefix(file.add_dummy_prefix));
-  impl->decoder_config.byte_fallback = true;
-  impl->decoder_config.whole_runs = false;
-  impl->decoder_config.replacements.emplace_back(kSpaceMark, " ");
-  impl->decoder_config.strip_start_count = file.add_dummy_prefix ? 1 : 0;
+  set_decoder(file, &impl->decoder_config);
   const auto in_range = [&](int id) {
     return id >= 0 && static_cast<size_t>(id) < file.pieces.size();
   };
   if (options.add_bos && in_range(file.bos_id)) impl->post.prefix = {file.bos_id};
   if (options.add_eos && in_range(file.eos_id)) impl->post.suffix = {file.eos_id};
+  // Tokens that the model file does not have.
+  for (const AddedToken& token : added) {
+    const bool known = static_cast<size_t>(token.id) < file.pieces.size();
+    if (!known) impl->added.push_back(token);
+  }
   TRY(impl->finish());
   return impl;
 }

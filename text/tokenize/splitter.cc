@@ -1,5 +1,8 @@
 #include "text/tokenize/splitter.h"
 
+#include <iterator>
+
+#include "base/check.h"
 #include "text/unicode/classes.h"
 #include "text/unicode/utf8.h"
 
@@ -7,38 +10,62 @@ namespace trireme::text {
 
 namespace {
 
-constexpr std::string_view kLlama3Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwen2Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+struct Known {
+  FastSplitter splitter;
+  std::string_view pattern;
+};
 
-constexpr uint8_t kWordish = kLetter | kNumber | kSpace;  // what [^\s\p{L}\p{N}] leaves out
+constexpr Known kKnown[] = {
+    {FastSplitter::kGpt2, kGpt2Pattern},
+    {FastSplitter::kLlama3, kLlama3Pattern},
+    {FastSplitter::kQwen2, kQwen2Pattern},
+    {FastSplitter::kO200k,
+     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+    {FastSplitter::kTekken,
+     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+    {FastSplitter::kDeepseekDigits, R"(\p{N}{1,3})"},
+    {FastSplitter::kDeepseekKana, "[\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+"},
+    {FastSplitter::kDeepseekWords,
+     R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+};
 
+constexpr uint16_t kWordish = kLetter | kNumber | kSpace;  // what [^\s\p{L}\p{N}] leaves out
+constexpr uint16_t kMarked = kLetter | kMark;
+constexpr uint16_t kSigns = kPunctuation | kSymbol;
+
+// Looks at the characters of a text up to an end.
 class Scanner {
  public:
   Scanner(std::string_view text, uint32_t end) : text_(text.substr(0, end)) {}
 
   // Class bits of the character at `at`, and its length; no bits at the end of the text.
-  uint8_t peek(uint32_t at, uint32_t* length) const {
+  uint16_t peek(uint32_t at, uint32_t* length) const {
     if (at >= text_.size()) {
       *length = 0;
       return 0;
     }
-    const CodePoint c = decode_at(text_, at);
+    const auto lead = static_cast<unsigned char>(text_[at]);
+    if (lead < 0x80) {
+      *length = 1;
+      return ascii_[lead];
+    }
+    const CodePoint c = decode_multibyte(text_, at);
     *length = c.length;
     return table_.bits(c.value);
   }
 
-  uint32_t skip(uint32_t at, uint8_t mask) const {
+  // The end of the run from `at` on of characters for whose bits `wanted` is true.
+  template <typename Wanted>
+  uint32_t run(uint32_t at, Wanted wanted) const {
     uint32_t length = 0;
-    while (at < text_.size() && (peek(at, &length) & mask) != 0) at += length;
+    while (at < text_.size() && wanted(peek(at, &length))) at += length;
     return at;
   }
-
+  uint32_t skip(uint32_t at, uint16_t mask) const {
+    return run(at, [mask](uint16_t bits) { return (bits & mask) != 0; });
+  }
   uint32_t skip_others(uint32_t at) const {
-    uint32_t length = 0;
-    while (at < text_.size() && (peek(at, &length) & kWordish) == 0) at += length;
-    return at;
+    return run(at, [](uint16_t bits) { return (bits & kWordish) == 0; });
   }
 
   // \s+(?!\S)|\s+ : all white space but the last character, unless it ends the text or stands
@@ -54,7 +81,19 @@ class Scanner {
     return end == text_.size() || last == at ? end : last;
   }
 
-  // 's 't 're 've 'm 'll 'd behind an apostrophe at `at`; its end, or `at` when there is none.
+  // \s*[\r\n]+|\s+(?!\S)|\s+
+  uint32_t spaces_or_newlines(uint32_t at) const {
+    uint32_t length = 0;
+    uint32_t newline_end = at;
+    for (uint32_t end = at; end < text_.size(); end += length) {
+      const uint16_t bits = peek(end, &length);
+      if ((bits & kSpace) == 0) break;
+      if ((bits & kLineBreak) != 0) newline_end = end + length;
+    }
+    return newline_end != at ? newline_end : spaces(at);
+  }
+
+  // 's 't 're 've 'm 'll 'd from the apostrophe at `at`; its end, or `at` when there is none.
   uint32_t contraction(uint32_t at, bool any_case) const {
     const auto letter = [&](uint32_t i) -> char {
       if (i >= text_.size()) return 0;
@@ -71,11 +110,19 @@ class Scanner {
     return at;
   }
 
+  // Up to `most` numbers.
+  uint32_t numbers(uint32_t at, int most) const {
+    uint32_t length = 0;
+    for (; most > 0 && (peek(at, &length) & kNumber) != 0; --most) at += length;
+    return at;
+  }
+
   std::string_view text() const { return text_; }
 
  private:
   std::string_view text_;
   const ClassTable& table_ = ClassTable::get();
+  const uint16_t* ascii_ = table_.ascii();
 };
 
 uint32_t next_gpt2(const Scanner& scan, uint32_t at) {
@@ -84,26 +131,14 @@ uint32_t next_gpt2(const Scanner& scan, uint32_t at) {
     if (const uint32_t end = scan.contraction(at, false); end != at) return end;
   }
   uint32_t length = 0;
-  uint32_t body = c == ' ' ? at + 1 : at;
-  const uint8_t bits = scan.peek(body, &length);
+  const uint32_t body = c == ' ' ? at + 1 : at;
+  const uint16_t bits = scan.peek(body, &length);
   if (body < scan.text().size()) {
-    if ((bits & kLetter) != 0) return scan.skip(body, kLetter);
-    if ((bits & kNumber) != 0) return scan.skip(body, kNumber);
-    if ((bits & kWordish) == 0) return scan.skip_others(body);
+    if ((bits & kLetter) != 0) return scan.skip(body + length, kLetter);
+    if ((bits & kNumber) != 0) return scan.skip(body + length, kNumber);
+    if ((bits & kWordish) == 0) return scan.skip_others(body + length);
   }
   return scan.spaces(at);
-}
-
-// Everything from `at` when a white space character stands there: newlines first, then plain space.
-uint32_t spaces_or_newlines(const Scanner& scan, uint32_t at) {
-  uint32_t length = 0;
-  uint32_t newline_end = at;
-  for (uint32_t end = at; end < scan.text().size(); end += length) {
-    const uint8_t bits = scan.peek(end, &length);
-    if ((bits & kSpace) == 0) break;
-    if ((bits & kLineBreak) != 0) newline_end = end + length;
-  }
-  return newline_end != at ? newline_end : scan.spaces(at);
 }
 
 uint32_t next_llama3(const Scanner& scan, uint32_t at, int max_digits) {
@@ -112,53 +147,174 @@ uint32_t next_llama3(const Scanner& scan, uint32_t at, int max_digits) {
     if (const uint32_t end = scan.contraction(at, true); end != at) return end;
   }
   uint32_t length = 0;
-  const uint8_t bits = scan.peek(at, &length);
-  if ((bits & kLetter) != 0) return scan.skip(at, kLetter);
-  if ((bits & kNumber) != 0) {
-    uint32_t end = at + length;
-    for (int digits = 1; digits < max_digits; ++digits) {
-      if ((scan.peek(end, &length) & kNumber) == 0) break;
-      end += length;
-    }
-    return end;
-  }
+  const uint16_t bits = scan.peek(at, &length);
+  if ((bits & kLetter) != 0) return scan.skip(at + length, kLetter);
+  if ((bits & kNumber) != 0) return scan.numbers(at, max_digits);
   uint32_t next_length = 0;
-  const uint8_t next = scan.peek(at + length, &next_length);
+  const uint16_t next = scan.peek(at + length, &next_length);
   if ((bits & kLineBreak) == 0 && (next & kLetter) != 0) return scan.skip(at + length, kLetter);
   const bool space_then_other = c == ' ' && next_length != 0 && (next & kWordish) == 0;
   if (space_then_other || (bits & kWordish) == 0) {
     return scan.skip(scan.skip_others(at + (space_then_other ? 1 : 0)), kLineBreak);
   }
-  return spaces_or_newlines(scan, at);
+  return scan.spaces_or_newlines(at);
+}
+
+bool is_upperish(uint16_t bits) { return (bits & kMarked) != 0 && (bits & kLower) == 0; }
+bool is_lowerish(uint16_t bits) { return (bits & kMarked) != 0 && (bits & kUpper) == 0; }
+
+// [upper]*[lower]+ from `at`; its end, or `at` when it does not match. Where no plain lower-case
+// letter follows, the first part gives back what is behind the last letter that has no case.
+uint32_t capped_word(const Scanner& scan, uint32_t at) {
+  uint32_t length = 0;
+  uint32_t end = at;
+  uint32_t caseless_end = at;
+  while (true) {
+    const uint16_t bits = scan.peek(end, &length);
+    if (!is_upperish(bits)) break;
+    end += length;
+    if (is_lowerish(bits)) caseless_end = end;
+  }
+  const uint32_t lower_end = scan.run(end, is_lowerish);
+  return lower_end != end ? lower_end : caseless_end;
+}
+
+uint32_t next_o200k(const Scanner& scan, uint32_t at, int max_digits, bool contractions) {
+  uint32_t length = 0;
+  const uint16_t bits = scan.peek(at, &length);
+  const bool may_prefix = (bits & (kLetter | kNumber | kLineBreak)) == 0;
+  const uint32_t body = at + length;
+  const auto with_contraction = [&](uint32_t end) {
+    const bool apostrophe = contractions && end < scan.text().size() && scan.text()[end] == '\'';
+    return apostrophe ? scan.contraction(end, true) : end;
+  };
+  if (may_prefix) {
+    if (const uint32_t end = capped_word(scan, body); end != body) return with_contraction(end);
+  }
+  if ((bits & kMarked) != 0) {
+    if (const uint32_t end = capped_word(scan, at); end != at) return with_contraction(end);
+  }
+  // Capitals alone.
+  const uint32_t capitals = may_prefix ? body : at;
+  if (const uint32_t end = scan.run(capitals, is_upperish); end != capitals) {
+    return with_contraction(end);
+  }
+  if ((bits & kNumber) != 0) return scan.numbers(at, max_digits);
+  uint32_t next_length = 0;
+  const uint16_t next = scan.peek(body, &next_length);
+  const bool space_then_other =
+      scan.text()[at] == ' ' && next_length != 0 && (next & kWordish) == 0;
+  if (space_then_other || (bits & kWordish) == 0) {
+    uint32_t end = scan.skip_others(at + (space_then_other ? 1 : 0));
+    const std::string_view text = scan.text();
+    while (end < text.size() && (text[end] == '\r' || text[end] == '\n' || text[end] == '/')) ++end;
+    return end;
+  }
+  return scan.spaces_or_newlines(at);
+}
+
+bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+// The end of the match at `at`, or `at` when the pattern does not match here.
+uint32_t next_deepseek_words(const Scanner& scan, uint32_t at) {
+  const std::string_view text = scan.text();
+  uint32_t length = 0;
+  const uint16_t bits = scan.peek(at, &length);
+  const uint32_t body = at + length;
+  // Of ASCII, signs are what is neither letter, digit, blank nor control.
+  if (length == 1 && (bits & kSigns) != 0 && body < text.size() && is_ascii_letter(text[body])) {
+    uint32_t end = body + 1;
+    while (end < text.size() && is_ascii_letter(text[end])) ++end;
+    return end;
+  }
+  uint32_t next_length = 0;
+  const uint16_t next = scan.peek(body, &next_length);
+  const bool may_prefix = (bits & (kLetter | kSigns | kLineBreak)) == 0;
+  if ((bits & kMarked) != 0 || (may_prefix && (next & kMarked) != 0)) {
+    return scan.skip(body, kMarked);
+  }
+  const bool space_then_sign = text[at] == ' ' && (next & kSigns) != 0;
+  if (space_then_sign || (bits & kSigns) != 0) {
+    return scan.skip(scan.skip(space_then_sign ? body : at, kSigns), kLineBreak);
+  }
+  return (bits & kSpace) != 0 ? scan.spaces_or_newlines(at) : at;
+}
+
+uint32_t next_kana(const Scanner& scan, uint32_t at) {
+  const std::string_view text = scan.text();
+  while (at < text.size() && static_cast<unsigned char>(text[at]) >= 0xE3) {
+    const CodePoint c = decode_at(text, at);
+    const bool inside =
+        (c.value >= 0x4E00 && c.value <= 0x9FA5) || (c.value >= 0x3040 && c.value <= 0x30FF);
+    if (!inside) break;
+    at += c.length;
+  }
+  return at;
+}
+
+// Splits with `next(scanner, at)`, which returns the end of the match at `at`, or `at` for none.
+template <typename Next>
+void split_with(std::string_view text, ByteSpan range, std::vector<ByteSpan>* out, Next next) {
+  const Scanner scan(text, range.end);
+  uint32_t gap = range.begin;  // what is behind it has not matched
+  for (uint32_t at = range.begin; at < range.end;) {
+    const uint32_t end = next(scan, at);
+    if (end == at) {
+      at += decode_at(text, at).length;
+      continue;
+    }
+    if (gap < at) out->push_back({gap, at});
+    out->push_back({at, end});
+    at = gap = end;
+  }
+  if (gap < range.end) out->push_back({gap, range.end});
 }
 
 }  // namespace
 
 std::optional<FastSplitter> fast_splitter_for(std::string_view pattern) {
-  if (pattern == kGpt2Pattern) return FastSplitter::kGpt2;
-  if (pattern == kLlama3Pattern) return FastSplitter::kLlama3;
-  if (pattern == kQwen2Pattern) return FastSplitter::kQwen2;
+  for (const Known& known : kKnown) {
+    if (known.pattern == pattern) return known.splitter;
+  }
+  // The same character escaped or not.
+  if (pattern.starts_with(R"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+)")) {
+    std::string plain(pattern);
+    plain.erase(plain.find("\\\""), 1);
+    return plain == pattern_of(FastSplitter::kDeepseekWords)
+               ? std::optional(FastSplitter::kDeepseekWords)
+               : std::nullopt;
+  }
   return std::nullopt;
+}
+
+std::string_view pattern_of(FastSplitter splitter) {
+  for (const Known& known : kKnown) {
+    if (known.splitter == splitter) return known.pattern;
+  }
+  CHECK(false) << "a splitter without a pattern";
+  return {};
 }
 
 void fast_split(FastSplitter splitter, std::string_view text, ByteSpan range,
                 std::vector<ByteSpan>* out) {
-  const Scanner scan(text, range.end);
-  for (uint32_t at = range.begin; at < range.end;) {
-    uint32_t end = at;
-    switch (splitter) {
-      case FastSplitter::kGpt2:
-        end = next_gpt2(scan, at);
-        break;
-      case FastSplitter::kLlama3:
-        end = next_llama3(scan, at, 3);
-        break;
-      case FastSplitter::kQwen2:
-        end = next_llama3(scan, at, 1);
-        break;
-    }
-    out->push_back({at, end});
-    at = end;
+  const auto with = [&](auto next) { split_with(text, range, out, next); };
+  switch (splitter) {
+    case FastSplitter::kGpt2:
+      return with(next_gpt2);
+    case FastSplitter::kLlama3:
+      return with([](const Scanner& scan, uint32_t at) { return next_llama3(scan, at, 3); });
+    case FastSplitter::kQwen2:
+      return with([](const Scanner& scan, uint32_t at) { return next_llama3(scan, at, 1); });
+    case FastSplitter::kO200k:
+      return with([](const Scanner& scan, uint32_t at) { return next_o200k(scan, at, 3, true); });
+    case FastSplitter::kTekken:
+      return with([](const Scanner& scan, uint32_t at) { return next_o200k(scan, at, 1, false); });
+    case FastSplitter::kDeepseekDigits:
+      return with([](const Scanner& scan, uint32_t at) { return scan.numbers(at, 3); });
+    case FastSplitter::kDeepseekKana:
+      return with(next_kana);
+    case FastSplitter::kDeepseekWords:
+      return with(next_deepseek_words);
   }
 }
 

@@ -17,8 +17,8 @@ struct TokenizerImpl::Run {
   bool alignment;  // needed for offsets, or to know where a normalized token came from
   Encoding out{};
   std::vector<ByteSpan> sources{};  // input bytes of each token, when offsets are wanted
-  ModelScratch scratch{};
-  std::vector<ModelToken> tokens{};
+  EncodeScratch* scratch;
+  std::vector<ModelToken> tokens{};  // of one word
 };
 
 Status TokenizerImpl::finish() {
@@ -96,10 +96,12 @@ Result<Encoding> TokenizerImpl::encode(std::string_view text, const EncodeOption
   }
   if (!is_valid_utf8(text)) return invalid_argument("the text is not valid UTF-8");
   const bool filters_normalized = filter != nullptr && !normalized_matcher.empty();
+  ScratchPool::Lease scratch = scratches.take();
   Run run{.input = text,
           .filter = filter,
           .offsets = options.offsets,
-          .alignment = options.offsets || filters_normalized};
+          .alignment = options.offsets || filters_normalized,
+          .scratch = scratch.get()};
   const auto emit_token = [&](ByteSpan span, int32_t token) {
     run.out.ids.push_back(added[static_cast<size_t>(token)].id);
     if (run.offsets) run.sources.push_back(span);
@@ -125,6 +127,7 @@ Result<Encoding> TokenizerImpl::encode(std::string_view text, const EncodeOption
       TRY(encode_stretch(split.span, &run));
     }
   }
+  scratches.give_back(std::move(scratch));
   Encoding out = std::move(run.out);
   if (options.offsets) {
     const CodePointIndex index(text);
@@ -180,8 +183,7 @@ Status TokenizerImpl::encode_words(Words words, Run* run) const {
   for (const ByteSpan word : words.spans) {
     if (word.end <= word.begin) continue;
     run->tokens.clear();
-    model->tokenize(words.text.text().substr(word.begin, word.end - word.begin), &run->scratch,
-                    &run->tokens);
+    encode_word(words.text.text().substr(word.begin, word.end - word.begin), run);
     for (const ModelToken& token : run->tokens) {
       run->out.ids.push_back(token.id);
       if (run->offsets) {
@@ -190,6 +192,25 @@ Status TokenizerImpl::encode_words(Words words, Run* run) const {
     }
   }
   return {};
+}
+
+// Leaves the tokens of a word in run->tokens.
+void TokenizerImpl::encode_word(std::string_view word, Run* run) const {
+  std::vector<ModelToken>& tokens = run->tokens;
+  for (uint32_t begin = 0; begin < word.size();) {
+    const uint32_t end = model->part_end(word, begin);
+    const std::string_view part = word.substr(begin, end - begin);
+    if (!run->scratch->words.find(part, begin, &tokens)) {
+      const size_t first = tokens.size();
+      model->tokenize(part, &run->scratch->model, &tokens);
+      for (size_t i = first; i < tokens.size(); ++i) {
+        tokens[i].begin += begin;
+        tokens[i].end += begin;
+      }
+      run->scratch->words.keep(part, begin, tokens.data() + first, tokens.data() + tokens.size());
+    }
+    begin = end;
+  }
 }
 
 // Leaves the spaces at either end of a token out of its offsets; a token of spaces alone collapses

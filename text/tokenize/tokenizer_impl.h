@@ -16,6 +16,7 @@
 #include "text/tokenize/model.h"
 #include "text/tokenize/normalizer.h"
 #include "text/tokenize/pretokenizer.h"
+#include "text/tokenize/word_cache.h"
 #include "text/tokenizer.h"
 
 namespace trireme::text {
@@ -46,6 +47,7 @@ struct TokenizerImpl {
   std::unordered_map<int32_t, size_t> added_by_id;
   int32_t n_ids = 0;
   Decoder decoder;
+  mutable ScratchPool scratches;
 
   Status finish();
 
@@ -59,12 +61,22 @@ struct TokenizerImpl {
   struct Run;
   Status encode_stretch(ByteSpan span, Run* run) const;
   Status encode_words(Words words, Run* run) const;
+  void encode_word(std::string_view word, Run* run) const;
   void trim_offsets(Encoding* encoding) const;
 };
 
-// Loaders. Errors say which part of the file is wrong.
+// Loaders. `added` has what a config says of tokens besides. Errors say which part of the file is
+// wrong.
 Result<std::shared_ptr<TokenizerImpl>> load_tokenizer_json(std::string_view json);
 Result<std::shared_ptr<TokenizerImpl>> load_sentencepiece(std::string_view bytes,
-                                                          const SentencePieceOptions& options);
+                                                          const SentencePieceOptions& options,
+                                                          const std::vector<AddedToken>& added);
+
+// Rank files: the pattern and the special tokens are the family's.
+enum class RankFamily { kLlama3, kQwen };
+bool looks_like_ranks(std::string_view bytes);
+Result<std::shared_ptr<TokenizerImpl>> load_ranks(std::string_view bytes, RankFamily family,
+                                                  const std::vector<AddedToken>& added);
+Result<std::shared_ptr<TokenizerImpl>> load_tekken(std::string_view json);
 
 }  // namespace trireme::text

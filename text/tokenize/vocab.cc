@@ -19,21 +19,6 @@ Vocab::Vocab(size_t n_entries) : slots_(table_size(n_entries), -1), mask_(slots_
   entries_.reserve(n_entries);
 }
 
-uint64_t Vocab::hash(std::string_view piece) {
-  uint64_t h = piece.size() * 0x9E3779B97F4A7C15ull;
-  size_t at = 0;
-  for (; at + 8 <= piece.size(); at += 8) {
-    uint64_t chunk;
-    std::memcpy(&chunk, piece.data() + at, 8);
-    h = (h ^ chunk) * 0xD6E8FEB86659FD93ull;
-    h ^= h >> 32;
-  }
-  uint64_t tail = 0;
-  if (at < piece.size()) std::memcpy(&tail, piece.data() + at, piece.size() - at);
-  h = (h ^ tail) * 0xD6E8FEB86659FD93ull;
-  return h ^ (h >> 32);
-}
-
 void Vocab::add(std::string_view piece, int32_t id) {
   CHECK(id >= 0);
   if (static_cast<size_t>(id) >= by_id_.size()) by_id_.resize(static_cast<size_t>(id) + 1, -1);

@@ -32,6 +32,20 @@ class Vocab {
   bool has_id(int32_t id) const;
   int32_t n_ids() const { return static_cast<int32_t>(by_id_.size()); }
   size_t size() const { return entries_.size(); }
+  static uint64_t hash(std::string_view piece) {
+    uint64_t h = piece.size() * 0x9E3779B97F4A7C15ull;
+    size_t at = 0;
+    for (; at + 8 <= piece.size(); at += 8) {
+      uint64_t chunk;
+      std::memcpy(&chunk, piece.data() + at, 8);
+      h = (h ^ chunk) * 0xD6E8FEB86659FD93ull;
+      h ^= h >> 32;
+    }
+    uint64_t tail = 0;
+    if (at < piece.size()) std::memcpy(&tail, piece.data() + at, piece.size() - at);
+    h = (h ^ tail) * 0xD6E8FEB86659FD93ull;
+    return h ^ (h >> 32);
+  }
 
  private:
   struct Entry {
@@ -42,7 +56,6 @@ class Vocab {
       return size == piece.size() && std::memcmp(arena.data() + begin, piece.data(), size) == 0;
     }
   };
-  static uint64_t hash(std::string_view piece);
 
   std::string arena_;
   std::vector<Entry> entries_;

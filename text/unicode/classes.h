@@ -13,7 +13,7 @@
 
 namespace trireme::text {
 
-enum ClassBit : uint8_t {
+enum ClassBit : uint16_t {
   kLetter = 1,       // \p{L}
   kMark = 2,         // \p{M}
   kNumber = 4,       // \p{N}
@@ -22,20 +22,25 @@ enum ClassBit : uint8_t {
   kSpace = 32,       // White_Space
   kWord = 64,        // letters, marks, decimal and letter numbers, connectors
   kLineBreak = 128,  // \r and \n
+  kUpper = 256,      // \p{Lu} and \p{Lt}
+  kLower = 512,      // \p{Ll}
 };
 
 // Class bits of every code point, in two stages.
 class ClassTable {
  public:
   static const ClassTable& get();
-  uint8_t bits(char32_t c) const {
+  uint16_t bits(char32_t c) const {
     return c < 0x110000 ? blocks_[(static_cast<size_t>(index_[c >> 8]) << 8) | (c & 0xFF)] : 0;
   }
+
+  // The bits of ASCII, by character.
+  const uint16_t* ascii() const { return blocks_.data() + (static_cast<size_t>(index_[0]) << 8); }
 
  private:
   ClassTable();
   std::array<uint16_t, 0x1100> index_{};
-  std::vector<uint8_t> blocks_;
+  std::vector<uint16_t> blocks_;
 };
 
 inline bool is_white_space(char32_t c) {

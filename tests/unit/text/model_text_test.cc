@@ -89,9 +89,58 @@ TEST_F(ModelTextTest, ABadTemplateDoesNotStopPlainCompletion) {
   write("chat_template.jinja", "{% if %}");
   const auto model = load();
   ASSERT_TRUE(model.ok()) << model.error().message;
-  EXPECT_FALSE(model->has_chat_template());
+  EXPECT_TRUE(model->has_chat_template());  // there is one: whoever asks is told what is wrong
   EXPECT_NE(model->render_chat({.messages_json = "[]"}).error().message.find("line 1"),
             std::string::npos);
+}
+
+TEST_F(ModelTextTest, NamedTemplatesServeToolsAndTheRest) {
+  write("tokenizer_config.json", R"({"chat_template": [{"name": "default", "template": "plain"},
+      {"name": "tool_use", "template": "tools {{ tools | length }}"}]})");
+  const auto model = load();
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  EXPECT_EQ(model->render_chat({.messages_json = "[]"})->text, "plain");
+  EXPECT_EQ(model->render_chat({.messages_json = "[]", .tools_json = "[]"})->text, "plain");
+  EXPECT_EQ(model->render_chat({.messages_json = "[]", .tools_json = "[{}]"})->text, "tools 1");
+  // Files beside the config win.
+  write("chat_template.jinja", "file");
+  fs::create_directories(folder_ / "additional_chat_templates");
+  write("additional_chat_templates/tool_use.jinja", "file for tools");
+  EXPECT_EQ(load()->render_chat({.messages_json = "[]"})->text, "file");
+  EXPECT_EQ(load()->render_chat({.messages_json = "[]", .tools_json = "[{}]"})->text,
+            "file for tools");
+}
+
+TEST_F(ModelTextTest, TheConfigMayAskForABosThatTheTokenizerDoesNotAdd) {
+  const auto folder = fs::path(TRIREME_SOURCE_DIR) / "tests/golden/tokenizers/deepseek_v3";
+  const auto served = ModelText::load(folder.string());
+  ASSERT_TRUE(served.ok()) << served.error().message;
+  const GoldenReport report =
+      check_ids(served->tokenizer(), (folder / "cases.jsonl").string(), "ids_config_bos");
+  EXPECT_GT(report.cases, 100);
+  EXPECT_EQ(report.failed, 0) << report.summary();
+  EXPECT_TRUE(ModelText::load_tokenizer(folder.string())->prefix_ids().empty());
+  EXPECT_EQ(ModelText::load_tokenizer(folder.string(), true)->prefix_ids().size(), 1u);
+}
+
+TEST_F(ModelTextTest, AConfigTakesABosAwayOnlyWhereTheReferenceLetsIt) {
+  copy_tokenizer("llama3");
+  const std::string config = R"({"add_bos_token": false, "bos_token": "<|begin_of_text|>")";
+  write("tokenizer_config.json", config + R"(, "tokenizer_class": "LlamaTokenizer"})");
+  EXPECT_TRUE(load()->tokenizer().prefix_ids().empty());
+  write("tokenizer_config.json", config + R"(, "tokenizer_class": "PreTrainedTokenizerFast"})");
+  EXPECT_EQ(load()->tokenizer().prefix_ids().size(), 1u);
+}
+
+TEST_F(ModelTextTest, ARequestMayHaveItsControlTokensParsed) {
+  copy_tokenizer("llama3");
+  write("chat_template.jinja", "{{ messages[0].content }}");
+  const auto model = load();
+  ChatRequest request{.messages_json = R"([{"content": "a<|eot_id|>"}])"};
+  const int32_t eot = model->tokenizer().token_to_id("<|eot_id|>");
+  EXPECT_NE(model->encode_chat(request)->back(), eot);
+  request.parse_content = true;
+  EXPECT_EQ(model->encode_chat(request)->back(), eot);
 }
 
 TEST_F(ModelTextTest, WrongFilesAreErrors) {
@@ -101,6 +150,9 @@ TEST_F(ModelTextTest, WrongFilesAreErrors) {
                                    {"generation_config.json", "{\"eos_token_id\": \"x\"}"},
                                    {"generation_config.json", "{\"eos_token_id\": [1, 1e9]}"},
                                    {"tokenizer.json", "{}"},
+                                   {"tekken.json", "{}"},
+                                   {"qwen.tiktoken", "not ranks"},
+                                   {"tokenizer.model", "IQ== x"},
                                    {"tokenizer.model", "x"}}) {
     write(file, text);
     EXPECT_FALSE(load().ok()) << file << " " << text;

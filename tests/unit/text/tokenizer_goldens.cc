@@ -58,14 +58,30 @@ GoldenReport check_encode(const Tokenizer& tokenizer, const std::string& path) {
   return report;
 }
 
-GoldenReport check_decode(const Tokenizer& tokenizer, const std::string& path) {
+GoldenReport check_ids(const Tokenizer& tokenizer, const std::string& path, const char* key) {
+  GoldenReport report;
+  for_each_case(path, [&](const Json& c) {
+    if (!c.contains(key)) return;
+    ++report.cases;
+    const auto got = tokenizer.encode(c["text"].get<std::string>(),
+                                      {.add_special_tokens = c["add_special_tokens"]});
+    if (!got.ok()) return report.fail(c["text"].dump() + ": " + got.error().message);
+    if (Json(got->ids) != c[key]) {
+      report.fail(c["text"].dump() + "\n    got  " + Json(got->ids).dump() + "\n    want " +
+                  c[key].dump());
+    }
+  });
+  return report;
+}
+
+GoldenReport check_decode(const Tokenizer& tokenizer, const std::string& path, bool cleaned) {
   GoldenReport report;
   for_each_case(path, [&](const Json& c) {
     ++report.cases;
     const auto ids = c["ids"].get<std::vector<int32_t>>();
     for (const char* key : {"decoded", "decoded_skip"}) {
       const std::string raw_key = std::string(key) + "_no_cleanup";
-      const Json& want = c.contains(raw_key) ? c[raw_key] : c.contains(key) ? c[key] : c["decoded"];
+      const Json& want = !cleaned && c.contains(raw_key) ? c[raw_key] : c[key];
       const std::string got = tokenizer.decode(ids, std::string(key) == "decoded_skip");
       if (got != want.get<std::string>()) {
         report.fail(std::string(key) + " " + c["ids"].dump() + ": got " + Json(got).dump() +

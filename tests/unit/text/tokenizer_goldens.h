@@ -23,7 +23,10 @@ struct GoldenReport {
 std::string read_all(const std::string& path);
 
 GoldenReport check_encode(const Tokenizer& tokenizer, const std::string& path);  // ids and offsets
-GoldenReport check_decode(const Tokenizer& tokenizer, const std::string& path);
+// Ids of the cases that have `key`, which holds the ids that are wanted.
+GoldenReport check_ids(const Tokenizer& tokenizer, const std::string& path, const char* key);
+// `cleaned`: with the clean-up that the folder's config asks for.
+GoldenReport check_decode(const Tokenizer& tokenizer, const std::string& path, bool cleaned);
 GoldenReport check_stream(const Tokenizer& tokenizer, const std::string& path);
 GoldenReport check_sentencepiece(const Tokenizer& tokenizer, const std::string& path);
 

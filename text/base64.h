@@ -1,0 +1,13 @@
+// Base64, standard alphabet, with or without padding. Pure and thread-safe.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace trireme::text {
+
+// None when a character is not of the alphabet or the length is impossible.
+std::optional<std::string> decode_base64(std::string_view text);
+
+}  // namespace trireme::text
