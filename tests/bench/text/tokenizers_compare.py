@@ -81,7 +81,7 @@ def id_hash(all_ids):
     value = 0
     for ids in all_ids:
         for i in ids:
-            value = (value * 1_000_003 + i) % ((1 << 61) - 1)
+            value = (value * 1_000_003 + i) % ((1 << 31) - 1)
     return value
 
 
