@@ -40,9 +40,11 @@ void template_value(std::string_view text) {
 void model_config(std::string_view text) {
   const auto spec = plan::parse_model_spec(std::string(text));
   if (!spec.ok()) return;
-  CHECK(spec->n_layers > 0 && spec->hidden > 0 && spec->vocab > 0 && spec->context > 0);
+  CHECK(spec->n_layers() > 0 && spec->hidden > 0 && spec->vocab > 0 && spec->context > 0);
   CHECK_GT(spec->n_parameters(), 0);
-  for (const float f : spec->rope.inv_freq()) CHECK(std::isfinite(f));
+  for (const plan::RopeSpec& rope : spec->ropes) {
+    for (const float f : rope.inv_freq()) CHECK(std::isfinite(f));
+  }
 }
 
 void weights_header(std::string_view text) {
