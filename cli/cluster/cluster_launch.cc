@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <random>
 
 #include "parallel/launch/resolve_config.h"
 #include "parallel/plan/memory_budget.h"
@@ -21,36 +22,64 @@ constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 // Below this many tokens of KV a replica could not serve one short conversation.
 constexpr int64_t kMinKvTokens = 512;
 
-// A port that is free now on `host`. Somebody may take it before the router does; the router then
-// says so.
-Result<int> free_port(const std::string& host) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  socklen_t length = sizeof(address);
-  int port = -1;
-  if (inet_pton(AF_INET, host.c_str(), &address.sin_addr) == 1 &&
-      bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0 &&
-      getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0) {
-    port = ntohs(address.sin_port);
-  }
-  close(fd);
-  if (port < 0) return invalid_argument("cannot bind a port on " + host);
-  return port;
-}
+// Chooses ports that are free now, and holds them until all are chosen, so that none is chosen
+// twice. They lie below the range from which the kernel serves outgoing connections: nothing takes
+// one by chance before the process that is told of it; if somebody does, that process says so.
+class PortChooser {
+ public:
+  PortChooser() = default;
+  ~PortChooser() { release(0); }
+  PortChooser(const PortChooser&) = delete;
+  PortChooser& operator=(const PortChooser&) = delete;
 
-// `count` neighbouring ports are wanted, since router i uses port + i.
-Status choose_port(int& port, const std::string& host, int count) {
-  if (port != 0) return {};
-  for (int attempt = 0; attempt < 32; ++attempt) {
-    ASSIGN_OR_RETURN(const int candidate, free_port(host));
-    if (candidate + count < 65536) {
-      port = candidate;
-      return {};
+  // Replaces a port of 0. `count` neighbouring ports are wanted, since router i uses port + i.
+  Status choose(int& port, const std::string& host, int count) {
+    if (port != 0) return {};
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    if (inet_pton(AF_INET, host.c_str(), &address.sin_addr) != 1) {
+      return invalid_argument("cannot bind a port on " + host);
+    }
+    for (int attempt = 0; attempt < kAttempts; ++attempt) {
+      const int candidate = std::uniform_int_distribution(kFirst, kLast - count)(random_);
+      const size_t n_held = held_.size();
+      int n = 0;
+      while (n < count && hold(address, candidate + n)) ++n;
+      if (n == count) {
+        port = candidate;
+        return {};
+      }
+      release(n_held);
+    }
+    return unavailable("no free ports on " + host);
+  }
+
+ private:
+  static constexpr int kFirst = 20'000;
+  static constexpr int kLast = 32'767;
+  static constexpr int kAttempts = 256;
+
+  bool hold(sockaddr_in address, int port) {
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool bound = bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+    if (bound) {
+      held_.push_back(fd);
+    } else if (fd >= 0) {
+      close(fd);
+    }
+    return bound;
+  }
+  void release(size_t keep) {
+    while (held_.size() > keep) {
+      close(held_.back());
+      held_.pop_back();
     }
   }
-  return unavailable("no free ports on " + host);
-}
+
+  std::vector<int> held_;
+  std::mt19937 random_{std::random_device{}()};
+};
 
 Status check_memory(const LaunchPlan& launch) {
   const ReplicaConfig& replicas = launch.config.replicas;
@@ -130,10 +159,11 @@ Result<LaunchPlan> prepare_launch(ClusterConfig config) {
                                                           .pp = replicas.pp,
                                                           .stage_layers = replicas.stage_layers}));
   config.model.path = std::filesystem::absolute(config.model.path).lexically_normal().string();
-  TRY(choose_port(config.router.port, config.router.host, config.router.count));
-  TRY(choose_port(config.router.admin_port, "127.0.0.1", config.router.count));
-  TRY(choose_port(config.router.wire_port, config.router.wire_host, config.router.count));
-  TRY(choose_port(config.replicas.metrics_port, "127.0.0.1", config.replicas.count));
+  PortChooser ports;
+  TRY(ports.choose(config.router.port, config.router.host, config.router.count));
+  TRY(ports.choose(config.router.admin_port, "127.0.0.1", config.router.count));
+  TRY(ports.choose(config.router.wire_port, config.router.wire_host, config.router.count));
+  TRY(ports.choose(config.replicas.metrics_port, "127.0.0.1", config.replicas.count));
   launch.config = std::move(config);
   TRY(check_memory(launch));
   return launch;
