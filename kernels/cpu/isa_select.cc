@@ -1,15 +1,24 @@
 #include "kernels/cpu/isa_select.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <optional>
 
 namespace trireme::kernels::cpu {
 namespace {
 
 #if TRIREME_KERNELS_X86
+// Clang's test by name, below, does not know this one before version 16.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
 // The compiler's own test of cpuid also asks whether the system saves the wide registers.
 std::optional<IsaKernels> find_avx2() {
-  const bool there = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                     __builtin_cpu_supports("f16c");
+  const bool there = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   if (!there) return std::nullopt;
   return avx2_kernels();
 }
