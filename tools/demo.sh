@@ -18,6 +18,8 @@ trap stop EXIT
 
 fail() { echo "demo: FAILED: $*" >&2; [ -s "$work/log" ] && tail -40 "$work/log" >&2; exit 1; }
 
+# A proxy of this machine is not asked for what listens on loopback.
+export no_proxy=127.0.0.1 NO_PROXY=127.0.0.1
 command -v curl >/dev/null || fail "curl is not installed"
 
 echo "demo: starting the cluster (1 router, 2 replicas of tensor parallel 2 x pipeline parallel 2)"

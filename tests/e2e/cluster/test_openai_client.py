@@ -3,6 +3,7 @@
 Runs in a venv with tests/e2e/requirements.txt; skipped, with its reason, where the package index is not reached.
 """
 import asyncio
+import os
 import pathlib
 import sys
 import unittest
@@ -16,6 +17,8 @@ except ImportError:
     openai = None
 
 MODEL = "trireme-demo"
+# A proxy of this machine is not asked for what listens on loopback.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
 
 
 @unittest.skipIf(openai is None, "the openai package is not installed (tests/e2e/requirements.txt)")
