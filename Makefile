@@ -4,6 +4,7 @@
 #   make test    install what is missing, build, run the tests (under 15 minutes on two cores)
 #   make demo    serve, ask a few things, shut down; exit code 0 only if all of it worked
 #   make build   build into build/ (binaries in build/bin)
+#   make asan    build/asan with address and undefined-behaviour sanitizer, and its tests; make tsan: threads
 #   make bench   the benchmarks, one JSON object a line
 #   make clean   remove build/
 
@@ -17,7 +18,7 @@ export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 
 .DEFAULT_GOAL := build
-.PHONY: tidy serve test test-all demo build bench clean deps deps-test check
+.PHONY: tidy asan tsan serve test test-all demo build bench clean deps deps-test check
 
 deps:
 	@tools/install_deps.sh build
@@ -55,6 +56,12 @@ test-all: deps-test check $(VENV)/installed
 	@cmake --preset release -DTRIREME_BUILD_TESTS=ON
 	@ninja -C $(BUILD) -j $(JOBS)
 	@cd $(BUILD) && TRIREME_TEST_ALL=1 ctest --output-on-failure -LE '^(bench|gpu)$$' --no-tests=error
+
+# Zero findings is the rule; what is suppressed in other people's libraries is in tests/support/sanitizers/.
+asan tsan: deps-test
+	@cmake --preset $@
+	@ninja -C $(BUILD)/$@ -j $(JOBS)
+	@ctest --preset $@
 
 check:
 	@python3 tools/check_layers.py
