@@ -155,6 +155,7 @@ Status start_job(const Options& options) {
   }
   if (options.network) words.push_back("--network");
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   pid_t pid = 0;

@@ -203,7 +203,7 @@ Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_s
     }
   }
   ::close(epoll);
-  TRY(failed);
+  if (!failed.ok()) return failed.error();
   if (!begin) return unavailable("the streams did not run long enough");
   const RouterProcess::Schedule end = router.schedule();
   const int64_t cpu_ns = end.cpu_ns - begin->cpu_ns;
@@ -352,6 +352,7 @@ Status run(const Options& options) {
   for (auto& times : sent) times = std::vector<std::atomic<int64_t>>(n_times);
   std::atomic<bool> stop{false};
   std::vector<std::thread> replicas;
+  replicas.reserve(static_cast<size_t>(options.n_replicas));
   const std::string address = fmt::format("tcp://127.0.0.1:{}", config.router.wire_port);
   for (int i = 0; i < options.n_replicas; ++i) {
     replicas.emplace_back([&, i] { run_replica(address, i, options, script, sent, stop); });

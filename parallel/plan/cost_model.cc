@@ -60,6 +60,7 @@ class StageCost {
 
   std::vector<double> all_stages(const StageStep& step) const {
     std::vector<double> times;
+    times.reserve(static_cast<size_t>(plan_.pp));
     for (int stage = 0; stage < plan_.pp; ++stage) times.push_back(seconds(stage, step));
     return times;
   }

@@ -199,6 +199,7 @@ void cut_experts(const MoeSpec& moe, const ParallelOptions& options, int tp_rank
 
 std::string ParallelPlan::to_string() const {
   std::vector<int64_t> layers;
+  layers.reserve(static_cast<size_t>(pp));
   for (int stage = 0; stage < pp; ++stage) {
     layers.push_back(ranks[static_cast<size_t>(stage * tp)].layers.size());
   }

@@ -29,7 +29,8 @@ class ArgumentReader {
   }
   Value value(size_t place, std::string_view name, Value otherwise) const {
     const Value* found = find(place, name);
-    return found != nullptr ? *found : std::move(otherwise);
+    if (found != nullptr) return *found;
+    return otherwise;
   }
   std::string string(size_t place, std::string_view name) const {
     return as_string(value(place, name), name);

@@ -267,7 +267,8 @@ Value f_map(Interpreter& in, const Value& v, const Arguments& a) {
     const Value otherwise = args.value(9, "default", Value::none());
     for (const Value& item : in.iterate(v)) {
       Value part = in.attribute_path(item, attribute);
-      out.push_back(part.is_undefined() && !otherwise.is_none() ? otherwise : std::move(part));
+      if (part.is_undefined() && !otherwise.is_none()) part = otherwise;
+      out.push_back(std::move(part));
     }
     return in.make_list(std::move(out));
   }

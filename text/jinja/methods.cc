@@ -20,6 +20,7 @@ using MethodTable = std::unordered_map<std::string_view, Method>;
 
 Value list_of(Interpreter& in, std::vector<Text> parts) {
   std::vector<Value> items;
+  items.reserve(parts.size());
   for (Text& part : parts) items.push_back(Value::text(std::move(part)));
   return in.make_list(std::move(items));
 }

@@ -25,6 +25,8 @@ std::vector<Mesh> make_inproc_meshes(int tp, int pp, const Clock& clock) {
   const std::shared_ptr<Region> world = make_region(tp * pp);
   std::vector<std::shared_ptr<Region>> stages;
   std::vector<std::shared_ptr<Region>> columns;
+  stages.reserve(static_cast<size_t>(pp));
+  columns.reserve(static_cast<size_t>(tp));
   for (int stage = 0; stage < pp; ++stage) stages.push_back(make_region(tp));
   for (int tp_rank = 0; tp_rank < tp; ++tp_rank) columns.push_back(make_region(pp));
 

@@ -253,6 +253,7 @@ Status MpiGroup::barrier(const OpContext& context) {
 
 Status MpiGroup::sum_received(DType dtype, const std::byte* own, std::byte* out, int64_t count) {
   std::vector<const std::byte*> terms;
+  terms.reserve(static_cast<size_t>(size()));
   for (int r = 0; r < size(); ++r) terms.push_back(r == rank_ ? own : received(r));
   sum_in_rank_order(dtype, terms, out, count);
   return {};

@@ -172,6 +172,7 @@ Result<MpiMesh> make_mpi_mesh_with_facts(const MpiMeshOptions& options, const Cl
   }
 
   std::vector<int> world_ranks;
+  world_ranks.reserve(static_cast<size_t>(n_workers));
   for (int w = 0; w < n_workers; ++w) world_ranks.push_back(options.first_world_rank + w);
   const OwnedComm workers(sub_comm(MPI_COMM_WORLD, world_ranks, /*tag=*/0));
   const int worker_rank = world_rank - options.first_world_rank;

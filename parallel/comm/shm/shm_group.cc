@@ -206,6 +206,7 @@ Status ShmGroup::reduce_scatter_sum(const TensorView& x, const TensorView& out,
     }
     TRY(exchange(op));
     std::vector<const std::byte*> terms;
+    terms.reserve(static_cast<size_t>(size()));
     for (int r = 0; r < size(); ++r) terms.push_back(piece(r) + static_cast<size_t>(rank()) * most);
     sum_in_rank_order(x.dtype, terms, bytes_of(out) + at, static_cast<int64_t>(n / element));
   }

@@ -50,6 +50,7 @@ void BM_PlanToFourRanksAndBack(benchmark::State& state) {
   if (state.range(1) == 0) options.bind_host = "";
   BoundCoordinatorLink bound = std::move(bind_coordinator_link(options)).value();
   std::vector<std::thread> ranks;
+  ranks.reserve(kRanks);
   for (int rank = 0; rank < kRanks; ++rank) {
     ranks.emplace_back([&bound, rank] { run_rank(bound.address, rank, kRanks); });
   }
