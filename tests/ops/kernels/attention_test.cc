@@ -5,10 +5,9 @@
 namespace trireme::kernels::testing {
 namespace {
 
-constexpr AttentionShape kShapes[] = {
-    {4, 4, 12, 16}, {6, 2, 24, 32}, {8, 1, 32, 16},   {4, 2, 33, 48},
-    {4, 2, 64, 64}, {5, 5, 80, 16}, {12, 4, 128, 32}, {2, 1, 1, 16},
-};
+constexpr AttentionShape kShapes[] = {{4, 4, 12, 16},   {6, 2, 24, 32}, {8, 1, 32, 16},
+                                      {4, 2, 33, 48},   {4, 2, 64, 64}, {5, 5, 80, 16},
+                                      {12, 4, 128, 32}, {2, 1, 1, 16}};
 
 std::vector<float> sinks_of(int64_t n_heads) {
   std::vector<float> sinks;
@@ -139,8 +138,7 @@ TEST_P(AttentionTest, SharpSoftmaxKeepsItsAccuracy) {
                           .query_start = start.view(),
                           .context_len = context.view(),
                           .scale = 0.125f,
-                          .out = actual.view(),
-                          .sinks = {}};
+                          .out = actual.view()};
   cpu_->paged_attention(args, {});
   args.out = expected.view();
   reference_->paged_attention(args, {});

@@ -110,12 +110,10 @@ TEST_P(RopeTest, InterleavedIsHalfSplitInAnotherOrder) {
     }
     HostTensor expected = q;
     RopeArgs args{.q = interleaved.view(),
-                  .k = {},
                   .positions = positions.view(),
                   .inv_freq = inv_freq.view(),
                   .scale = 1.5f,
-                  .layout = RopeLayout::kInterleaved,
-                  .set_of_token = {}};
+                  .layout = RopeLayout::kInterleaved};
     cpu_->rope(args, {});
     args.q = expected.view();
     reference_->rope(args, {});
@@ -147,8 +145,7 @@ TEST_P(RopeTest, EachTokenChoosesItsSetOfFrequencies) {
       HostTensor k = random.tensor(DType::kF32, {4, 2, 20});
       HostTensor expected = k;
       HostTensor one_by_one = k;
-      RopeArgs args{.q = {},
-                    .k = k.view(),
+      RopeArgs args{.k = k.view(),
                     .positions = positions.view(),
                     .inv_freq = sets,
                     .layout = layout,
@@ -158,13 +155,11 @@ TEST_P(RopeTest, EachTokenChoosesItsSetOfFrequencies) {
       reference_->rope(args, {});
       expect_near(k, expected, 1e-6f, "k");
       for (int64_t t = 0; t < 4; ++t) {
-        cpu_->rope({.q = {},
-                    .k = one_by_one.view().rows(t, t + 1),
+        cpu_->rope({.k = one_by_one.view().rows(t, t + 1),
                     .positions = positions.view().rows(t, t + 1),
                     .inv_freq = sets.rows(choice[static_cast<size_t>(t)],
                                           choice[static_cast<size_t>(t)] + 1),
-                    .layout = layout,
-                    .set_of_token = {}},
+                    .layout = layout},
                    {});
       }
       expect_same_bits(k.view(), one_by_one.view(), "token by token");
@@ -182,7 +177,6 @@ TEST(RopeDeathTest, ASetThatIsNotThereStopsTheProcess) {
   const HostTensor inv_freq = random.tensor(DType::kF32, {2, 4});
   const HostTensor set_of_token = tensor_of<int32_t>({2});
   EXPECT_DEATH(cpu->rope({.q = q.view(),
-                          .k = {},
                           .positions = positions.view(),
                           .inv_freq = inv_freq.view(),
                           .set_of_token = set_of_token.view()},
