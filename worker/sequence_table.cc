@@ -24,6 +24,7 @@ void HostBatch::clear() {
   context_len.clear();
   block_table.clear();
   max_blocks = 0;
+  rope_sets.clear();
   logits_rows.clear();
 }
 
@@ -83,6 +84,8 @@ Status SequenceTable::start(const step::SequenceStart& start) {
   sequence.tokens = start.tokens;
   sequence.n_prompt = start.n_prompt;
   sequence.sampling = start.sampling;
+  const auto n_tokens = static_cast<int32_t>(start.tokens.size());
+  sequence.is_long = limits_.recompute_length > 0 && n_tokens > limits_.recompute_length;
   if (TokenCounts::needed(sequence.sampling)) {
     sequence.counts.update(sequence.tokens, sequence.n_prompt);
   }
@@ -119,6 +122,19 @@ Status SequenceTable::check_sampling(SequenceId id, const step::SamplingParams& 
   return {};
 }
 
+// All of a sequence's keys are rotated by one set of frequencies: one that outgrows its set starts
+// again.
+Status SequenceTable::take_rope_set(const step::SequenceSpan& span, const Sequence& sequence,
+                                    HostBatch& batch) const {
+  if (!sequence.is_long && span.first_position + span.n_tokens > limits_.recompute_length) {
+    return wrong(span.id, "grows past {} tokens, where it must be computed again from its start",
+                 limits_.recompute_length);
+  }
+  batch.rope_sets.insert(batch.rope_sets.end(), static_cast<size_t>(span.n_tokens),
+                         sequence.is_long ? 1 : 0);
+  return {};
+}
+
 Status SequenceTable::append_span(const step::SequenceSpan& span, HostBatch& batch) {
   const auto at = sequences_.find(span.id);
   if (at == sequences_.end()) return wrong(span.id, "is not known");
@@ -137,6 +153,7 @@ Status SequenceTable::append_span(const step::SequenceSpan& span, HostBatch& bat
   if (static_cast<int64_t>(batch.ids.size()) + span.n_tokens > limits_.max_step_tokens) {
     return wrong(span.id, "makes the step longer than {} tokens", limits_.max_step_tokens);
   }
+  if (limits_.recompute_length > 0) TRY(take_rope_set(span, sequence, batch));
   TRY(take_token(span, sequence));
   TRY(take_blocks(span, sequence));
 

@@ -27,6 +27,7 @@ struct Sequence {
   int32_t next_position = -1;  // the first position not yet computed; -1 before the first span
   TokenCounts counts;          // filled when the penalties need it
   uint64_t last_plan = 0;      // the last plan that had a span of it
+  bool is_long = false;        // started with more than TableLimits::recompute_length tokens
 
   int32_t n_outputs() const { return static_cast<int32_t>(tokens.size()) - n_prompt; }
 };
@@ -39,6 +40,7 @@ struct TableLimits {
   int64_t max_step_tokens = 0;
   int64_t max_logits_rows = 0;
   int64_t max_sequences = 1 << 16;
+  int32_t recompute_length = 0;  // ModelSpec::recompute_length
 };
 
 // A row whose logits are wanted.
@@ -58,6 +60,7 @@ struct HostBatch {
   std::vector<int32_t> context_len;
   std::vector<int32_t> block_table;  // [n_seqs, max_blocks], short tables padded with 0
   int32_t max_blocks = 0;
+  std::vector<int32_t> rope_sets;  // only where the model has a recompute length
   std::vector<LogitsRow>
       logits_rows;  // in the order of the spans, prompt rows before the sampled one
 
@@ -79,6 +82,8 @@ class SequenceTable {
   Status start(const step::SequenceStart& start);
   Status check_sampling(SequenceId id, const step::SamplingParams& sampling) const;
   Status append_span(const step::SequenceSpan& span, HostBatch& batch);
+  Status take_rope_set(const step::SequenceSpan& span, const Sequence& sequence,
+                       HostBatch& batch) const;
   Status take_token(const step::SequenceSpan& span, Sequence& sequence) const;
   Status take_blocks(const step::SequenceSpan& span, Sequence& sequence) const;
   Status append_logits_rows(const step::SequenceSpan& span, const Sequence& sequence,

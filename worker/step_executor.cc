@@ -51,6 +51,7 @@ Status StepExecutor::allocate() {
   ASSIGN_OR_RETURN(x_, allocate_tensor(backend, DType::kF32, {n, in_.spec.hidden}));
   ASSIGN_OR_RETURN(ids_, allocate_tensor(backend, DType::kI32, {n}));
   ASSIGN_OR_RETURN(positions_, allocate_tensor(backend, DType::kI32, {n}));
+  ASSIGN_OR_RETURN(rope_sets_, allocate_tensor(backend, DType::kI32, {n}));
   ASSIGN_OR_RETURN(slots_, allocate_tensor(backend, DType::kI64, {n}));
   ASSIGN_OR_RETURN(query_start_, allocate_tensor(backend, DType::kI32, {n + 1}));
   ASSIGN_OR_RETURN(context_len_, allocate_tensor(backend, DType::kI32, {n}));
@@ -169,6 +170,9 @@ Result<Batch> StepExecutor::upload(StepContext& context) {
   Batch batch;
   batch.ids = upload_vector(backend, batch_.ids, ids_, stream);
   batch.positions = upload_vector(backend, batch_.positions, positions_, stream);
+  if (!batch_.rope_sets.empty()) {
+    batch.rope_sets = upload_vector(backend, batch_.rope_sets, rope_sets_, stream);
+  }
   batch.query_start = upload_vector(backend, batch_.query_start, query_start_, stream);
   batch.context_len = upload_vector(backend, batch_.context_len, context_len_, stream);
   upload_vector(backend, batch_.block_table, block_table_, stream);

@@ -89,7 +89,7 @@ class StepExecutor {
   // Device buffers, allocated once but for the block table, which grows with the longest context
   // seen.
   DeviceTensor x_;  // [max_step_tokens, hidden] f32
-  DeviceTensor ids_, positions_, slots_, query_start_, context_len_, block_table_;
+  DeviceTensor ids_, positions_, rope_sets_, slots_, query_start_, context_len_, block_table_;
   DeviceTensor header_;    // [4] i64, goes ahead of the hidden states
   DeviceTensor rows_;      // [max_logits_rows] i32
   DeviceTensor x_logits_;  // [max_logits_rows, hidden] f32

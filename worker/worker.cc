@@ -219,7 +219,8 @@ Status Worker::allocate_kv(int64_t n_blocks) {
                            .block_size = options_.block_size,
                            .n_blocks = n_blocks,
                            .max_step_tokens = options_.max_step_tokens,
-                           .max_logits_rows = options_.max_logits_rows};
+                           .max_logits_rows = options_.max_logits_rows,
+                           .recompute_length = options_.spec.recompute_length()};
   const ExecutorInputs inputs{.spec = options_.spec,
                               .rank = rank(),
                               .limits = limits,

@@ -106,6 +106,11 @@ Status read_common(const ConfigObject& config, ModelSpec& spec, const CommonKeys
   return {};
 }
 
+Result<int32_t> read_width(const ConfigObject& config, const char* key, int64_t fallback) {
+  ASSIGN_OR_RETURN(const int64_t width, config.integer_or(key, 1, kMaxIntermediate, fallback));
+  return static_cast<int32_t>(width);
+}
+
 Result<Activation> read_activation(const ConfigObject& config, const char* key,
                                    const char* fallback) {
   ASSIGN_OR_RETURN(const std::string name, config.string_or(key, fallback));
@@ -133,12 +138,16 @@ Status require_flag(const ConfigObject& config, const char* key, bool fallback, 
       fmt::format("config.json: '{}' is {}; only {} is served.", key, value, wanted));
 }
 
-void make_sliding(ModelSpec& spec, int32_t window, int64_t first, int64_t end) {
-  for (int64_t i = first; i < end; ++i) {
-    LayerSpec& layer = spec.layers.at(static_cast<size_t>(i));
-    layer.attention = AttentionKind::kSliding;
-    layer.span = window;
-  }
+void make_sliding(LayerSpec& layer, int32_t window) {
+  layer.attention = AttentionKind::kSliding;
+  layer.span = window;
+}
+
+Status read_uniform_window(const ConfigObject& config, ModelSpec& spec) {
+  ASSIGN_OR_RETURN(const int32_t window, read_window(config, "sliding_window"));
+  if (window == 0) return {};
+  for (LayerSpec& layer : spec.layers) make_sliding(layer, window);
+  return {};
 }
 
 Result<int32_t> read_window(const ConfigObject& config, const char* key) {

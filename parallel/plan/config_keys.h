@@ -46,6 +46,9 @@ struct RopeKeys {
 Result<RopeSpec> read_rope(const ConfigObject& config, const ModelSpec& spec,
                            const RopeKeys& keys = {});
 
+// A width under `key`.
+Result<int32_t> read_width(const ConfigObject& config, const char* key, int64_t fallback);
+
 // "silu", "gelu", "gelu_pytorch_tanh"...; unimplemented names another.
 Result<Activation> read_activation(const ConfigObject& config, const char* key,
                                    const char* fallback);
@@ -54,10 +57,12 @@ Result<Activation> read_activation(const ConfigObject& config, const char* key,
 Status require_value(const ConfigObject& config, const char* key, const char* wanted);
 Status require_flag(const ConfigObject& config, const char* key, bool fallback, bool wanted);
 
-// Makes the layers [first, end) slide over the last `window` tokens.
-void make_sliding(ModelSpec& spec, int32_t window, int64_t first, int64_t end);
+// The layer sees the last `window` tokens.
+void make_sliding(LayerSpec& layer, int32_t window);
 // The window under `key` ("sliding_window"), or 0 where it is absent or null.
 Result<int32_t> read_window(const ConfigObject& config, const char* key);
+// All layers slide where the config has a `sliding_window`.
+Status read_uniform_window(const ConfigObject& config, ModelSpec& spec);
 // Which layers slide: `layer_types` where the config lists them, else every layer but each
 // `pattern`-th, counted from 1.
 Result<std::vector<bool>> read_sliding_layers(const ConfigObject& config, const ModelSpec& spec,

@@ -35,6 +35,13 @@ std::vector<std::string> served_architectures() {
   return names;
 }
 
+int32_t ModelSpec::recompute_length() const {
+  for (const RopeSpec& rope : ropes) {
+    if (rope.scaling == RopeScaling::kLongRope) return static_cast<int32_t>(rope.original_context);
+  }
+  return 0;
+}
+
 Result<ModelSpec> parse_model_spec(const std::string& config_json) {
   ASSIGN_OR_RETURN(const nlohmann::json document, parse_config_json(config_json));
   const ConfigObject config(document, "");

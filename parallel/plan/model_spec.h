@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "kernels/activation.h"
 #include "kernels/dtype.h"
 #include "parallel/plan/rope_spec.h"
 
@@ -37,7 +38,7 @@ enum class QkNorm : uint8_t {
   kProjection,  // RMS over the whole projection, [n_heads * head_dim]
   kUnweighted,  // RMS of each head, no weights
 };
-enum class Activation : uint8_t { kSilu, kGelu /* exact, erf */, kGeluTanh };
+using kernels::Activation;
 
 // Multi-head latent attention: keys and values are up-projections of one cached row per token.
 // Source: DeepSeek-AI, "DeepSeek-V2", arXiv:2405.04434, sec. 2.1.
@@ -119,6 +120,9 @@ struct ModelSpec {
   std::optional<int32_t> bos_id;
 
   int32_t n_layers() const { return static_cast<int32_t>(layers.size()); }
+  // The length in tokens behind which a sequence rotates by other frequencies (longrope), so that
+  // one which grows past it is computed again from its start; 0: no such length.
+  int32_t recompute_length() const;
   int64_t n_parameters() const;
   // Parameters that a token meets: its experts instead of all, its row of an untied embedding.
   int64_t n_active_parameters() const;

@@ -85,6 +85,12 @@ std::vector<float> RopeSpec::inv_freq_at(int64_t length) const {
   return frequencies;
 }
 
+std::vector<std::vector<float>> RopeSpec::inv_freq_sets() const {
+  std::vector<std::vector<float>> sets = {inv_freq()};
+  if (scaling == RopeScaling::kLongRope) sets.push_back(inv_freq_at(original_context + 1));
+  return sets;
+}
+
 float RopeSpec::cos_sin_scale() const {
   if (scaling != RopeScaling::kYarn && scaling != RopeScaling::kLongRope) return 1;
   if (attention_factor) return static_cast<float>(*attention_factor);

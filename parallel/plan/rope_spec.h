@@ -11,10 +11,12 @@
 #include <optional>
 #include <vector>
 
+#include "kernels/ops.h"
+
 namespace trireme::plan {
 
 enum class RopeScaling : uint8_t { kNone, kLinear, kDynamic, kLlama3, kYarn, kLongRope };
-enum class RopeLayout : uint8_t { kHalfSplit, kInterleaved };  // pairs (i, i + n/2) | (2i, 2i+1)
+using kernels::RopeLayout;
 
 struct RopeSpec {
   double theta = 10000;
@@ -40,6 +42,8 @@ struct RopeSpec {
   std::vector<float> inv_freq() const { return inv_freq_at(1); }
   // The same for a sequence of `length` tokens: only longrope and dynamic look at it.
   std::vector<float> inv_freq_at(int64_t length) const;
+  // The sets that a backend keeps: one, or longrope's for short and for long sequences.
+  std::vector<std::vector<float>> inv_freq_sets() const;
   // Multiplies cos and sin.
   float cos_sin_scale() const;
   // Multiplies q.k where the family says so: DeepSeek's share of YaRN, (0.1 mscale_all_dim ln

@@ -2,17 +2,47 @@
 
 namespace trireme::worker {
 
+namespace {
+
+int32_t span_of(const plan::LayerSpec& layer, plan::AttentionKind kind) {
+  return layer.attention == kind ? layer.span : 0;
+}
+
+// Rows of a fused matrix of q, k and v heads, by ranges of heads in the order in which it stores
+// them; the same of its bias.
+ColumnParallelLinear rows_of_heads(PartLoader& in, const std::string& name,
+                                   const std::vector<plan::Range>& heads) {
+  const plan::ModelSpec& spec = in.spec();
+  const int64_t n = int64_t{spec.n_heads + 2 * spec.n_kv_heads} * spec.head_dim;
+  std::vector<WeightPart> weights;
+  std::vector<WeightPart> biases;
+  for (const plan::Range range : heads) {
+    const plan::Range rows = channels_of(range, spec.head_dim);
+    weights.push_back(in.rows(name + ".weight", n, spec.hidden, rows));
+    if (spec.qkv_bias) biases.push_back(in.vector(name + ".bias", n, rows));
+  }
+  return ColumnParallelLinear(in, weights, biases);
+}
+
+}  // namespace
+
 Attention::Attention(PartLoader& in, ColumnParallelLinear qkv, RowParallelLinear o,
-                     std::unique_ptr<QkNorm> qk_norm)
+                     std::unique_ptr<QkNorm> qk_norm, const std::string& sinks)
     : n_heads_(in.rank().heads.size()),
       n_kv_heads_(in.rank().kv_heads.size()),
       head_dim_(in.spec().head_dim),
       scale_(in.spec().attention_scale),
+      softcap_(in.spec().attention_softcap),
+      window_(span_of(in.layer_spec(), plan::AttentionKind::kSliding)),
+      chunk_(span_of(in.layer_spec(), plan::AttentionKind::kChunked)),
       rope_(in.layer_spec().rope),
       slot_(in.slot()),
       qkv_(std::move(qkv)),
       o_(std::move(o)),
-      qk_norm_(std::move(qk_norm)) {}
+      qk_norm_(std::move(qk_norm)) {
+  if (!in.spec().sinks) return;
+  sinks_ = in.weights().vector_f32({in.vector(sinks, in.spec().n_heads, in.rank().heads)});
+}
 
 Status Attention::forward(const TensorView& h, const TensorView& out, Pass& pass) const {
   const int64_t n = pass.n_tokens();
@@ -26,14 +56,16 @@ Status Attention::forward(const TensorView& h, const TensorView& out, Pass& pass
   const TensorView v =
       qkv.columns(q_width + kv_width, q_width + 2 * kv_width).split_columns(n_kv_heads_, head_dim_);
 
-  if (qk_norm_ != nullptr) TRY(qk_norm_->forward(q, k, pass.context));
+  if (qk_norm_ != nullptr) TRY(qk_norm_->forward(q, k, pass));
   if (rope_ >= 0) {
     const RopeTable& rope = pass.buffers.ropes.at(static_cast<size_t>(rope_));
     pass.ops().rope({.q = q,
                      .k = k,
                      .positions = pass.batch.positions,
                      .inv_freq = rope.inv_freq.view,
-                     .scale = rope.scale},
+                     .scale = rope.scale,
+                     .layout = rope.layout,
+                     .set_of_token = pass.batch.rope_sets},
                     pass.stream());
   }
   const LayerKv kv = pass.kv.layer(slot_);
@@ -78,6 +110,30 @@ ColumnParallelLinear separate_qkv(PartLoader& in, const std::string& q, const st
                                in.rows(k + ".weight", n_kv, spec.hidden, kv_rows),
                                in.rows(v + ".weight", n_kv, spec.hidden, kv_rows)},
                               biases);
+}
+
+ColumnParallelLinear fused_qkv(PartLoader& in, const std::string& name) {
+  const int64_t n_heads = in.spec().n_heads;
+  const plan::Range kv = in.rank().kv_heads;
+  return rows_of_heads(
+      in, name,
+      {in.rank().heads, shifted(kv, n_heads), shifted(kv, n_heads + in.spec().n_kv_heads)});
+}
+
+ColumnParallelLinear grouped_qkv(PartLoader& in, const std::string& name) {
+  const int64_t n_shared = in.spec().n_heads / in.spec().n_kv_heads;  // q heads of a group
+  const int64_t n_stored = n_shared + 2;
+  std::vector<plan::Range> heads;
+  for (int64_t q = in.rank().heads.begin; q < in.rank().heads.end; ++q) {
+    const int64_t at = q / n_shared * n_stored + q % n_shared;
+    heads.push_back({at, at + 1});
+  }
+  for (const int64_t offset : {n_shared, n_shared + 1}) {
+    for (int64_t kv = in.rank().kv_heads.begin; kv < in.rank().kv_heads.end; ++kv) {
+      heads.push_back({kv * n_stored + offset, kv * n_stored + offset + 1});
+    }
+  }
+  return rows_of_heads(in, name, heads);
 }
 
 RowParallelLinear attention_output(PartLoader& in, const std::string& name) {

@@ -21,14 +21,15 @@ class QkNorm {
  public:
   virtual ~QkNorm() = default;
   // q [n_tokens, n_heads, head_dim], k [n_tokens, n_kv_heads, head_dim], f32, in place.
-  virtual Status forward(const TensorView& q, const TensorView& k, StepContext& context) const = 0;
+  virtual Status forward(const TensorView& q, const TensorView& k, Pass& pass) const = 0;
 };
 
 class Attention {
  public:
-  // `qkv` yields this rank's q heads, then its k heads, then its v heads.
+  // `qkv` yields this rank's q heads, then its k heads, then its v heads. `sinks` names the learned
+  // score per head that joins each softmax, where the spec has them.
   Attention(PartLoader& in, ColumnParallelLinear qkv, RowParallelLinear o,
-            std::unique_ptr<QkNorm> qk_norm = nullptr);
+            std::unique_ptr<QkNorm> qk_norm = nullptr, const std::string& sinks = "");
 
   // h [n_tokens, hidden] -> out [n_tokens, hidden] f32, the same on every rank of the group.
   Status forward(const TensorView& h, const TensorView& out, Pass& pass) const;
@@ -40,16 +41,24 @@ class Attention {
   int64_t n_kv_heads_;  // of this rank
   int64_t head_dim_;
   float scale_;
-  int32_t rope_;  // index into the workspace's tables, or -1
-  int64_t slot_;  // in the KV cache
+  float softcap_;
+  int32_t window_;  // 0: none
+  int32_t chunk_;   // 0: none
+  int32_t rope_;    // index into the workspace's tables, or -1
+  int64_t slot_;    // in the KV cache
   ColumnParallelLinear qkv_;
   RowParallelLinear o_;
   std::unique_ptr<QkNorm> qk_norm_;
+  DeviceTensor sinks_;  // [n_heads] of this rank, or undefined
 };
 
 // Three matrices; biases as the spec says.
 ColumnParallelLinear separate_qkv(PartLoader& in, const std::string& q, const std::string& k,
                                   const std::string& v);
+// One matrix: the rows of all q heads, of all k heads, of all v heads.
+ColumnParallelLinear fused_qkv(PartLoader& in, const std::string& name);
+// One matrix, grouped by key-value head: the q heads that share it, then its k, then its v.
+ColumnParallelLinear grouped_qkv(PartLoader& in, const std::string& name);
 // The output projection [hidden, n_heads * head_dim]; its bias as the spec says.
 RowParallelLinear attention_output(PartLoader& in, const std::string& name);
 

@@ -36,13 +36,31 @@ class GatedMlp final : public FeedForward {
 
  private:
   int64_t width_;  // of this rank
+  plan::Activation activation_;
   ColumnParallelLinear gate_up_;
+  RowParallelLinear down_;
+};
+
+// down(act(up(h))).
+class PlainMlp final : public FeedForward {
+ public:
+  PlainMlp(PartLoader& in, ColumnParallelLinear up, RowParallelLinear down);
+  Status forward(const TensorView& h, const TensorView& out, Pass& pass) const override;
+
+ private:
+  int64_t width_;  // of this rank
+  plan::Activation activation_;
+  ColumnParallelLinear up_;
   RowParallelLinear down_;
 };
 
 // Two matrices; biases as the spec says.
 ColumnParallelLinear gate_and_up(PartLoader& in, const std::string& gate, const std::string& up,
                                  MlpWidth width = MlpWidth::kDense);
+// One matrix [2 * intermediate, hidden]: gate rows, then up rows.
+ColumnParallelLinear fused_gate_up(PartLoader& in, const std::string& name);
+// The up-projection of a plain MLP; its bias as the spec says.
+ColumnParallelLinear mlp_input(PartLoader& in, const std::string& name);
 // The down-projection [hidden, width]; its bias as the spec says.
 RowParallelLinear mlp_output(PartLoader& in, const std::string& name,
                              MlpWidth width = MlpWidth::kDense);

@@ -24,16 +24,51 @@ class RmsNorm {
                               context.stream);
   }
 
-  // residual += delta; out = norm(residual): one pass over memory.
+  // residual += scale * delta; out = norm(residual): one pass over memory.
   void add_and_forward(const TensorView& residual, const TensorView& delta, const TensorView& out,
-                       StepContext& context) const {
-    context.backend->add_rms_norm(
-        {.residual = residual, .delta = delta, .weight = weight_.view, .eps = eps_, .out = out},
+                       StepContext& context, float scale = 1) const {
+    context.backend->add_rms_norm({.residual = residual,
+                                   .delta = delta,
+                                   .weight = weight_.view,
+                                   .eps = eps_,
+                                   .out = out,
+                                   .delta_scale = scale},
+                                  context.stream);
+  }
+
+ private:
+  DeviceTensor weight_;
+  float eps_ = 0;
+};
+
+// x / rms(x) * (1 + weight): Gemma's.
+class OffsetRmsNorm : public RmsNorm {
+ public:
+  OffsetRmsNorm() = default;
+  OffsetRmsNorm(PartLoader& in, const std::string& name) : RmsNorm(in, name, /*plus=*/1) {}
+};
+
+// (x - mean(x)) / deviation(x) * weight, + bias where the spec has one.
+class LayerNorm {
+ public:
+  LayerNorm() = default;
+  LayerNorm(PartLoader& in, const std::string& name)
+      : weight_(in.weights().vector_f32({in.vector(name + ".weight", in.spec().hidden)})),
+        eps_(in.spec().norm_eps) {
+    if (!in.spec().norm_bias) return;
+    bias_ = in.weights().vector_f32({in.vector(name + ".bias", in.spec().hidden)});
+  }
+
+  // out = norm(x). x [n, hidden] f32, out [n, hidden] f32|bf16.
+  void forward(const TensorView& x, const TensorView& out, StepContext& context) const {
+    context.backend->layer_norm(
+        {.x = x, .weight = weight_.view, .bias = bias_.view, .eps = eps_, .out = out},
         context.stream);
   }
 
  private:
   DeviceTensor weight_;
+  DeviceTensor bias_;
   float eps_ = 0;
 };
 

@@ -26,6 +26,7 @@ struct Batch {
   TensorView positions;    // [n_tokens] i32
   TensorView query_start;  // [n_seqs + 1] i32
   TensorView context_len;  // [n_seqs] i32
+  TensorView rope_sets;  // [n_tokens] i32, which frequencies rotate a row; undefined: the only ones
   std::vector<KvTable> kv_groups;
 
   int64_t n_tokens() const { return positions.dim(0); }
@@ -46,9 +47,11 @@ struct Pass {
   TensorView h() const { return buffers.h.view.rows(0, n_tokens()); }
   // What a block adds to the residual stream, [n_tokens, hidden] f32.
   TensorView delta() const { return buffers.delta.view.rows(0, n_tokens()); }
-  // The residual sum: x += delta.
-  void add(const TensorView& delta, const TensorView& x) const {
-    ops().add({.x = delta, .y = x}, stream());
+  // A second such buffer, [n_tokens, hidden] f32: a block's output behind its norm.
+  TensorView normed() const { return buffers.normed.view.rows(0, n_tokens()); }
+  // The residual sum: x += scale * delta.
+  void add(const TensorView& delta, const TensorView& x, float scale = 1) const {
+    ops().add({.x = delta, .y = x, .scale = scale}, stream());
   }
 };
 

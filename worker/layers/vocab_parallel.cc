@@ -25,6 +25,18 @@ Status VocabParallelEmbedding::forward(const TensorView& ids, const TensorView& 
   return tp_->all_reduce_sum(out, context.begin("embedding all_reduce"));
 }
 
+PositionEmbedding::PositionEmbedding(PartLoader& in, const std::string& name) {
+  const int64_t n = in.spec().n_position_rows;
+  table_ = in.weights().table(in.rows(name, n, in.spec().hidden, {0, n}), n);
+}
+
+void PositionEmbedding::add_to(const TensorView& x, const TensorView& positions,
+                               const TensorView& rows, StepContext& context) const {
+  context.backend->embedding({.ids = positions, .table = table_.view, .first_id = 0, .out = rows},
+                             context.stream);
+  context.backend->add({.x = rows, .y = x}, context.stream);
+}
+
 VocabParallelHead::VocabParallelHead(PartLoader& in, const std::string& name)
     : weight_(in.weights().packed({vocabulary_rows(in, name)}, in.rank().vocab_padded)) {}
 

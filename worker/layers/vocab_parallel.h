@@ -1,5 +1,5 @@
-// The two layers that touch the vocabulary, cut over the tensor-parallel group in equal slices
-// padded with zero rows.
+// The layers around the decoder's: the two that touch the vocabulary, cut over the tensor-parallel
+// group in equal slices padded with zero rows, and learned positions.
 //
 // Immutable after loading; used by the rank's thread.
 #pragma once
@@ -26,6 +26,21 @@ class VocabParallelEmbedding {
   DeviceTensor table_;  // [vocab_padded, hidden]
   int32_t first_id_ = 0;
   comm::Group* tp_ = nullptr;
+};
+
+// A learned row per position, whole on every rank of the first stage.
+class PositionEmbedding {
+ public:
+  PositionEmbedding() = default;
+  PositionEmbedding(PartLoader& in, const std::string& name);
+
+  // x += table[positions]. positions [n_tokens] i32; x and the scratch `rows` [n_tokens, hidden]
+  // f32.
+  void add_to(const TensorView& x, const TensorView& positions, const TensorView& rows,
+              StepContext& context) const;
+
+ private:
+  DeviceTensor table_;  // [n_position_rows, hidden]
 };
 
 class VocabParallelHead {

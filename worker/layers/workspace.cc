@@ -6,11 +6,16 @@ namespace trireme::worker {
 namespace {
 
 Result<RopeTable> make_rope_table(kernels::Backend& backend, const plan::RopeSpec& rope) {
-  const std::vector<float> inv_freq = rope.inv_freq();
+  const std::vector<std::vector<float>> sets = rope.inv_freq_sets();
+  std::vector<float> inv_freq;
+  for (const std::vector<float>& set : sets)
+    inv_freq.insert(inv_freq.end(), set.begin(), set.end());
   RopeTable table;
   table.scale = rope.cos_sin_scale();
+  table.layout = rope.layout;
   ASSIGN_OR_RETURN(table.inv_freq,
-                   allocate_tensor(backend, DType::kF32, {static_cast<int64_t>(inv_freq.size())}));
+                   allocate_tensor(backend, DType::kF32,
+                                   {static_cast<int64_t>(sets.size()), rope.rotary_dim / 2}));
   backend.copy_to_device(table.inv_freq.view.data, inv_freq.data(), inv_freq.size() * sizeof(float),
                          {});
   backend.synchronize({});
@@ -35,7 +40,9 @@ Result<Workspace> Workspace::allocate(kernels::Backend& backend, const plan::Mod
   };
   TRY(make(w.h, compute, max_tokens, spec.hidden));
   TRY(make(w.delta, DType::kF32, max_tokens, spec.hidden));
+  TRY(make(w.normed, DType::kF32, max_tokens, spec.hidden));
   TRY(make(w.qkv, DType::kF32, max_tokens, (heads + 2 * kv_heads) * spec.head_dim));
+  TRY(make(w.row_sums, DType::kF32, 2 * max_tokens, 1));
   TRY(make(w.attended, compute, max_tokens, heads * spec.head_dim));
   TRY(make(w.gate_up, DType::kF32, max_tokens, (spec.gated_mlp ? 2 : 1) * width));
   TRY(make(w.activated, compute, max_tokens, width));

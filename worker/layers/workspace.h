@@ -15,14 +15,17 @@
 namespace trireme::worker {
 
 struct RopeTable {
-  DeviceTensor inv_freq;  // [rotary_dim / 2] f32
+  DeviceTensor inv_freq;  // [n_sets, rotary_dim / 2] f32
   float scale = 1;        // of cos and sin
+  kernels::RopeLayout layout = kernels::RopeLayout::kHalfSplit;
 };
 
 struct Workspace {
   DeviceTensor h;          // [max_tokens, hidden]
   DeviceTensor delta;      // [max_tokens, hidden] f32
+  DeviceTensor normed;     // [max_tokens, hidden] f32
   DeviceTensor qkv;        // [max_tokens, (n_heads + 2 n_kv_heads) * head_dim] f32
+  DeviceTensor row_sums;   // [2 * max_tokens, 1] f32, of norms whose width is cut over the group
   DeviceTensor attended;   // [max_tokens, n_heads * head_dim]
   DeviceTensor gate_up;    // [max_tokens, 2 * width] f32 of the widest MLP; 1 where none gates
   DeviceTensor activated;  // [max_tokens, width]

@@ -23,6 +23,7 @@ namespace trireme::worker {
 // Tensor names around the layers; layer i's names start with "<layers><i>.".
 struct DecoderNames {
   const char* embedding = "model.embed_tokens.weight";
+  const char* positions = nullptr;  // a learned table, added to the embedding
   const char* layers = "model.layers.";
   const char* final_norm = "model.norm";
   const char* head = "lm_head.weight";
@@ -34,6 +35,9 @@ class Decoder final : public Model {
   explicit Decoder(PartLoader& in) : spec_(in.spec()), rank_(in.rank()) {
     constexpr DecoderNames kNames = Family::kNames;
     if (rank_.first_stage) embedding_ = VocabParallelEmbedding(in, kNames.embedding);
+    if (rank_.first_stage && kNames.positions != nullptr) {
+      positions_ = PositionEmbedding(in, kNames.positions);
+    }
     for (int64_t i = rank_.layers.begin; i < rank_.layers.end; ++i) {
       PartLoader layer = in.layer(i, fmt::format("{}{}.", kNames.layers, i));
       layers_.emplace_back(layer);
@@ -53,7 +57,15 @@ class Decoder final : public Model {
   }
 
   Status embed(const Batch& batch, const TensorView& x, StepContext& context) override {
-    return embedding_.forward(batch.ids, x, context);
+    TRY(embedding_.forward(batch.ids, x, context));
+    if (Family::kNames.positions != nullptr) {
+      const TensorView rows = buffers_.delta.view.rows(0, batch.n_tokens());
+      positions_.add_to(x, batch.positions, rows, context);
+    }
+    if (spec_.embedding_scale != 1) {
+      context.backend->scale({.x = x, .factor = spec_.embedding_scale}, context.stream);
+    }
+    return {};
   }
 
   Status run_layers(const Batch& batch, const KvCache& kv, const TensorView& x,
@@ -68,12 +80,19 @@ class Decoder final : public Model {
     const TensorView h = buffers_.h_logits.view.rows(0, x.dim(0));
     final_norm_.forward(x, h, context);
     head_.forward(h, logits, context);
+    if (spec_.logit_scale != 1) {
+      context.backend->scale({.x = logits, .factor = spec_.logit_scale}, context.stream);
+    }
+    if (spec_.logit_softcap > 0) {
+      context.backend->softcap({.x = logits, .cap = spec_.logit_softcap}, context.stream);
+    }
   }
 
  private:
   const plan::ModelSpec& spec_;
   const plan::RankPlan& rank_;
   VocabParallelEmbedding embedding_;
+  PositionEmbedding positions_;
   std::vector<typename Family::Layer> layers_;
   typename Family::Norm final_norm_;
   VocabParallelHead head_;

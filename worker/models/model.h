@@ -40,8 +40,18 @@ class Model {
 Result<std::unique_ptr<Model>> make_model(PartLoader& in);
 
 // The families, one function per file.
+std::unique_ptr<Model> make_cohere(PartLoader& in);
+std::unique_ptr<Model> make_falcon(PartLoader& in);
+std::unique_ptr<Model> make_gemma(PartLoader& in);
+std::unique_ptr<Model> make_gemma2(PartLoader& in);
+std::unique_ptr<Model> make_glm4(PartLoader& in);
+std::unique_ptr<Model> make_gpt2(PartLoader& in);
+std::unique_ptr<Model> make_gpt_neox(PartLoader& in);
 std::unique_ptr<Model> make_granite(PartLoader& in);
 std::unique_ptr<Model> make_llama(PartLoader& in);
+std::unique_ptr<Model> make_olmo2(PartLoader& in);
+std::unique_ptr<Model> make_phi3(PartLoader& in);
 std::unique_ptr<Model> make_qwen3(PartLoader& in);
+std::unique_ptr<Model> make_starcoder2(PartLoader& in);
 
 }  // namespace trireme::worker

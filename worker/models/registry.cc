@@ -12,11 +12,18 @@ struct Family {
 
 // A new family is one file, one line here, and its config's line in parallel/plan/families.
 constexpr Family kFamilies[] = {
-    {"llama", make_llama},
+    {"cohere", make_cohere},         {"falcon", make_falcon},   {"gemma", make_gemma},
+    {"gemma2", make_gemma2},         {"glm4", make_glm4},       {"gpt2", make_gpt2},
+    {"gpt_neox", make_gpt_neox},     {"granite", make_granite}, {"llama", make_llama},
+    {"olmo2", make_olmo2},           {"phi3", make_phi3},       {"qwen3", make_qwen3},
+    {"starcoder2", make_starcoder2},
 };
 
-// No attention op has a window yet.
+// No attention op has these yet.
 Status check_attention(const plan::ModelSpec& spec) {
+  if (spec.attention_softcap > 0 || spec.sinks) {
+    return unimplemented("this build does not serve capped attention scores or sinks yet");
+  }
   for (const plan::LayerSpec& layer : spec.layers) {
     if (layer.attention == plan::AttentionKind::kFull) continue;
     return unimplemented("this build does not serve layers with a sliding window yet");

@@ -21,10 +21,22 @@ struct FamilyRow {
 };
 std::span<const FamilyRow> family_table();
 
+Status read_cohere(const ConfigObject& config, ModelSpec& spec);
+Status read_cohere2(const ConfigObject& config, ModelSpec& spec);
+Status read_falcon(const ConfigObject& config, ModelSpec& spec);
+Status read_gemma(const ConfigObject& config, ModelSpec& spec);
+Status read_gemma2(const ConfigObject& config, ModelSpec& spec);
+Status read_gemma3(const ConfigObject& config, ModelSpec& spec);
+Status read_glm4(const ConfigObject& config, ModelSpec& spec);
+Status read_gpt2(const ConfigObject& config, ModelSpec& spec);
+Status read_gpt_neox(const ConfigObject& config, ModelSpec& spec);
 Status read_granite(const ConfigObject& config, ModelSpec& spec);
 Status read_llama(const ConfigObject& config, ModelSpec& spec);
 Status read_mistral(const ConfigObject& config, ModelSpec& spec);
+Status read_olmo2(const ConfigObject& config, ModelSpec& spec);
+Status read_phi3(const ConfigObject& config, ModelSpec& spec);
 Status read_qwen2(const ConfigObject& config, ModelSpec& spec);
 Status read_qwen3(const ConfigObject& config, ModelSpec& spec);
+Status read_starcoder2(const ConfigObject& config, ModelSpec& spec);
 
 }  // namespace trireme::plan

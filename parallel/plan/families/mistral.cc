@@ -9,9 +9,7 @@ Status read_mistral(const ConfigObject& config, ModelSpec& spec) {
   TRY(require_value(config, "hidden_act", "silu"));
   ASSIGN_OR_RETURN(const RopeSpec rope, read_rope(config, spec));
   spec.ropes = {rope};
-  ASSIGN_OR_RETURN(const int32_t window, read_window(config, "sliding_window"));
-  if (window > 0) make_sliding(spec, window, 0, spec.n_layers());
-  return {};
+  return read_uniform_window(config, spec);
 }
 
 }  // namespace trireme::plan

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "parallel/plan/config_keys.h"
 #include "parallel/plan/families/families.h"
 
@@ -12,7 +10,9 @@ Status read_window_switch(const ConfigObject& config, ModelSpec& spec) {
   ASSIGN_OR_RETURN(const int32_t window, read_window(config, "sliding_window"));
   if (!slides || window == 0) return {};
   ASSIGN_OR_RETURN(const int64_t first, config.integer_or("max_window_layers", 0, 1 << 20, 28));
-  make_sliding(spec, window, std::min<int64_t>(first, spec.n_layers()), spec.n_layers());
+  for (int64_t i = first; i < spec.n_layers(); ++i) {
+    make_sliding(spec.layers[static_cast<size_t>(i)], window);
+  }
   return {};
 }
 

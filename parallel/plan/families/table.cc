@@ -2,7 +2,8 @@
 
 namespace trireme::plan {
 
-// Mistral and Qwen 2 compute as Llama does: their configs say where they slide and what has a bias.
+// Several architectures may compute alike: Mistral and Qwen 2 as Llama does, where their configs
+// say what slides and what has a bias.
 std::span<const FamilyRow> family_table() {
   static constexpr FamilyRow kTable[] = {
       {"LlamaForCausalLM", "llama", read_llama},
@@ -11,6 +12,18 @@ std::span<const FamilyRow> family_table() {
       {"Qwen2ForCausalLM", "llama", read_qwen2},
       {"Qwen3ForCausalLM", "qwen3", read_qwen3},
       {"GraniteForCausalLM", "granite", read_granite},
+      {"GemmaForCausalLM", "gemma", read_gemma},
+      {"Gemma2ForCausalLM", "gemma2", read_gemma2},
+      {"Gemma3ForCausalLM", "gemma2", read_gemma3},
+      {"Phi3ForCausalLM", "phi3", read_phi3},
+      {"Olmo2ForCausalLM", "olmo2", read_olmo2},
+      {"CohereForCausalLM", "cohere", read_cohere},
+      {"Cohere2ForCausalLM", "cohere", read_cohere2},
+      {"Glm4ForCausalLM", "glm4", read_glm4},
+      {"GPT2LMHeadModel", "gpt2", read_gpt2},
+      {"GPTNeoXForCausalLM", "gpt_neox", read_gpt_neox},
+      {"Starcoder2ForCausalLM", "starcoder2", read_starcoder2},
+      {"FalconForCausalLM", "falcon", read_falcon},
   };
   return kTable;
 }

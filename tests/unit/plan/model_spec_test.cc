@@ -3,9 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <nlohmann/json.hpp>
-#include <numbers>
 
 #include "tests/unit/plan/specs.h"
 
@@ -193,44 +191,6 @@ TEST(ModelSpec, WhatIsNotJsonIsRefusedWithItsPlace) {
 TEST(ModelSpec, AMissingFileIsNotFound) {
   EXPECT_EQ(load_model_spec("/nowhere/at/all").error().code, ErrorCode::kNotFound);
   EXPECT_EQ(load_model_spec("/dev/zero").error().code, ErrorCode::kNotFound);
-}
-
-TEST(RopeSpec, UnscaledFrequenciesAreAGeometricSeries) {
-  RopeSpec rope;
-  rope.rotary_dim = 8;
-  EXPECT_THAT(rope.inv_freq(), ElementsAre(::testing::FloatEq(1), ::testing::FloatEq(0.1f),
-                                           ::testing::FloatEq(0.01f), ::testing::FloatEq(0.001f)));
-  rope.scaling = RopeScaling::kLinear;
-  rope.factor = 2;
-  EXPECT_FLOAT_EQ(rope.inv_freq()[1], 0.05f);
-}
-
-TEST(RopeSpec, Llama3SlowsLongWavesKeepsShortOnesAndBlendsBetween) {
-  const RopeSpec rope = golden_spec("llama-3.1-8b").ropes[0];
-  RopeSpec unscaled = rope;
-  unscaled.scaling = RopeScaling::kNone;
-  const std::vector<float> scaled = rope.inv_freq();
-  const std::vector<float> plain = unscaled.inv_freq();
-  ASSERT_EQ(scaled.size(), 64u);
-  int n_kept = 0, n_slowed = 0, n_blended = 0;
-  for (size_t i = 0; i < scaled.size(); ++i) {
-    const double wavelength = 2 * std::numbers::pi / plain[i];
-    if (wavelength < 8192.0 / 4) {
-      EXPECT_EQ(scaled[i], plain[i]);
-      ++n_kept;
-    } else if (wavelength > 8192.0) {
-      EXPECT_FLOAT_EQ(scaled[i], plain[i] / 8);
-      ++n_slowed;
-    } else {
-      EXPECT_LT(scaled[i], plain[i]);
-      EXPECT_GT(scaled[i], plain[i] / 8);
-      ++n_blended;
-    }
-  }
-  // For theta 500000 and 64 pairs the two thresholds fall at pairs 28.2 and 35.0.
-  EXPECT_EQ(n_kept, 29);
-  EXPECT_EQ(n_blended, 6);
-  EXPECT_EQ(n_slowed, 29);
 }
 
 }  // namespace

@@ -41,7 +41,9 @@ class GoldenFile {
 }  // namespace
 
 std::vector<std::string> golden_models() {
-  return {"llama", "llama_f32", "llama_f16", "llama3", "qwen2"};
+  return {"llama",  "llama_f32",   "llama_f16", "llama3",   "qwen2",
+          "qwen3",  "qwen3_v5cfg", "granite",   "gemma",    "olmo2",
+          "cohere", "glm4",        "gpt2",      "gpt_neox", "falcon"};
 }
 
 bool test_everything() {

@@ -178,13 +178,30 @@ class ToyScheduler {
 
  private:
   struct State {
-    bool started = false;
+    std::vector<int32_t> tokens;  // given at the start; empty: not started
     int32_t n_computed = 0;
     int32_t n_blocks = 0;
   };
 
   // Ids never repeat on one replica, whatever test used it before.
   SequenceId id_of(size_t i) const { return SequenceId(base_ + i); }
+
+  // Starts a sequence; and again, as after a preemption, where it has grown past the model's
+  // recompute length.
+  void start(size_t i, step::StepPlan& plan) {
+    const TestSequence& sequence = sequences_[i];
+    std::vector<int32_t> known = sequence.prompt;
+    known.insert(known.end(), generated_[i].tokens.begin(), generated_[i].tokens.end());
+    State& state = state_[i];
+    const auto length = static_cast<size_t>(replica_.spec().recompute_length());
+    const bool outgrown = length > 0 && state.tokens.size() <= length && known.size() > length;
+    if (!state.tokens.empty() && !outgrown) return;
+    if (!state.tokens.empty()) plan.releases.push_back(id_of(i));
+    state = State{.tokens = known};
+    const auto n_prompt = static_cast<int32_t>(sequence.prompt.size());
+    plan.starts.push_back(
+        {id_of(i), known, sequence.n_prompt > 0 ? sequence.n_prompt : n_prompt, sequence.sampling});
+  }
 
   bool step() {
     step::StepPlan plan;
@@ -201,19 +218,21 @@ class ToyScheduler {
   }
 
   bool plan_span(size_t i, int64_t& budget, step::StepPlan& plan) {
+    start(i, plan);
     State& state = state_[i];
     const TestSequence& sequence = sequences_[i];
     const auto n_prompt = static_cast<int32_t>(sequence.prompt.size());
+    const auto n_known = static_cast<int32_t>(state.tokens.size());
     step::SequenceSpan span;
     span.id = id_of(i);
     span.first_position = state.n_computed;
-    if (state.n_computed < n_prompt) {
+    if (state.n_computed < n_known) {
       span.n_tokens =
-          static_cast<int32_t>(std::min<int64_t>({chunk_, n_prompt - state.n_computed, budget}));
+          static_cast<int32_t>(std::min<int64_t>({chunk_, n_known - state.n_computed, budget}));
       if (span.n_tokens <= 0) return false;
       budget -= span.n_tokens;
-      span.sample = span.first_position + span.n_tokens == n_prompt;
-      if (sequence.prompt_logprobs) {
+      span.sample = span.first_position + span.n_tokens == n_known;
+      if (sequence.prompt_logprobs && n_known == n_prompt) {
         span.first_logprob_position = span.first_position;
         span.n_logprob_positions =
             std::min(span.first_position + span.n_tokens, n_prompt - 1) - span.first_position;
@@ -226,12 +245,6 @@ class ToyScheduler {
     while (state.n_blocks * kBlockSize < span.first_position + span.n_tokens) {
       span.new_blocks.push_back(BlockId(next_block_++));
       ++state.n_blocks;
-    }
-    if (!state.started) {
-      state.started = true;
-      plan.starts.push_back({span.id, sequence.prompt,
-                             sequence.n_prompt > 0 ? sequence.n_prompt : n_prompt,
-                             sequence.sampling});
     }
     plan.spans.push_back(span);
     return true;
