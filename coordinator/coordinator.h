@@ -53,6 +53,7 @@ struct CoordinatorOptions {
   int32_t pp = 1;                  // pipeline stages: steps in flight
   int32_t vocab = 0;               // tokens
   int32_t context = 0;             // tokens, the model's
+  int32_t recompute_length = 0;    // known tokens behind which a sequence starts again; 0: never
   int64_t kv_bytes_per_block = 0;  // on all ranks together, for the metrics
   int64_t started_ns =
       0;  // monotonic, of the process's start: the ledger begins here; 0: construction

@@ -99,6 +99,7 @@ class Engine {
   std::unique_ptr<Request> make_request(RouterState& router, wire::Submit submit, int64_t now_ns);
   uint32_t take_slot(std::unique_ptr<Request> request);
   void enqueue(uint32_t slot);
+  void make_long(Request& r);
   void extend_hashes(Request& request, int32_t n_tokens);
   void end(uint32_t slot, Finish finish, int64_t now_ns);
   void finish(uint32_t slot, Finish finish, int64_t now_ns, wire::TokenUpdate update = {});

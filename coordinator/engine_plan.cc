@@ -194,6 +194,7 @@ void Engine::admit(uint32_t slot, step::StepPlan& plan) {
   running.n_goal = r.n_goal();
   running.n_limit = r.n_limit;
   running.last_token = r.tokens.back();
+  if (options_.recompute_length > 0 && !r.is_long) running.n_most = options_.recompute_length;
   running.n_blocks = r.table.size();
   running.samples = r.samples;
   r.running_index = static_cast<int32_t>(running_.size());

@@ -119,8 +119,18 @@ uint32_t Engine::take_slot(std::unique_ptr<Request> request) {
 void Engine::enqueue(uint32_t slot) {
   Request& r = request(slot);
   CHECK(r.state.now() == RequestState::kWaiting);
+  if (options_.recompute_length > 0 && r.n_tokens() > options_.recompute_length) make_long(r);
   if (r.use_prefix_cache) extend_hashes(r, r.n_tokens());
   tenants_.push_waiting(r.tenant, {r.priority, r.arrival, slot, r.n_tokens()});
+}
+
+// From here on the ranks compute other keys for the same tokens: the blocks get names of their own.
+void Engine::make_long(Request& r) {
+  if (r.is_long) return;
+  r.is_long = true;
+  r.hashes.clear();
+  const std::vector<int32_t> no_tokens(static_cast<size_t>(config_.block_size), -1);
+  if (config_.prefix_cache) r.root = hasher_.next(r.root, no_tokens);
 }
 
 // Names the full blocks among the first `n_tokens` tokens.

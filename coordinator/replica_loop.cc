@@ -66,6 +66,7 @@ Result<std::unique_ptr<ReplicaLoop>> ReplicaLoop::create(ReplicaLoopOptions opti
   engine.pp = o.plan.pp;
   engine.vocab = o.spec.vocab;
   engine.context = context_of(o);
+  engine.recompute_length = o.spec.recompute_length();
   engine.kv_bytes_per_block = kv_bytes_per_block(o);
   engine.started_ns = o.started_ns;
   engine.tenants = tenants_of(o.config);

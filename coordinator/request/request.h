@@ -81,6 +81,7 @@ struct Request {
   std::vector<int32_t> tokens;  // prompt, then outputs
   SequenceId sequence;          // 0 unless admitted; a new one for each admission
   int32_t n_in_flight = 0;      // unfinished steps that compute it
+  bool is_long = false;         // it has outgrown the model's recompute length
   std::vector<step::PositionLogprobs> prompt_logprobs;  // until they are told
 
   // Accounts.

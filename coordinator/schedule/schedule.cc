@@ -28,6 +28,7 @@ class Planner {
 
   Decision run() {
     collect();
+    if (!decision_.preempt.empty()) return std::move(decision_);
     if (!plan_decodes()) return std::move(decision_);
     plan_prefills();
     return std::move(decision_);
@@ -78,6 +79,10 @@ void Planner::collect() {
       if (!ahead() || r.last_step != s_.assume_done.value()) continue;
       if (!r.samples || n_goal + 1 >= r.n_limit) continue;  // ends with that step
       ++n_goal;
+    }
+    if (n_goal > r.n_most) {  // planning ahead, it waits until it can be preempted
+      if (!ahead()) decision_.preempt.push_back(r.slot);
+      continue;
     }
     const int32_t remaining = n_goal - r.n_planned;
     if (remaining == 1) {

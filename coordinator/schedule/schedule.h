@@ -13,6 +13,8 @@
 // else: the engine preempts them and asks again, since only the pool knows what a victim's shared
 // blocks really free. If the worst sequence is in flight, the ones that lack a block wait for it.
 //
+// A sequence that has outgrown `n_most` is preempted likewise: its keys hold for no longer sequence.
+//
 // With pp stages, pp steps are in flight. A decoding sequence is in one of them at most, since its
 // next token is the last step's to sample: a decision takes at most its pp-th part of them, so that
 // the others have their share. A prompt's chunks need nothing of each other but their KV, which
@@ -49,6 +51,7 @@ struct RunningSequence {
   int32_t n_planned = 0;   // and those of the plans that are out: the next span begins here
   int32_t n_goal = 0;      // positions to compute before the next sample: all known tokens
   int32_t n_limit = 0;     // known tokens at which it ends by length
+  int32_t n_most = INT32_MAX;  // known tokens behind which it must start again
   int32_t n_blocks = 0;
   bool samples = true;      // false: it ends when n_goal is computed (prompt logprobs alone)
   int32_t n_in_flight = 0;  // unfinished steps that compute it

@@ -119,6 +119,8 @@ void FakeRanks::execute(const step::StepPlan& plan) {
     sequence.tokens = start.tokens;
     sequence.n_prompt = start.n_prompt;
     sequence.sampling = start.sampling;
+    sequence.is_long = recompute_length > 0 &&
+                       static_cast<int32_t>(start.tokens.size()) > recompute_length;
     sequences_.emplace(start.id.value(), std::move(sequence));
   }
   if (static_cast<int32_t>(sequences_.size()) > max_running_) {
@@ -204,7 +206,10 @@ void FakeRanks::write_span(const step::SequenceSpan& span, Sequence& s) {
     complain(plan_, "the block table is too short");
     return;
   }
-  uint64_t hash = kEmpty;
+  if (recompute_length > 0 && !s.is_long && end > recompute_length) {
+    complain(plan_, "a sequence outgrows its keys");
+  }
+  uint64_t hash = s.is_long ? mix(kEmpty, 1) : kEmpty;
   for (int32_t p = 0; p < end; ++p) {
     hash = extend(hash, s.tokens[static_cast<size_t>(p)]);
     const auto block = static_cast<size_t>(s.table[static_cast<size_t>(p / block_size_)]);

@@ -60,6 +60,7 @@ class FakeRanks final : public step::CoordinatorLink {
   int most_chunks_in_flight = 0;  // of one sequence
   int64_t n_plans = 0;
   bool refuse_sends = false;
+  int32_t recompute_length = 0;  // a sequence started with more tokens has other keys; 0: never
 
  private:
   struct Sequence {
@@ -72,6 +73,7 @@ class FakeRanks final : public step::CoordinatorLink {
     int n_in_flight = 0;            // unfinished steps that compute it
     bool sample_in_flight = false;  // one of them samples: what follows cannot be planned
     uint64_t last_plan = 0;
+    bool is_long = false;
   };
 
   void execute(const step::StepPlan& plan);
