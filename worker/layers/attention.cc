@@ -89,7 +89,11 @@ void Attention::attend(const TensorView& q, const LayerKv& kv, const TensorView&
                               .query_start = pass.batch.query_start,
                               .context_len = pass.batch.context_len,
                               .scale = scale_,
-                              .out = out},
+                              .out = out,
+                              .window = window_,
+                              .chunk = chunk_,
+                              .softcap = softcap_,
+                              .sinks = sinks_.view},
                              pass.stream());
 }
 

@@ -19,22 +19,9 @@ constexpr Family kFamilies[] = {
     {"starcoder2", make_starcoder2},
 };
 
-// No attention op has these yet.
-Status check_attention(const plan::ModelSpec& spec) {
-  if (spec.attention_softcap > 0 || spec.sinks) {
-    return unimplemented("this build does not serve capped attention scores or sinks yet");
-  }
-  for (const plan::LayerSpec& layer : spec.layers) {
-    if (layer.attention == plan::AttentionKind::kFull) continue;
-    return unimplemented("this build does not serve layers with a sliding window yet");
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Model>> make_model(PartLoader& in) {
-  TRY(check_attention(in.spec()));
   for (const Family& family : kFamilies) {
     if (family.name != in.spec().family) continue;
     std::unique_ptr<Model> model = family.make(in);
