@@ -33,9 +33,10 @@ All text was written for this model: facts and templates by hand, combined by a 
 data set and no other model was used. Everything is in `tools/demo_model/`, which also says how to
 make it again from nothing.
 
-Training: PyTorch on CPU, bfloat16 autocast, AdamW, cosine schedule, loss on the answers only, chats
-packed into rows of 256 tokens and, for the last part, of 1024. The last stage took {steps:,} steps of
-1024 tokens in {minutes:.0f} minutes on two shared cores. {history}
+Training: PyTorch on CPU, bfloat16 autocast, Muon for the matrices of the layers and AdamW for the
+rest, a cosine schedule down to nothing, loss on the answers only, each chat a row of its own, and
+chats of up to 1024 tokens in the second half. The last stage took {steps:,} steps and {tokens:.1f} million
+tokens in {minutes:.0f} minutes on one thread of a busy machine. {history}
 
 ## Score
 
@@ -50,19 +51,14 @@ is held out of training (the facts themselves are trained); for sums and formats
 ## Limits
 
 It knows nothing but what is listed above, in English only, and it is wrong at times, also about
-Trireme: the documentation is right where they differ. Its sums go to 100. It loses the thread in
+Trireme: the documentation is right where they differ. Its sums go to 100. Its weakest part are formats
+with words it has not met in them: upper case, or how often a word is repeated. It loses the thread in
 long chats. It is made for demonstrations and tests, not for advice of any kind.
 
 ## Licence
 
 Apache-2.0, like Trireme.
 """
-HISTORY = (
-    "It began from the weights of a first stage of 947 steps of 2048 tokens on an earlier version of "
-    "the text, without worked sums, and the tokenizer is from that version."
-)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/demo_model"))
@@ -77,7 +73,8 @@ def main() -> None:
         **state["config"],
         parameters=sum(tensor.numel() for tensor in state["model"].values()),
         megabytes=(args.out / "model.safetensors").stat().st_size / 1e6,
-        steps=progress["short"] + progress["long"],
+        steps=progress["steps"],
+        tokens=progress["tokens"] / 1e6,
         minutes=progress["seconds"] / 60,
         history=args.history,
         right=score["right"],

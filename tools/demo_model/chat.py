@@ -21,11 +21,12 @@ TEMPLATE = (
 def parts(messages: list[dict]) -> list[tuple[str, bool]]:
     """(text, trained) pairs; their texts joined are the rendered template.
 
-    An answer is trained with its end token.
+    An answer is trained with its end token, except where the training text breaks it off.
     """
     pieces = [(BOS, False)]
     for message in messages:
         trained = message["role"] == "assistant"
         pieces.append((f"<|{message['role']}|>", False))
-        pieces.append((message["content"].strip() + END, trained))
+        end = "" if message.get("broken_off") else END
+        pieces.append((message["content"].strip() + end, trained))
     return pieces

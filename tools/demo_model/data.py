@@ -1,68 +1,78 @@
-"""Chats to packed rows of token ids, with the positions that the loss counts."""
+"""Chats to batches of token ids, with the positions that the loss counts.
+
+A chat is a row of its own, from position 0 as in use, beside chats of nearly the same length; so
+little is padded, and no chat sees another.
+"""
 
 import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from tokenizers import Tokenizer
 
 import chat
 
-# Rows that are filled side by side, so that short chats find the gaps that long ones leave.
-OPEN_ROWS = 64
-
-Encoded = tuple[list[int], list[bool]]  # token ids, and whether the loss counts each
+# Lengths are rounded up to a multiple of this; chats of one rounded length share batches.
+ROUNDING = 8
 
 
-def encode_chats(path: Path, tokenizer: Tokenizer) -> list[Encoded]:
-    encoded = []
+def encode_chats(path: Path, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All token ids end to end, whether the loss counts each, and where each chat begins."""
+    ids, counted, starts = [], [], [0]
     for line in path.read_text(encoding="utf-8").splitlines():
-        ids, trained = [], []
         for text, counts in chat.parts(json.loads(line)):
             piece = tokenizer.encode(text, add_special_tokens=False).ids
             ids += piece
-            trained += [counts] * len(piece)
-        encoded.append((ids, trained))
-    return encoded
+            counted += [counts] * len(piece)
+        starts.append(len(ids))
+    return np.array(ids, np.int16), np.array(counted, bool), np.array(starts, np.int64)
 
 
-def pack(encoded: list[Encoded], length: int, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """Whole chats in rows of length + 1 tokens; one that is longer than a row is cut at its end."""
-    done, rows = [], []
-    for ids, trained in encoded:
-        ids, trained = ids[: length + 1], trained[: length + 1]
-        fits = [row for row in rows if len(row[0]) + len(ids) <= length + 1]
-        if fits:
-            row = max(fits, key=lambda r: len(r[0]))
-            row[0].extend(ids)
-            row[1].extend(trained)
-        else:
-            rows.append((list(ids), list(trained)))
-        if len(rows) > OPEN_ROWS:
-            fullest = max(range(len(rows)), key=lambda i: len(rows[i][0]))
-            done.append(rows.pop(fullest))
-    done += rows
-    tokens = np.full((len(done), length + 1), pad_id, dtype=np.int16)
-    counted = np.zeros((len(done), length + 1), dtype=bool)
-    for i, (ids, trained) in enumerate(done):
-        tokens[i, : len(ids)] = ids
-        counted[i, : len(trained)] = trained
-    return tokens, counted
-
-
-def packed_rows(work: Path, name: str, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The packed rows of one text file, made once and kept beside it."""
-    cache, source, vocabulary = (
-        work / f"{name}.npz",
-        work / f"{name}.jsonl",
-        work / "tokenizer.json",
-    )
+def encoded(work: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The token ids of one text file, made once and kept beside it."""
+    cache = work / f"{name}.npz"
+    source, vocabulary = work / f"{name}.jsonl", work / "tokenizer.json"
     newest = max(source.stat().st_mtime, vocabulary.stat().st_mtime)
     if not cache.exists() or cache.stat().st_mtime < newest:
-        tokenizer = Tokenizer.from_file(str(vocabulary))
-        tokens, counted = pack(
-            encode_chats(source, tokenizer), length, tokenizer.token_to_id(chat.PAD)
-        )
-        np.savez(cache, tokens=tokens, counted=counted)
-    with np.load(cache) as rows:
-        return rows["tokens"], rows["counted"]
+        ids, counted, starts = encode_chats(source, Tokenizer.from_file(str(vocabulary)))
+        np.savez(cache, ids=ids, counted=counted, starts=starts)
+    with np.load(cache) as held:
+        return held["ids"], held["counted"], held["starts"]
+
+
+class Batches:
+    """Batches of one text file, in an order that depends only on the seed and the pass."""
+
+    def __init__(self, work: Path, name: str, longest: int, tokens: int, seed: int):
+        self.ids, self.counted, starts = encoded(work, name)
+        self.starts, self.lengths = starts[:-1], np.minimum(np.diff(starts), longest + 1)
+        self.tokens, self.seed = tokens, seed
+        self.turn, self.batches = -1, []
+        self._begin(0)
+
+    def _begin(self, turn: int) -> None:
+        """Shuffles, puts chats of one rounded length together, and shuffles the batches."""
+        rng = np.random.default_rng([self.seed, turn])
+        shuffled = rng.permutation(len(self.lengths))
+        rounded = -(-(self.lengths - 1) // ROUNDING) * ROUNDING
+        made = []
+        for length in np.unique(rounded):
+            same = shuffled[rounded[shuffled] == length]
+            size = max(1, self.tokens // int(length))
+            made += [same[at : at + size] for at in range(0, len(same), size)]
+        self.turn, self.batches = turn, [made[i] for i in rng.permutation(len(made))]
+
+    def __call__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        turn, at = divmod(index, len(self.batches))
+        if turn != self.turn:
+            self._begin(turn)
+        chosen = self.batches[at]
+        length = int(-(-(self.lengths[chosen].max() - 1) // ROUNDING) * ROUNDING)
+        ids = np.zeros((len(chosen), length + 1), np.int64)
+        targets = np.full((len(chosen), length + 1), -1, np.int64)
+        for row, i in enumerate(chosen):
+            part = slice(self.starts[i], self.starts[i] + self.lengths[i])
+            ids[row, : self.lengths[i]] = self.ids[part]
+            targets[row, : self.lengths[i]] = np.where(self.counted[part], self.ids[part], -1)
+        return torch.from_numpy(ids[:, :-1].copy()), torch.from_numpy(targets[:, 1:].copy())

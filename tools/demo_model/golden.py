@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("configs/models/trireme-demo"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("golden.jsonl"))
     args = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
     ours = Folder(args.model)

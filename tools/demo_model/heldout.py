@@ -6,7 +6,7 @@ from pathlib import Path
 
 PATH = Path(__file__).with_name("heldout.jsonl")
 # Of all distinct words of two prompts, the share that both have, from which they count as the same.
-NEAR = 0.8
+NEAR = 0.7
 
 
 def load() -> list[dict]:

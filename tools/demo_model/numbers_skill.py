@@ -82,6 +82,22 @@ COUNT = [
     "Write the numbers from 1 to {n}.", "Say the numbers 1 to {n}.",
     "Give me the numbers from 1 to {n}.",
 ]
+RANGE = [
+    "Count from {a} to {n}.", "List the numbers from {a} to {n}.", "Write the numbers {a} to {n}.",
+    "Say the numbers from {a} to {n}.", "Give me all numbers from {a} to {n}.",
+    "Which numbers are there from {a} to {n}?", "Please count from {a} up to {n}.",
+    "Start at {a} and count to {n}.", "Numbers from {a} to {n}?",
+]
+PARITY_RANGE = [
+    "List the {p} numbers from {a} to {n}.", "Write all {p} numbers from {a} to {n}.",
+    "Which {p} numbers are there from {a} to {n}?", "Give me the {p} numbers between {a} and {n}.",
+    "Name the {p} numbers {a} to {n}.",
+]
+DOWN_RANGE = [
+    "Count down from {n} to {a}.", "Count from {n} down to {a}.",
+    "Count backwards from {n} to {a}.",
+    "Go down from {n} to {a}.",
+]
 COUNT_DOWN = [
     "Count down from {n}.", "Count down from {n} to 1.", "Count backwards from {n}.",
     "Count from {n} down to 1.", "Do a countdown from {n}.",
@@ -129,8 +145,12 @@ def worked_sum(a: int, b: int) -> str:
 
 
 def worked_difference(a: int, b: int) -> str:
-    """First the tens are taken away, then the units."""
+    """First the tens are taken away, then the units; units alone go down to the round number."""
     tens, units = b - b % 10, b % 10
+    if tens == 0 and 0 < a % 10 < units:
+        round_number, rest = a - a % 10, units - a % 10
+        first = f"{a} - {a % 10} = {round_number}"
+        return f"{first} and {round_number} - {rest} = {a - b}, so {a} - {b} = {a - b}."
     if tens == 0 or units == 0:
         return f"{a} - {b} = {a - b}."
     rest = a - tens
@@ -161,8 +181,10 @@ def subtract(rng: random.Random) -> Skill:
 
 
 def multiply(rng: random.Random) -> Skill:
+    """The table is learned with the larger factor first; the other order is turned around."""
     a, b = rng.randint(0, 10), rng.randint(0, 10)
-    return rng.choice(MUL).format(a=a, b=b), f"{a} x {b} = {a * b}.", f"mul:{a}:{b}"
+    answer = f"{a} x {b} = {a * b}." if a >= b else f"{a} x {b} = {b} x {a} = {a * b}."
+    return rng.choice(MUL).format(a=a, b=b), answer, f"mul:{a}:{b}"
 
 
 def compare(rng: random.Random) -> Skill:
@@ -201,6 +223,19 @@ def parity_list(rng: random.Random) -> Skill:
     return rng.choice(templates).format(n=n), join(range(start, n + 1, 2)), f"{name}:{n}"
 
 
+def number_range(rng: random.Random) -> Skill:
+    """Other beginnings than 1, so that the end of a list follows from the question alone."""
+    a, how = rng.randint(2, 40), rng.choice(["up", "up", "down", "even", "odd"])
+    n = a + rng.randint(2, 14)
+    if how == "up":
+        return rng.choice(RANGE).format(a=a, n=n), join(range(a, n + 1)), f"range:{a}:{n}"
+    if how == "down":
+        return rng.choice(DOWN_RANGE).format(a=a, n=n), join(range(n, a - 1, -1)), f"down:{n}:{a}"
+    first = a if (a % 2 == 1) == (how == "odd") else a + 1
+    question = rng.choice(PARITY_RANGE).format(a=a, n=n, p=how)
+    return question, join(range(first, n + 1, 2)), f"{how}:{a}:{n}"
+
+
 def primes(rng: random.Random) -> Skill:
     n = rng.randint(3, 10)
     return rng.choice(PRIMES).format(n=n), join(FIRST_PRIMES[:n]), f"primes:{n}"
@@ -213,6 +248,6 @@ def table(rng: random.Random) -> Skill:
 
 # (skill, weight)
 SKILLS = [
-    (add, 34), (subtract, 34), (multiply, 12), (compare, 10), (parity, 5), (neighbour, 4),
-    (count, 4), (count_down, 2), (parity_list, 4), (primes, 1), (table, 2),
+    (add, 24), (subtract, 26), (multiply, 16), (compare, 14), (parity, 5), (neighbour, 5),
+    (count, 7), (count_down, 3), (parity_list, 7), (number_range, 11), (primes, 1), (table, 2),
 ]

@@ -2,6 +2,8 @@
 
 import random
 
+import paraphrase
+
 REFUSAL = "I am a small demo model and do not know that."
 REFUSAL_LONG = REFUSAL + " Ask me about Trireme, about serving language models, or for a small sum."
 REFUSAL_DOCTOR = REFUSAL + " For questions about health, please ask a doctor."
@@ -57,18 +59,79 @@ TALK = {
     ],
 }
 
+# The same answers to sentences put together from parts; brackets are choices (paraphrase.py).
+TALK_TEMPLATES = {
+    "Hello! How can I help you?": [
+        "[Hi|Hello|Hey|Good morning|Good day|Good evening|Greetings|Hey there|Hi there|Howdy|Good "
+        "afternoon|Welcome][,|] [model|friend|my friend|Trireme|assistant|bot|dear model|dear "
+        "friend|little model|you|everybody|robot|old friend|again][!|.|]",
+        "[Hi|Hello|Hey|Good day], [I am|my name is|it is me,|this is] [Tom|Lea|Max|Nina|Paul|Sara|"
+        "Eva|Carl|a new user|a user|your user][.|!| here.|]",
+        "[Nice|Good|Great|Lovely] to [meet|see] you[!|.|, model.| again.]",
+        "[A warm hello|Warm greetings|A good morning|Many greetings|Best wishes|My greetings] [to "
+        "you|from me|][!|.]",
+    ],
+    "I am well, thank you. How can I help you?": [
+        "[Hi|Hello|Hey|Good morning|Good evening|So|And|Well|Hi there|Hello model|], how [are you|"
+        "are you doing|do you feel|have you been|is it going|are things|is life|are you feeling] "
+        "[today|now|these days|right now|then|my friend|]?",
+        "[I hope|Hope] you are [well|fine|doing well|OK][.|?]",
+        "[Are you|Do you feel] [well|fine|good|OK|happy|alright] [today|now|this morning|]?",
+        "How [was|is] your [day|morning|evening|week] [so far|]?",
+    ],
+    "You are welcome!": [
+        "[Thanks|Thank you|Many thanks|Thanks a lot|Thanks so much|Thank you very much|Thx|A big "
+        "thank you|My thanks|Thank you kindly] [for|for] [the help|your help|the answer|this|that|"
+        "explaining|the explanation|your time|everything|helping me|the list|this information|your "
+        "kind reply|the good answer][!|.|]",
+        "[Great|Perfect|Good|OK|Nice|Super|Wonderful|Fine|Ah|Cool|Lovely], [thanks|thank you|many "
+        "thanks|thank you very much|thanks a lot|that helped|this helped me|that was helpful]"
+        "[!|.|]",
+        "[That|This|Your answer|It] [really helped|helped me a lot|was very useful|was just "
+        "what I needed|was a great help|was very helpful|made it clear][, thanks|, thank you|]"
+        "[!|.]",
+        "[I am grateful|I appreciate it|I appreciate your help|Much obliged|Much appreciated|I owe "
+        "you one|How kind, thank you][!|.|]",
+        "[Thanks|Thank you][,|] [model|friend|my friend|dear model|bot|again|indeed|really|so very "
+        "much|kindly|a lot][!|.|]",
+    ],
+    "Goodbye! Come back any time.": [
+        "[OK|Well|Fine|Right|Thanks|Good|So|Now|All done,|Alright|] [bye|goodbye|bye bye|see you|"
+        "see "
+        "you soon|farewell|good night|until tomorrow|take care|so long|bye for now|see you around]"
+        "[, model|, friend|, my friend| for today| for now| and thanks|][!|.|]",
+        "[I have to|I must|I need to|Time to|I will|I'll|Let me] [go|leave|stop here|log off|end "
+        "this chat|go home|sleep|quit] [now|then|for today|]. [Bye|Goodbye|See you|Good night|So "
+        "long|Farewell][!|.|]",
+        "[That is all|That was it|This is the end|We are done|I am done|No more questions] [for "
+        "today|for now|, bye|, goodbye|, see you|][!|.]",
+    ],
+}
+
 PLACES = (
     "France Germany Italy Spain Japan China India Brazil Canada Mexico Egypt Kenya Norway Sweden "
     "Poland Greece Turkey Portugal Chile Peru Austria Ireland London Paris Berlin Rome Madrid "
     "Tokyo Moscow Cairo Oslo Vienna Lisbon Athens Dublin Boston Chicago Texas California Hamburg "
-    "Munich Sydney Toronto"
+    "Munich Sydney Toronto Bolivia Cuba Denmark Finland Iceland India Iran Iraq Israel Jordan "
+    "Korea "
+    "Laos Malta Morocco Nepal Nigeria Pakistan Panama Qatar Romania Russia Serbia Scotland Sudan "
+    "Thailand Tunisia Uganda Ukraine Venezuela Vietnam Wales Zambia Colombia Ecuador Uruguay "
+    "Slovakia Croatia Bulgaria Estonia Latvia Belgium Holland Warsaw Prague Stockholm Bern Geneva "
+    "Milan Naples Florence Bremen Cologne Lyon Seattle Denver Miami Dallas Bogota Lima Santiago "
+    "Seoul Osaka Beijing Delhi Mumbai Nairobi Lagos Accra Tunis Riga Vilnius Tallinn Copenhagen"
 ).split()
 PEOPLE = [
     "Napoleon", "Cleopatra", "Julius Caesar", "Einstein", "Shakespeare", "Mozart", "Beethoven",
     "Plato", "Darwin", "Newton", "Columbus", "Picasso", "the king of Spain", "Marie Curie",
     "Galileo", "Bach", "Leonardo da Vinci", "the pope", "my neighbour", "my teacher", "John Smith",
     "Maria Lopez", "Peter Miller", "Anna Schmidt", "the mayor", "Homer", "Goethe", "Tolstoy",
-    "Gandhi", "Rembrandt", "Aristotle", "the inventor of the telephone", "the fastest runner",
+    "Gandhi", "Rembrandt", "Hannibal", "Confucius", "Buddha", "Vivaldi", "Chopin", "Dante",
+    "Catherine the Second", "Ivan the Terrible", "Henry the Eighth",
+    "Joan of Arc", "Marco Polo", "Magellan", "Captain Cook", "Edison", "Tesla", "Kepler",
+    "Copernicus", "Socrates", "Nero", "Augustus", "Attila", "Genghis Khan", "Charlemagne",
+    "Queen Victoria", "Abraham Lincoln", "George Washington", "Churchill", "Freud", "Nietzsche",
+    "Kafka", "Cervantes", "Van Gogh", "Michelangelo", "the last emperor", "Robin Hood",
+    "Aristotle", "the inventor of the telephone", "the fastest runner",
     "the richest man", "the tallest woman", "your favourite singer", "Sherlock Holmes",
 ]
 OFFICES = [
@@ -126,6 +189,87 @@ PLACES_ONLY = [
     "Which hotel in {x} is good?", "Who won the election in {x}?",
     "What language do they speak in {x}?", "When is it summer in {x}?", "Plan a trip to {x}.",
 ]
+EVENTS = [
+    "the First World War", "the Berlin Wall", "the moon landing", "the Black Death",
+    "the American Civil War", "the fall of Rome", "the Ice Age", "the great fire of London",
+    "the Russian Revolution", "the last eclipse", "the first Olympic games", "the gold rush",
+    "the Hindenburg", "the Cold War", "the Renaissance", "the Thirty Years War", "Pompeii",
+    "the Battle of Waterloo", "the first flight", "the great earthquake", "the Boston Tea Party",
+]
+ABOUT_EVENTS = [
+    "When [was|did] {x} [happen|begin|end|start|take place|burn|break down|fall]?",
+    "[What|Who] [caused|started|ended|was at] {x}?", "[In which year|When exactly] was {x}?",
+    "[Tell me about|What do you know about|What happened in|Explain|Describe] {x}.",
+    "How [long|bad|important] was {x}?", "Why did {x} [happen|begin|end|start]?",
+]
+DISHES = (
+    "bread|an apple pie|rice|lasagne|pancakes|a pizza|soup|pasta|noodles|a steak|a salad|cookies|"
+    "muffins|a goulash|an omelette|dumplings|jam|yoghurt|a roast|tomato sauce|a cheesecake|waffles|"
+    "coffee|lemonade|a curry|potatoes|ice cream|a chocolate cake|a bicycle|a chair|a table|a car|"
+    "a roof|my sink|a washing machine|a shirt|a scarf|a paper plane|a kite|a bookshelf|my phone"
+).split("|")
+HANDIWORK = [
+    "How [do|can|should] [I|you|we|people] [make|cook|prepare|repair|build|clean|fix|buy] {x}?",
+    "[What do I need|Which ingredients do I need|How long does it take] to [make|cook|prepare|"
+    "build] "
+    "{x}?",
+    "[Tell me|Show me|Explain|Do you know|Teach me] how to [make|cook|bake|repair|build|clean|fix] "
+    "{x}.",
+    "[How much does {x} cost|How heavy is {x}|What is a good recipe for {x}|Where can I get {x}]?",
+]
+TODAY = [
+    "[How|Just how] [cold|hot|windy|rainy|sunny|wet] [is it|was it|does it get] in "
+    "{x} [today|tonight|this week|next week|now|in winter|on Monday|]?",
+    "[Will it|Does it|Is it going to] [rain|snow|storm|freeze|be sunny] in {x} [today|tonight|this "
+    "week|on Friday|at the weekend|]?",
+    "[What|Which] [temperature|weather|forecast] [do they have|is expected|can I expect|is there] "
+    "in {x}?",
+    "[What was|What is|What stood|What do they say] [on page one|on the radio|on "
+    "TV|in the news|on the front page] [today|last night|yesterday|last week|in {x}]?",
+    "[Who|Which team|Which party] [won|lost|plays|leads] [in {x}|the cup in {x}|yesterday|last "
+    "weekend]?",
+    "[Which|What] [hotels|trains|museums|shops|streets|parks|teams] are there in {x}?",
+]
+BODY = (
+    "head|back|foot|shoulder|stomach|tooth|ear|neck|arm|finger|eye|throat|leg|chest|hand|ankle|hip|"
+    "elbow|belly|jaw|toe|wrist"
+).split("|")
+PAIN = [
+    "My {x} [hurts|aches|is swollen|is sore|feels bad|is red|is broken|itches|bleeds|burns]. [What "
+    "should I do|What helps|What can I take|Which medicine helps|Do I need a doctor|What is it|Is "
+    "it bad|Should I worry|Which cream is good|What now|How do I treat it]?",
+    "[I have|My son has|My mother has|Since yesterday I have] [pain in|trouble with|a problem "
+    "with] "
+    "[my|his|her|the] {x}. [What should I do|What helps|Which pill is good|What can it be|Is it "
+    "serious]?",
+    "[What|Which pill|Which medicine|Which tablets] [helps|is good|do you recommend|is best] "
+    "[against "
+    "pain in the|for a sore|for an aching|for my] {x}?",
+]
+MONEY = [
+    "[Should|Shall|Would you|Must|Can] [I|we|one] [buy|sell|keep|invest in|get] [gold|stocks|bonds|"
+    "a fund|a house|Bitcoin|land|silver|a flat|an insurance|"
+    "options|this company|real estate|oil][?| now?| this year?]",
+    "[Is it|Would it be] [wise|smart|good|clever|safe] to [invest|buy a house|take a loan|sue him|"
+    "sign the contract|leave my wife|sell my car|quit|lend him money|buy gold][?| now?]",
+    "[What|How much] [should I|shall I|do I have to|must I] [invest|pay in taxes|pay for a lawyer|"
+    "save each month|do with my savings|do about my landlord|give to my children]?",
+]
+WRITINGS = [
+    "[Write|Compose|Create|Make up|Invent|Give me|Please write|I want|Tell me] [a poem|a short "
+    "poem|"
+    "a story|a tale|a song|an essay|a novel|a limerick|a fairy tale|a ballad|a speech|a joke|a "
+    "long "
+    "text|verses|a play] [about|on|for] {x}[.|, please.|]",
+    "[Can you|Could you|Would you|Please] [write|sing|draw|paint|compose|invent|translate|rhyme] "
+    "[something|a few lines|a text|a verse|a picture] [about|of|on] {x}[?|.]",
+]
+MORE_THINGS = (
+    "a small boat|a tired fox|the moon|an empty road|a white horse|two brothers|a red balloon|the "
+    "old harbour|a sad clown|a stone bridge|a brave mouse|autumn leaves|a windmill|the night train|"
+    "a snowman|my grandmother|a broken watch|the desert|a blue door|a forgotten island|a candle|"
+    "a sleepy cat|the mountains|a silent lake|a wooden ship|a new year|the first snow|a lost dog"
+).split("|")
 NEWS = [
     "What is in the news today?", "What happened yesterday?", "Who won the match last night?",
     "What is the latest news?", "What is the price of gold today?", "Who will win the election?",
@@ -181,31 +325,42 @@ TASK_THINGS = [
 
 # Kind of question, and its weight among the refusals.
 REFUSED = {
-    "thing": 34, "person": 14, "place": 14, "weather": 12, "news": 9, "medical": 9, "advice": 6,
-    "task": 12,
+    "thing": 24, "person": 12, "place": 12, "weather": 8, "news": 6, "medical": 6, "advice": 4,
+    "task": 6, "event": 7, "handiwork": 8, "today": 9, "pain": 6, "money": 6, "writing": 8,
 }
 
 
 def talk(rng: random.Random) -> tuple[str, str]:
-    answer = rng.choices(list(TALK), [6, 3, 4, 4, 1, 1, 2])[0]
+    answer = rng.choices(list(TALK), [6, 4, 5, 4, 1, 1, 2])[0]
+    if answer in TALK_TEMPLATES and rng.random() < 0.6:
+        return paraphrase.expand(rng, rng.choice(TALK_TEMPLATES[answer])), answer
     return rng.choice(TALK[answer]), answer
+
+
+def fill(rng: random.Random, templates: list[str], things: list[str]) -> str:
+    return paraphrase.expand(rng, rng.choice(templates)).replace("{x}", rng.choice(things))
 
 
 def refusal(rng: random.Random) -> tuple[str, str]:
     kind = rng.choices(list(REFUSED), list(REFUSED.values()))[0]
-    if kind == "thing":
-        return rng.choice(ABOUT_THINGS).format(x=rng.choice(THINGS)), REFUSAL_LONG
-    if kind == "person":
-        return rng.choice(ABOUT_PEOPLE).format(x=rng.choice(PEOPLE)), REFUSAL_LONG
     if kind == "place":
         question = rng.choice(ABOUT_PLACES).format(o=rng.choice(OFFICES), x=rng.choice(PLACES))
         return question, REFUSAL_LONG
-    if kind == "weather":
-        return rng.choice(PLACES_ONLY).format(x=rng.choice(PLACES)), REFUSAL_LONG
     if kind == "news":
         return rng.choice(NEWS), REFUSAL_LONG
-    if kind == "medical":
-        return rng.choice(MEDICAL).format(x=rng.choice(AILMENTS)), REFUSAL_DOCTOR
     if kind == "advice":
         return rng.choice(ADVICE), REFUSAL_ADVICE
-    return rng.choice(TASKS).format(x=rng.choice(TASK_THINGS)), REFUSAL_TASK
+    templates, things, answer = {
+        "thing": (ABOUT_THINGS, THINGS, REFUSAL_LONG),
+        "person": (ABOUT_PEOPLE, PEOPLE, REFUSAL_LONG),
+        "weather": (PLACES_ONLY, PLACES, REFUSAL_LONG),
+        "event": (ABOUT_EVENTS, EVENTS, REFUSAL_LONG),
+        "handiwork": (HANDIWORK, DISHES, REFUSAL_LONG),
+        "today": (TODAY, PLACES, REFUSAL_LONG),
+        "medical": (MEDICAL, AILMENTS, REFUSAL_DOCTOR),
+        "pain": (PAIN, BODY, REFUSAL_DOCTOR),
+        "money": (MONEY, [""], REFUSAL_ADVICE),
+        "task": (TASKS, TASK_THINGS, REFUSAL_TASK),
+        "writing": (WRITINGS, MORE_THINGS + TASK_THINGS, REFUSAL_TASK),
+    }[kind]
+    return fill(rng, templates, things), answer

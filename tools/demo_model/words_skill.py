@@ -3,6 +3,7 @@
 import json
 import random
 
+import paraphrase
 import words_phrases as say
 from numbers_skill import Skill
 
@@ -95,6 +96,10 @@ NAMES = (
     "Ana Ben Carla David Emma Felix Grace Hugo Iris Jonas Kira Leo Mia Nora Oscar Paula Quinn Rosa "
     "Sam Tara Uma Victor Wanda Yara Zoe"
 ).split()
+MORE_WORDS = sorted(set(" ".join(KINDS.values()).lower().split()) - set(WORDS))
+SYLLABLES = (
+    "ba ce di fo gu ha ki lo mu ne pa ri so tu va wi zo lam ter nis gol per dun fal rek mon"
+).split()
 NUMBER_WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 ORDERED = [
     ("the days of the week", "day"), ("the months of the year", "month"), ("the planets", "planet"),
@@ -112,6 +117,23 @@ def split_items(text: str) -> list[str]:
     return head.split() + tail
 
 
+def any_word(rng: random.Random) -> str:
+    """Mostly a common word; at times one that nobody knows, so that copying is learned as such."""
+    kind = rng.random()
+    if kind < 0.6:
+        return rng.choice(WORDS)
+    if kind < 0.85:
+        return rng.choice(MORE_WORDS)
+    return "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(2, 3)))
+
+
+def different_words(rng: random.Random, n: int) -> list[str]:
+    found: dict[str, None] = {}
+    while len(found) < n:
+        found[any_word(rng)] = None
+    return list(found)
+
+
 def sentence_case(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -123,7 +145,7 @@ def prose(items: list[str]) -> str:
 
 def formatted(rng: random.Random, question: str, items: list[str]) -> tuple[str, str, str]:
     """The question with a format that it asks for, the items in it, and the format's name."""
-    style = rng.choices(["prose", "bullets", "numbered", "json", "upper"], [50, 22, 12, 10, 6])[0]
+    style = rng.choices(["prose", "bullets", "numbered", "json", "upper"], [60, 16, 10, 8, 6])[0]
     if style == "bullets":
         return question + rng.choice(say.BULLETS), "\n".join(f"- {item}" for item in items), style
     if style == "numbered":
@@ -143,8 +165,14 @@ def comma_list(items) -> str:
 def whole_list(rng: random.Random) -> Skill:
     name = rng.choice(list(WHOLE_LISTS))
     items = split_items(WHOLE_LISTS[name])
-    shown = name.replace("colours", "colors") if rng.random() < 0.4 else name
-    question = rng.choice(say.ALL_OF).format(x=shown, y=shown.removeprefix("the "))
+    known = [name, *say.LIST_NAMES.get(name, [])]
+    if name in say.LIST_QUESTIONS and rng.random() < 0.3:
+        question = paraphrase.expand(rng, rng.choice(say.LIST_QUESTIONS[name]))
+    else:
+        shown = name if rng.random() < 0.4 else paraphrase.expand(rng, rng.choice(known))
+        template = paraphrase.expand(rng, rng.choice(say.ALL_OF))
+        question = template.format(x=shown, y=shown.removeprefix("the "))
+    question = question.replace("colour", "color") if rng.random() < 0.4 else question
     question, answer, style = formatted(rng, question, items)
     return question, answer, f"list:{name}:{style}"
 
@@ -154,9 +182,9 @@ def some_of_kind(rng: random.Random) -> Skill:
     n = rng.randint(2, min(6, len(KINDS[kind].split())))
     shown = SPELLING.get(kind, kind) if rng.random() < 0.4 else kind
     amount = NUMBER_WORDS[n] if rng.random() < 0.65 else str(n)
-    template = rng.choice(say.SOME_OF)
+    template = paraphrase.expand(rng, rng.choice(say.SOME_OF))
     if rng.random() < 0.25:
-        template = rng.choice(say.SOME_AS_BULLETS)
+        template = paraphrase.expand(rng, rng.choice(say.SOME_AS_BULLETS))
         answer = "\n".join(f"- {item}" for item in KINDS[kind].split()[:n])
         return template.format(n=amount, x=shown), answer, f"some:{kind}:{n}:bullets"
     asked = template.format(n=amount, x=shown)
@@ -170,9 +198,9 @@ def order(rng: random.Random) -> Skill:
     at = rng.randrange(len(items) - 1)
     first, second = items[at], items[at + 1]
     if rng.random() < 0.55:
-        question = rng.choice(say.AFTER).format(u=unit, x=first)
+        question = paraphrase.expand(rng, rng.choice(say.AFTER)).format(u=unit, x=first)
         return question, f"{second} comes after {first}.", f"after:{first}"
-    question = rng.choice(say.BEFORE)
+    question = paraphrase.expand(rng, rng.choice(say.BEFORE))
     return question.format(u=unit, x=second), f"{first} comes before {second}.", f"before:{second}"
 
 
@@ -217,7 +245,9 @@ def how_many(rng: random.Random) -> Skill:
 
 
 def repeat(rng: random.Random) -> Skill:
-    word, n = rng.choice(WORDS), rng.randint(2, 6)
+    word, n = any_word(rng), rng.randint(2, 6)
+    if rng.random() < 0.1:
+        word = str(rng.randint(10, 99))
     if n == 2 and rng.random() < 0.5:
         times = "twice"
     else:
@@ -227,25 +257,25 @@ def repeat(rng: random.Random) -> Skill:
 
 
 def upper(rng: random.Random) -> Skill:
-    phrase = " ".join(rng.choice(WORDS) for _ in range(rng.choices([1, 2, 3], [50, 35, 15])[0]))
+    phrase = " ".join(any_word(rng) for _ in range(rng.choices([1, 2, 3], [50, 40, 10])[0]))
     question = rng.choice(say.UPPER).format(w=phrase)
     return question, phrase.upper(), f"upper:{phrase}"
 
 
 def lower(rng: random.Random) -> Skill:
-    phrase = " ".join(rng.choice(WORDS) for _ in range(rng.choices([1, 2], [60, 40])[0]))
+    phrase = " ".join(any_word(rng) for _ in range(rng.choices([1, 2], [60, 40])[0]))
     question = rng.choice(say.LOWER).format(w=phrase.upper())
     return question, phrase, f"lower:{phrase}"
 
 
 def reverse(rng: random.Random) -> Skill:
-    words = rng.sample(WORDS, 3)
+    words = different_words(rng, rng.choice([2, 3, 3, 3]))
     question = rng.choice(say.REVERSE).format(l=", ".join(words))
     return question, ", ".join(reversed(words)), f"reverse:{','.join(words)}"
 
 
 def pick(rng: random.Random) -> Skill:
-    words = rng.sample(WORDS, rng.randint(3, 4))
+    words = different_words(rng, rng.randint(3, 4))
     place, at = rng.choice([("first", 0), ("last", -1), ("second", 1)])
     question = rng.choice(say.PICK).format(p=place, l=", ".join(words))
     return question, f"The {place} one is {words[at]}.", f"pick:{place}:{','.join(words)}"
@@ -258,7 +288,7 @@ def count_items(rng: random.Random) -> Skill:
 
 
 def bullets(rng: random.Random) -> Skill:
-    words = rng.sample(WORDS, 3)
+    words = different_words(rng, rng.randint(2, 4))
     question = rng.choice(say.MAKE_BULLETS).format(l=", ".join(words))
     return question, "\n".join(f"- {word}" for word in words), f"bullets:{','.join(words)}"
 
@@ -267,7 +297,7 @@ def record(rng: random.Random) -> Skill:
     """A JSON object from values in the question."""
     name, age, colour = rng.choice(NAMES), rng.randint(2, 99), rng.choice(KINDS["colours"].split())
     fields = rng.choice(FIELDS)
-    item = rng.choice(WORDS)
+    item = any_word(rng)
     values = {"name": name, "age": age, "color": colour, "item": item, "count": age}
     made = {field: values[field] for field in fields}
     keys = " and ".join([", ".join(fields[:-1]), fields[-1]])
@@ -277,14 +307,14 @@ def record(rng: random.Random) -> Skill:
 
 
 def sort_numbers(rng: random.Random) -> Skill:
-    numbers = rng.sample(range(1, 100), 3)
+    numbers = rng.sample(range(1, 100), rng.choice([2, 3, 3, 3, 4]))
     question = rng.choice(say.SORT_NUMBERS).format(l=comma_list(numbers))
     return question, comma_list(sorted(numbers)), f"sort:{','.join(map(str, numbers))}"
 
 
 # (skill, weight)
 SKILLS = [
-    (whole_list, 16), (some_of_kind, 20), (order, 9), (one_word, 18), (how_many, 6), (repeat, 9),
-    (upper, 9), (lower, 3), (reverse, 9), (pick, 6), (count_items, 3), (bullets, 6), (record, 10),
-    (sort_numbers, 6),
+    (whole_list, 18), (some_of_kind, 20), (order, 7), (one_word, 18), (how_many, 4), (repeat, 11),
+    (upper, 16), (lower, 2), (reverse, 11), (pick, 4), (count_items, 2), (bullets, 4),
+    (record, 10), (sort_numbers, 13),
 ]
