@@ -159,6 +159,8 @@ TEST_P(GoldenBf16, MeanErrorAndGreedyUpToCloseCall) {
   const auto exact = run_golden(golden, kLayouts[0], "cpu", ComputeDType::kF32);
   const auto results =
       run_golden(golden, kLayouts[GetParam().layout], GetParam().backend, ComputeDType::kBF16);
+  double mean_of_prompts = 0;
+  double theirs = 0;  // what the implementation that made the golden loses
   for (size_t i = 0; i < golden.prompts.size(); ++i) {
     SCOPED_TRACE("prompt " + std::to_string(i));
     const GoldenPrompt& want = golden.prompts[i];
@@ -171,13 +173,17 @@ TEST_P(GoldenBf16, MeanErrorAndGreedyUpToCloseCall) {
       }
     }
     const double mean = sum / static_cast<double>(want.n_logits * golden.vocab);
-    EXPECT_LT(mean, want.bf16_mean_error);
+    // One prompt may have a single row of logits, whose rounding is luck.
+    EXPECT_LT(mean, 1.25 * want.bf16_mean_error);
+    mean_of_prompts += mean;
+    theirs += want.bf16_mean_error;
     EXPECT_GT(mean, 1e-4) << "this run did not compute in bf16";
     const auto n_safe = static_cast<std::ptrdiff_t>(first_close_call(exact[i], want.n_logits));
     EXPECT_TRUE(
         std::equal(want.greedy.begin(), want.greedy.begin() + n_safe, results[i].tokens.begin()))
         << "within the first " << n_safe << " tokens";
   }
+  EXPECT_LT(mean_of_prompts, theirs);
 }
 
 // The reference is slow, and differs from the cpu backend in one rank's arithmetic alone: two
