@@ -13,7 +13,9 @@ endif()
 
 option(TRIREME_BUILD_TESTS "Build the test suite" ON)
 option(TRIREME_BUILD_FUZZERS "Build the libFuzzer targets (clang only)" OFF)
-set(TRIREME_CUDA "AUTO" CACHE STRING "Build the CUDA backend: ON, OFF or AUTO (when nvcc is found)")
+option(TRIREME_GPU_BOX "Build what a machine with a CUDA toolkit and little else can: see cmake/TriremeGpuBox.cmake" OFF)
+# OFF until a GPU has run it; AUTO is to be the default then.
+set(TRIREME_CUDA "OFF" CACHE STRING "Build the CUDA backend: ON, OFF or AUTO (when nvcc is found)")
 set_property(CACHE TRIREME_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(TRIREME_SANITIZE "" CACHE STRING "Sanitizers, as in -fsanitize=: e.g. address,undefined or thread")
 
@@ -26,6 +28,8 @@ endif()
 add_library(trireme_flags INTERFACE)
 target_compile_options(trireme_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers>)
+target_compile_options(trireme_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CUDA>:-Werror all-warnings --expt-relaxed-constexpr -Xcompiler=-Wall>)
 # GCC 12 at -O3 reports overflows inside std::string and fmt that cannot happen (its bugs 105329 and 105651).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   target_compile_options(trireme_flags INTERFACE

@@ -1,6 +1,7 @@
 // Compiled in place of the CUDA backend where it is not built: absence is an error, said once and
 // clearly.
 #include "kernels/backend.h"
+#include "kernels/cuda/device_limits.h"
 
 namespace trireme::kernels {
 
@@ -9,4 +10,13 @@ Result<std::unique_ptr<Backend>> make_cuda_backend(int /*device*/, ComputeDType 
                "this build has no CUDA backend; use the cpu backend instead"};
 }
 
+namespace cuda {
+
+int device_count() { return 0; }
+
+Result<std::unique_ptr<cpu::LimitMeter>> make_device_limit_meter(int /*device*/) {
+  return failed_precondition("this build has no CUDA backend");
+}
+
+}  // namespace cuda
 }  // namespace trireme::kernels

@@ -1,0 +1,303 @@
+// The CUDA backend: the op vocabulary on one device, driven by one thread.
+//
+// Compiled twice: with the CUDA runtime, and with the emulator for tests.
+#include <utility>
+
+#include "kernels/backend.h"
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/cuda_linear.h"
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/launcher.h"
+#include "kernels/cuda/packed_weight.h"
+#include "kernels/cuda/runtime.h"
+#include "kernels/shape_match.h"
+
+#if defined(TRIREME_CUDA_EMULATED)
+#include "kernels/cuda/emulated/emulated_backend.h"
+#endif
+
+namespace trireme::kernels {
+namespace {
+
+using cuda::AttentionShapeInfo;
+using cuda::DeviceBuffer;
+using cuda::DeviceInfo;
+using cuda::Launcher;
+
+// Partial sums of split products and of split attention: bounds how far they are split, never what
+// can be computed.
+constexpr size_t kPartialBytes = size_t{64} << 20;
+constexpr int64_t kCounters = 1 << 16;
+
+class CudaBackend final : public Backend {
+ public:
+  static Result<std::unique_ptr<Backend>> create(int device, ComputeDType compute_dtype) {
+    ASSIGN_OR_RETURN(DeviceInfo info, cuda::open_device(device));
+    ASSIGN_OR_RETURN(auto partials, DeviceBuffer::allocate(kPartialBytes));
+    ASSIGN_OR_RETURN(auto counters, DeviceBuffer::allocate(kCounters * sizeof(unsigned)));
+    ASSIGN_OR_RETURN(auto large, cuda::make_large_gemm());
+    return std::unique_ptr<Backend>(new CudaBackend(std::move(info), compute_dtype,
+                                                    std::move(partials), std::move(counters),
+                                                    std::move(large)));
+  }
+
+  std::string_view name() const override { return "cuda"; }
+  std::string description() const override {
+    return "cuda " + std::to_string(info_.index) + ", " + info_.name + ", " +
+           std::to_string(info_.n_multiprocessors) + " multiprocessors, " +
+           std::string(to_string(compute_dtype_));
+  }
+  ComputeDType compute_dtype() const override { return compute_dtype_; }
+
+  Result<std::unique_ptr<Buffer>> allocate(size_t bytes) override {
+    ASSIGN_OR_RETURN(auto buffer, DeviceBuffer::allocate(bytes));
+    return std::unique_ptr<Buffer>(std::move(buffer));
+  }
+  Result<size_t> free_memory_bytes() const override { return cuda::free_device_bytes(); }
+  void copy_to_host(void* host, const void* device, size_t bytes, Stream stream) override {
+    cuda::copy_to_host_async(host, device, bytes, on(stream).stream);
+  }
+  void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) override {
+    cuda::copy_to_device_async(device, host, bytes, on(stream).stream);
+  }
+  void synchronize(Stream stream) override { cuda::synchronize_stream(on(stream).stream); }
+
+  Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight) override {
+    return cuda::pack_weight(host_weight, compute_dtype_, uploader_, on({}));
+  }
+
+  void embedding(const EmbeddingArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::embedding(args, on(stream));
+  }
+  void rms_norm(const RmsNormArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::rms_norm(args, on(stream));
+  }
+  void add_rms_norm(const AddRmsNormArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::add_rms_norm(args, on(stream));
+  }
+  void add(const AddArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::add(args, on(stream));
+  }
+  void linear(const LinearArgs& args, Stream stream) override {
+    check_shapes(args);
+    linear_.run(args, on(stream));
+  }
+  void layer_norm(const LayerNormArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::layer_norm(args, on(stream));
+  }
+  void head_rms_norm(const HeadRmsNormArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::head_rms_norm(args, on(stream));
+  }
+  void head_layer_norm(const HeadLayerNormArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::head_layer_norm(args, on(stream));
+  }
+  void row_sum_squares(const RowSumSquaresArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::row_sum_squares(args, on(stream));
+  }
+  void rms_norm_rows(const RmsNormRowsArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::rms_norm_rows(args, on(stream));
+  }
+  void scale(const ScaleArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::scale(args, on(stream));
+  }
+  void softcap(const SoftcapArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::softcap(args, on(stream));
+  }
+  void sigmoid_scale_rows(const SigmoidScaleRowsArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::sigmoid_scale_rows(args, on(stream));
+  }
+  void position_scale(const PositionScaleArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::position_scale(args, on(stream));
+  }
+  void activation(const ActivationArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::activation(args, on(stream));
+  }
+  void gated_activation(const GatedActivationArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::gated_activation(args, on(stream));
+  }
+  void clamped_swiglu(const ClampedSwigluArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::clamped_swiglu(args, on(stream));
+  }
+  void rope(const RopeArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::rope(args, on(stream));
+  }
+  void kv_append(const KvAppendArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::kv_append(args, on(stream));
+  }
+  void paged_attention(const PagedAttentionArgs& args, Stream stream) override;
+  void latent_append(const LatentAppendArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::latent_append(args, on(stream));
+  }
+  void latent_attention(const LatentAttentionArgs& args, Stream stream) override;
+  void moe_route(const MoeRouteArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::moe_route(args, on(stream));
+  }
+  void moe_dispatch(const MoeDispatchArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::moe_dispatch(args, on(stream));
+  }
+  void moe_gather(const MoeGatherArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::moe_gather(args, on(stream));
+  }
+  void grouped_linear(const GroupedLinearArgs& args, Stream stream) override {
+    check_shapes(args);
+    linear_.run_grouped(args, on(stream));
+  }
+  void moe_combine(const MoeCombineArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::moe_combine(args, on(stream));
+  }
+  void gather_rows(const GatherRowsArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::gather_rows(args, on(stream));
+  }
+  void row_max_log_sum_exp(const RowMaxLogSumExpArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::row_max_log_sum_exp(args, on(stream));
+  }
+
+ private:
+  CudaBackend(DeviceInfo info, ComputeDType compute_dtype, std::unique_ptr<DeviceBuffer> partials,
+              std::unique_ptr<DeviceBuffer> counters, std::unique_ptr<cuda::LargeGemm> large)
+      : info_(std::move(info)),
+        compute_dtype_(compute_dtype),
+        partials_(std::move(partials)),
+        counters_(std::move(counters)),
+        linear_(compute_dtype,
+                {.partials = static_cast<float*>(partials_->data()),
+                 .n_partials = static_cast<int64_t>(kPartialBytes / sizeof(float)),
+                 .counters = static_cast<unsigned*>(counters_->data()),
+                 .n_counters = kCounters},
+                std::move(large)) {}
+
+  Launcher on(Stream stream) const {
+    return {.stream = stream.handle != nullptr ? stream.handle : cuda::default_stream(),
+            .n_multiprocessors = info_.n_multiprocessors};
+  }
+
+  cuda::AttentionWorkspace attention_workspace() const {
+    return {.partials = static_cast<float*>(partials_->data()),
+            .n_partials = static_cast<int64_t>(kPartialBytes / sizeof(float))};
+  }
+
+  const DeviceInfo info_;
+  const ComputeDType compute_dtype_;
+  std::unique_ptr<DeviceBuffer> partials_;
+  std::unique_ptr<DeviceBuffer> counters_;
+  cuda::Linear linear_;
+  cuda::WeightUploader uploader_;
+};
+
+void CudaBackend::paged_attention(const PagedAttentionArgs& args, Stream stream) {
+  check_shapes(args);
+  if (args.q.dim(0) == 0) return;
+  const AttentionShapeInfo info{.n_tokens = args.q.dim(0),
+                                .n_seqs = args.context_len.dim(0),
+                                .n_heads = args.q.dim(1),
+                                .n_kv_heads = args.k_cache.dim(1),
+                                .key_dim = args.q.dim(2),
+                                .value_dim = args.q.dim(2),
+                                .max_keys = args.block_table.dim(1) * args.k_cache.dim(2)};
+  const float* sinks = args.sinks.defined() ? args.sinks.as<float>() : nullptr;
+  const cuda::AttentionParams params{.q = args.q.as<float>(),
+                                     .q_stride = args.q.row_stride,
+                                     .k_cache = args.k_cache.data,
+                                     .v_cache = args.v_cache.data,
+                                     .block_stride = args.k_cache.row_stride,
+                                     .block_table = args.block_table.as<int32_t>(),
+                                     .table_stride = args.block_table.row_stride,
+                                     .query_start = args.query_start.as<int32_t>(),
+                                     .context_len = args.context_len.as<int32_t>(),
+                                     .n_tokens = info.n_tokens,
+                                     .n_seqs = info.n_seqs,
+                                     .n_heads = info.n_heads,
+                                     .n_kv_heads = info.n_kv_heads,
+                                     .key_dim = info.key_dim,
+                                     .value_dim = info.value_dim,
+                                     .block_size = args.k_cache.dim(2),
+                                     .scale = args.scale,
+                                     .window = args.window,
+                                     .chunk = args.chunk,
+                                     .softcap = args.softcap,
+                                     .sinks = sinks,
+                                     .out = args.out.data,
+                                     .out_stride = args.out.row_stride,
+                                     .out_is_bf16 = args.out.dtype == DType::kBF16};
+  const Launcher launcher = on(stream);
+  if (compute_dtype_ == ComputeDType::kBF16 &&
+      cuda::mma_attention_takes(info, args.k_cache.dtype)) {
+    cuda::mma_attention(params, info, attention_workspace(), launcher);
+  } else {
+    cuda::plain_attention(params, info, args.k_cache.dtype, attention_workspace(), launcher);
+  }
+}
+
+// One key head that all query heads share; a value is a part of its key.
+void CudaBackend::latent_attention(const LatentAttentionArgs& args, Stream stream) {
+  check_shapes(args);
+  if (args.q.dim(0) == 0) return;
+  const AttentionShapeInfo info{.n_tokens = args.q.dim(0),
+                                .n_seqs = args.context_len.dim(0),
+                                .n_heads = args.q.dim(1),
+                                .n_kv_heads = 1,
+                                .key_dim = args.q.dim(2),
+                                .value_dim = args.rank,
+                                .max_keys = args.block_table.dim(1) * args.cache.dim(1)};
+  const cuda::AttentionParams params{.q = args.q.as<float>(),
+                                     .q_stride = args.q.row_stride,
+                                     .k_cache = args.cache.data,
+                                     .block_stride = args.cache.row_stride,
+                                     .block_table = args.block_table.as<int32_t>(),
+                                     .table_stride = args.block_table.row_stride,
+                                     .query_start = args.query_start.as<int32_t>(),
+                                     .context_len = args.context_len.as<int32_t>(),
+                                     .n_tokens = info.n_tokens,
+                                     .n_seqs = info.n_seqs,
+                                     .n_heads = info.n_heads,
+                                     .n_kv_heads = 1,
+                                     .key_dim = info.key_dim,
+                                     .value_dim = info.value_dim,
+                                     .block_size = args.cache.dim(1),
+                                     .scale = args.scale,
+                                     .out = args.out.data,
+                                     .out_stride = args.out.row_stride,
+                                     .out_is_bf16 = args.out.dtype == DType::kBF16};
+  cuda::plain_attention(params, info, args.cache.dtype, attention_workspace(), on(stream));
+}
+
+}  // namespace
+
+#if defined(TRIREME_CUDA_EMULATED)
+std::unique_ptr<Backend> make_emulated_cuda_backend(ComputeDType compute_dtype) {
+  auto backend = CudaBackend::create(0, compute_dtype);
+  CHECK(backend.ok()) << backend.error().message;
+  return std::move(*backend);
+}
+#else
+Result<std::unique_ptr<Backend>> make_cuda_backend(int device, ComputeDType compute_dtype) {
+  return CudaBackend::create(device, compute_dtype);
+}
+#endif
+
+}  // namespace trireme::kernels

@@ -1,0 +1,64 @@
+// The emulator: runs a CUDA kernel on the host, thread by thread, so that tests on a machine
+// without a GPU execute the very source that nvcc compiles.
+//
+// A block's threads are fibers of the calling thread; they switch at barriers and at exchanges
+// inside a warp, and blocks run one after the other. What it shows: index arithmetic, barriers that
+// all threads reach, fragment layouts, results; under the address sanitizer also every access
+// outside an allocation. What it cannot show: races between barriers, memory ordering, speed. A
+// barrier that some threads never reach stops the process. Grids of several threads of a process
+// take turns.
+//
+// This header stands in for the compiler's built-ins and is included by device.h alone.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+#include "kernels/cuda/launch_shape.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __shared__ static
+#define __launch_bounds__(...)
+
+namespace trireme::kernels::cuda {
+
+struct Index3 {
+  unsigned x = 0;
+  unsigned y = 0;
+  unsigned z = 0;
+};
+
+// Of the fiber that runs; set at every switch.
+inline Index3 threadIdx;
+inline Index3 blockIdx;
+inline Index3 blockDim;
+inline Index3 gridDim;
+
+struct uint4 {
+  uint32_t x, y, z, w;
+};
+struct float4 {
+  float x, y, z, w;
+};
+
+namespace emulator {
+
+// Runs `body` once per thread of the grid.
+void run_grid(const LaunchShape& shape, const std::function<void()>& body);
+
+// Called by fibers.
+void block_barrier();
+void warp_barrier();
+unsigned char* dynamic_shared();
+// Every lane of the warp hands in `words`; afterwards each may read all lanes' words, until its
+// next exchange. At most 8 words a lane.
+const uint32_t (*warp_exchange(const uint32_t* words, int n_words))[8];
+
+}  // namespace emulator
+}  // namespace trireme::kernels::cuda

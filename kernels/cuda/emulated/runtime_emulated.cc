@@ -1,0 +1,72 @@
+// The runtime of the emulator: device memory is host memory, and work has happened when a call
+// returns.
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+
+#include "kernels/cuda/large_gemm.h"
+#include "kernels/cuda/runtime.h"
+#include "kernels/host_memory.h"
+
+namespace trireme::kernels::cuda {
+namespace {
+
+constexpr uintptr_t kAlignment = 256;  // as on a device
+
+struct Event {
+  std::chrono::steady_clock::time_point time;
+};
+
+}  // namespace
+
+Result<DeviceInfo> open_device(int device) {
+  return DeviceInfo{.index = device, .name = "emulator", .n_multiprocessors = 4, .major = 9};
+}
+
+Result<void*> allocate_device(size_t bytes) {
+  ASSIGN_OR_RETURN(const size_t available, free_device_bytes());
+  if (bytes > available) {
+    return resource_exhausted("cannot allocate " + std::to_string(bytes) +
+                              " bytes: " + std::to_string(available) + " bytes are available");
+  }
+  // calloc: large memory arrives zeroed without being touched. What it returned stands before the
+  // data.
+  void* memory = std::calloc(1, bytes + 2 * kAlignment);
+  CHECK(memory != nullptr);
+  const auto data = round_up(reinterpret_cast<uintptr_t>(memory) + sizeof(void*), kAlignment);
+  reinterpret_cast<void**>(data)[-1] = memory;
+  return reinterpret_cast<void*>(data);
+}
+void release_device(void* memory) { std::free(static_cast<void**>(memory)[-1]); }
+
+Result<void*> allocate_pinned(size_t bytes) { return std::malloc(bytes); }
+void release_pinned(void* memory) { std::free(memory); }
+Result<size_t> free_device_bytes() { return available_host_memory_bytes(); }
+
+void copy_to_device_async(void* device, const void* host, size_t bytes, void*) {
+  if (bytes > 0) std::memcpy(device, host, bytes);
+}
+void copy_to_host_async(void* host, const void* device, size_t bytes, void*) {
+  if (bytes > 0) std::memcpy(host, device, bytes);
+}
+void copy_on_device_async(void* to, const void* from, size_t bytes, void*) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
+void synchronize_stream(void*) {}
+void* default_stream() { return nullptr; }
+
+void* make_event() { return new Event; }
+void release_event(void* event) { delete static_cast<Event*>(event); }
+void record_event(void* event, void*) {
+  static_cast<Event*>(event)->time = std::chrono::steady_clock::now();
+}
+void wait_for_event(void*) {}
+double seconds_between(void* begin, void* end) {
+  return std::chrono::duration<double>(static_cast<Event*>(end)->time -
+                                       static_cast<Event*>(begin)->time)
+      .count();
+}
+
+Result<std::unique_ptr<LargeGemm>> make_large_gemm() { return std::unique_ptr<LargeGemm>(); }
+
+}  // namespace trireme::kernels::cuda

@@ -1,0 +1,45 @@
+#include <algorithm>
+
+#include "kernels/cuda/gemm.h"
+#include "kernels/cuda/row_tiles.h"
+
+namespace trireme::kernels::cuda {
+namespace {
+
+constexpr int kMaxWarps = 8;
+constexpr int kMaxSplits = 8;
+constexpr int64_t kOutsPerTile = 16;
+
+// Rounds of blocks that the busiest multiprocessor runs, in units of an unsplit block's work.
+double rounds(int64_t n_blocks, int n_splits, int n_multiprocessors) {
+  return static_cast<double>(ceil_div<int64_t>(n_blocks * n_splits, n_multiprocessors)) / n_splits;
+}
+
+}  // namespace
+
+SmallGemmPlan plan_small_gemm(const GemmOperands& operands, int n_multiprocessors,
+                              const GemmWorkspace& workspace) {
+  SmallGemmPlan plan;
+  plan.rows_per_tile = operands.n_runs == 0 && operands.n_rows > 8 ? 16 : 8;
+  plan.n_out_tiles = ceil_div(operands.out_features, kOutsPerTile);
+  plan.n_slots = n_tile_slots(operands.n_rows, operands.n_runs, plan.rows_per_tile);
+  const int64_t n_chunks = operands.pitch / kChunk;
+  plan.n_warps = static_cast<int>(std::clamp<int64_t>(n_chunks / 2, 1, kMaxWarps));
+  const int64_t n_blocks = plan.n_out_tiles * plan.n_slots;
+  if (n_blocks == 0) return plan;
+  const int64_t partials_per_block = kOutsPerTile * plan.rows_per_tile;
+  double best = rounds(n_blocks, 1, n_multiprocessors);
+  for (int n = 2; n <= kMaxSplits; ++n) {
+    if (n_chunks < int64_t{2} * plan.n_warps * n) break;  // a warp has two chunks at least
+    if (n_blocks > workspace.n_counters) break;
+    if (n_blocks * n * partials_per_block > workspace.n_partials) break;
+    // A split costs a round trip of partial sums: it has to gain something.
+    if (const double now = rounds(n_blocks, n, n_multiprocessors); now < 0.95 * best) {
+      best = now;
+      plan.n_splits = n;
+    }
+  }
+  return plan;
+}
+
+}  // namespace trireme::kernels::cuda

@@ -1,0 +1,10 @@
+#include "kernels/cuda/emulated/emulated_backend.h"
+#include "tests/gpu/ops/device_fixture.h"
+
+namespace trireme::kernels::testing {
+
+std::unique_ptr<Backend> make_device_backend(ComputeDType compute_dtype, std::string*) {
+  return make_emulated_cuda_backend(compute_dtype);
+}
+
+}  // namespace trireme::kernels::testing
