@@ -1,0 +1,36 @@
+#include <utility>
+
+#include "parallel/comm/mesh_layout.h"
+#include "parallel/comm/nccl/nccl_group.h"
+
+namespace trireme::comm {
+namespace {
+
+// The host group takes the id from its rank 0 to the others.
+CarryId over(Group& host) {
+  return [&host](std::span<std::byte> id) {
+    const TensorView bytes(id.data(), DType::kU8, {static_cast<int64_t>(id.size())});
+    return host.broadcast(bytes, 0, {.step = StepId(0), .op = "carrying an NCCL id"});
+  };
+}
+
+}  // namespace
+
+Result<Mesh> make_nccl_mesh(Mesh& host, const Clock& clock) {
+  const MeshLayout layout = mesh_layout(host.worker_rank, host.tp->size(), host.pp->size());
+  Mesh mesh;
+  mesh.worker_rank = host.worker_rank;
+  ASSIGN_OR_RETURN(
+      mesh.tp, make_nccl_group({.name = "tp", .worker_ranks = layout.tp, .rank = host.tp->rank()},
+                               over(*host.tp), clock));
+  ASSIGN_OR_RETURN(
+      mesh.pp, make_nccl_group({.name = "pp", .worker_ranks = layout.pp, .rank = host.pp->rank()},
+                               over(*host.pp), clock));
+  ASSIGN_OR_RETURN(
+      mesh.world,
+      make_nccl_group({.name = "world", .worker_ranks = layout.world, .rank = host.world->rank()},
+                      over(*host.world), clock));
+  return mesh;
+}
+
+}  // namespace trireme::comm

@@ -1,0 +1,213 @@
+// One rank of an NCCL group, a process of its own: plays a scenario and exits 0 if all was as it
+// must be.
+//
+//   nccl_ranks SCENARIO RANK SIZE ID_FILE
+//
+// Several ranks share one GPU when each has an NCCL_HOSTID of its own: NCCL then takes them for
+// ranks of different machines and talks over sockets. `collectives`: every operation with values
+// whose sums are exact in any order. `lost`: the last rank leaves without a word, and the others
+// must have an error soon after the deadline that names the step and the operation.
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "parallel/comm/nccl/nccl_group.h"
+
+namespace trireme::comm {
+namespace {
+
+constexpr int64_t kSecond = 1'000'000'000;
+
+// Rank 0 writes the id and renames it into place; the others wait for the file.
+Status carry_by_file(const std::string& path, int rank, std::span<std::byte> id) {
+  if (rank == 0) {
+    std::ofstream(path + ".new", std::ios::binary)
+        .write(reinterpret_cast<const char*>(id.data()), static_cast<std::streamsize>(id.size()));
+    std::filesystem::rename(path + ".new", path);
+    return {};
+  }
+  for (int i = 0; i < 600; ++i) {
+    if (std::filesystem::exists(path)) {
+      std::ifstream(path, std::ios::binary)
+          .read(reinterpret_cast<char*>(id.data()), static_cast<std::streamsize>(id.size()));
+      return {};
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  return deadline_exceeded("rank 0 wrote no id");
+}
+
+class Scenario {
+ public:
+  Scenario(Group& group, kernels::Backend& backend, const Clock& clock)
+      : group_(group), backend_(backend), clock_(clock) {}
+
+  Status collectives() {
+    for (const int64_t n : {1, 63, 4096, 300'001}) {
+      TRY(all_reduce<float>(n));
+      TRY(all_reduce<bf16>(n));
+      TRY(all_gather(n));
+      TRY(reduce_scatter(n));
+      for (int root = 0; root < group_.size(); ++root) TRY(broadcast(n, root));
+      TRY(ring(n));
+      TRY(group_.barrier(context("barrier")));
+    }
+    return {};
+  }
+
+  Status lost() {
+    TRY(group_.barrier(context("first barrier")));
+    if (group_.rank() == group_.size() - 1) std::_Exit(0);
+    const int64_t begin_ns = clock_.now_ns();
+    OpContext late = context("layer 3 mlp all_reduce");
+    late.deadline_ns = begin_ns + 3 * kSecond;
+    Status status = all_reduce<float>(4096, &late);
+    if (status.ok()) status = group_.barrier(context("later barrier"));
+    if (status.ok()) return internal_error("the operation succeeded without the last rank");
+    const std::string& message = status.error().message;
+    std::printf("rank %d got: %s\n", group_.rank(), message.c_str());
+    if (clock_.now_ns() - begin_ns > 15 * kSecond) return internal_error("the error came too late");
+    if (message.find("layer 3 mlp all_reduce") == std::string::npos ||
+        message.find("step 42") == std::string::npos) {
+      return internal_error("the error does not name step and operation: " + message);
+    }
+    if (group_.barrier(context("barrier")).ok()) return internal_error("the group is usable");
+    return {};
+  }
+
+ private:
+  OpContext context(std::string_view op) const {
+    OpContext context;
+    context.step = StepId(42);
+    context.op = op;
+    context.deadline_ns = clock_.now_ns() + 20 * kSecond;
+    return context;
+  }
+
+  static float value(int rank, int64_t i) { return static_cast<float>((i * 7 + rank * 3) % 13); }
+  float sum(int64_t i) const {
+    float total = 0;
+    for (int r = 0; r < group_.size(); ++r) total += value(r, i);
+    return total;
+  }
+  static void store(float v, float& out) { out = v; }
+  static void store(float v, bf16& out) { out = to_bf16(v); }
+  static float load(float v) { return v; }
+  static float load(bf16 v) { return to_f32(v); }
+
+  struct OnDevice {
+    std::unique_ptr<kernels::Buffer> buffer;
+    TensorView view;
+  };
+  template <typename T>
+  OnDevice upload(const std::vector<T>& host) {
+    auto buffer = backend_.allocate(host.size() * sizeof(T));
+    CHECK(buffer.ok()) << buffer.error().message;
+    OnDevice result{std::move(*buffer), {}};
+    result.view =
+        TensorView(result.buffer->data(), dtype_of<T>(), {static_cast<int64_t>(host.size())});
+    backend_.copy_to_device(result.view.data, host.data(), result.view.bytes(), {});
+    backend_.synchronize({});
+    return result;
+  }
+  template <typename T>
+  std::vector<T> mine(int64_t n, int rank) const {
+    std::vector<T> host(static_cast<size_t>(n));
+    for (int64_t i = 0; i < n; ++i) store(value(rank, i), host[static_cast<size_t>(i)]);
+    return host;
+  }
+  template <typename T, typename Expected>
+  Status compare(const OnDevice& got, const char* what, Expected&& expected) {
+    std::vector<T> host(static_cast<size_t>(got.view.numel()));
+    backend_.copy_to_host(host.data(), got.view.data, got.view.bytes(), {});
+    backend_.synchronize({});
+    for (size_t i = 0; i < host.size(); ++i) {
+      const float want = expected(static_cast<int64_t>(i));
+      if (load(host[i]) != want) {
+        return internal_error(std::string(what) + " of " + std::to_string(host.size()) +
+                              ": element " + std::to_string(i) + " is " +
+                              std::to_string(load(host[i])) + ", not " + std::to_string(want));
+      }
+    }
+    return {};
+  }
+
+  template <typename T>
+  Status all_reduce(int64_t n, const OpContext* given = nullptr) {
+    const OnDevice x = upload(mine<T>(n, group_.rank()));
+    TRY(group_.all_reduce_sum(x.view, given != nullptr ? *given : context("all_reduce")));
+    // A sum is enqueued: an operation that waits says whether it happened.
+    if (given != nullptr) TRY(group_.barrier(context("barrier behind a sum")));
+    return compare<T>(x, "all_reduce", [&](int64_t i) { return sum(i); });
+  }
+  Status all_gather(int64_t n) {
+    const OnDevice x = upload(mine<float>(n, group_.rank()));
+    const OnDevice out = upload(std::vector<float>(static_cast<size_t>(n * group_.size())));
+    TRY(group_.all_gather(x.view, out.view, context("all_gather")));
+    return compare<float>(out, "all_gather",
+                          [&](int64_t i) { return value(static_cast<int>(i / n), i % n); });
+  }
+  Status reduce_scatter(int64_t n) {
+    const OnDevice x = upload(mine<float>(n * group_.size(), group_.rank()));
+    const OnDevice out = upload(std::vector<float>(static_cast<size_t>(n)));
+    TRY(group_.reduce_scatter_sum(x.view, out.view, context("reduce_scatter")));
+    return compare<float>(out, "reduce_scatter",
+                          [&](int64_t i) { return sum(group_.rank() * n + i); });
+  }
+  Status broadcast(int64_t n, int root) {
+    const OnDevice x = upload(mine<bf16>(n, group_.rank()));
+    TRY(group_.broadcast(x.view, root, context("broadcast")));
+    return compare<bf16>(x, "broadcast", [&](int64_t i) { return value(root, i); });
+  }
+  Status ring(int64_t n) {
+    if (group_.size() == 1) return {};
+    const int right = (group_.rank() + 1) % group_.size();
+    const int left = (group_.rank() + group_.size() - 1) % group_.size();
+    const OnDevice x = upload(mine<float>(n, group_.rank()));
+    const OnDevice theirs = upload(std::vector<float>(static_cast<size_t>(n)));
+    const bool sends_first = group_.rank() != 0;
+    if (sends_first) TRY(group_.send(x.view, right, context("send")));
+    TRY(group_.recv(theirs.view, left, context("recv")));
+    if (!sends_first) TRY(group_.send(x.view, right, context("send")));
+    TRY(group_.barrier(context("barrier behind a send")));
+    return compare<float>(theirs, "recv", [&](int64_t i) { return value(left, i); });
+  }
+
+  Group& group_;
+  kernels::Backend& backend_;
+  const Clock& clock_;
+};
+
+Status run(const std::string& scenario, int rank, int size, const std::string& id_file) {
+  SystemClock clock;
+  ASSIGN_OR_RETURN(const auto backend, kernels::make_cuda_backend(0, kernels::ComputeDType::kF32));
+  NcclGroupOptions options{.name = "tp", .rank = rank};
+  for (int i = 0; i < size; ++i) options.worker_ranks.push_back(i);
+  ASSIGN_OR_RETURN(
+      const auto group,
+      make_nccl_group(
+          options, [&](std::span<std::byte> id) { return carry_by_file(id_file, rank, id); },
+          clock));
+  Scenario play(*group, *backend, clock);
+  return scenario == "lost" ? play.lost() : play.collectives();
+}
+
+}  // namespace
+}  // namespace trireme::comm
+
+int main(int argc, char** argv) {
+  if (argc != 5) return 2;
+  const trireme::Status status =
+      trireme::comm::run(argv[1], std::atoi(argv[2]), std::atoi(argv[3]), argv[4]);
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "rank %s: %s\n", argv[2], status.error().message.c_str());
+  return 1;
+}
