@@ -39,7 +39,8 @@ Status run_rank(const ClusterConfig& config, launch::MpiJob& job, const Clock& c
   const auto create = [&]() -> Result<std::unique_ptr<Worker>> {
     ASSIGN_OR_RETURN(WorkerOptions options, worker_options(config, worker_rank));
     ASSIGN_OR_RETURN(auto backend, make_backend(config, worker_rank));
-    return Worker::create(std::move(options), std::move(mesh), std::move(backend), clock,
+    ASSIGN_OR_RETURN(comm::Mesh groups, make_device_mesh(config, std::move(mesh), clock));
+    return Worker::create(std::move(options), std::move(groups), std::move(backend), clock,
                           report_progress(*link, worker_rank));
   };
   auto worker = create();

@@ -1,5 +1,11 @@
 #include "worker/setup.h"
 
+#include <algorithm>
+#include <utility>
+
+#include "kernels/cuda/device_limits.h"
+#include "parallel/comm/nccl/nccl_group.h"
+
 namespace trireme::worker {
 
 Result<WorkerOptions> worker_options(const ClusterConfig& config, int worker_rank) {
@@ -25,12 +31,23 @@ Result<WorkerOptions> worker_options(const ClusterConfig& config, int worker_ran
 }
 
 Result<std::unique_ptr<kernels::Backend>> make_backend(const ClusterConfig& config,
-                                                       int local_rank) {
+                                                       int worker_rank) {
   const auto compute = config.model.compute_dtype == "float32" ? kernels::ComputeDType::kF32
                                                                : kernels::ComputeDType::kBF16;
-  if (config.replicas.backend == "cuda") return kernels::make_cuda_backend(local_rank, compute);
+  if (config.replicas.backend == "cuda") {
+    const int n_devices = std::max(1, kernels::cuda::device_count());
+    return kernels::make_cuda_backend(worker_rank % n_devices, compute);
+  }
   return kernels::make_cpu_backend(
       {.compute_dtype = compute, .n_threads = config.replicas.threads_per_rank});
+}
+
+Result<comm::Mesh> make_device_mesh(const ClusterConfig& config, comm::Mesh host,
+                                    const Clock& clock) {
+  if (config.replicas.backend != "cuda" || config.replicas.tp * config.replicas.pp == 1) {
+    return host;
+  }
+  return comm::make_nccl_mesh(host, clock);
 }
 
 }  // namespace trireme::worker

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstring>
 
+#include "base/log.h"
 #include "parallel/plan/memory_budget.h"
 #include "worker/models/declare.h"
 #include "worker/sample/counter_random.h"
@@ -149,6 +150,7 @@ Status Worker::check_memory() {
   if (memory_bytes <= 0) {
     ASSIGN_OR_RETURN(const size_t free_bytes, backend_->free_memory_bytes());
     memory_bytes = static_cast<int64_t>(free_bytes);
+    if (backend_->name() == "cuda") free_before_load_bytes_ = memory_bytes;
   }
   const plan::MemoryInputs inputs{.weight_dtype = compute_dtype(),
                                   .kv_dtype = compute_dtype(),
@@ -195,7 +197,16 @@ Status Worker::load(const LoadProgressFn& progress) {
                .latent_width = options_.spec.mla ? options_.spec.mla->latent_width() : 0,
                .block_size = options_.block_size,
                .dtype = compute_dtype()};
-  const int64_t left = usable_bytes_ - weight_bytes_ - activation_bytes_;
+  int64_t used_bytes = weight_bytes_ + activation_bytes_;
+  if (free_before_load_bytes_ > 0) {
+    // A device says what loading really took: rounding and libraries' workspaces are in it.
+    ASSIGN_OR_RETURN(const size_t free_bytes, backend_->free_memory_bytes());
+    const int64_t measured = free_before_load_bytes_ - static_cast<int64_t>(free_bytes);
+    log::info("rank {}: {} planned for weights and activations, {} taken by them",
+              options_.worker_rank, gigabytes(used_bytes), gigabytes(measured));
+    used_bytes = std::max(used_bytes, measured);
+  }
+  const int64_t left = usable_bytes_ - used_bytes;
   n_kv_blocks_possible_ = std::clamp<int64_t>(left / kv_shape_.bytes_per_block(), 0, INT32_MAX);
   if (n_kv_blocks_possible_ == 0) {
     return resource_exhausted(

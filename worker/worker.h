@@ -89,6 +89,8 @@ class Worker {
   std::unique_ptr<kernels::Backend> backend_;
   const Clock& clock_;
   int64_t usable_bytes_ = 0;
+  int64_t free_before_load_bytes_ =
+      0;  // of a device; 0 where the memory was given or is the host's
   int64_t activation_bytes_ = 0;
   int64_t weight_bytes_ = 0;
   int64_t load_ns_ = 0;

@@ -13,7 +13,8 @@ void run_rank(const ClusterConfig& config, const Clock& clock, int worker_rank, 
   const auto create = [&]() -> Result<std::unique_ptr<worker::Worker>> {
     ASSIGN_OR_RETURN(worker::WorkerOptions options, worker::worker_options(config, worker_rank));
     ASSIGN_OR_RETURN(auto backend, worker::make_backend(config, worker_rank));
-    return worker::Worker::create(std::move(options), std::move(mesh), std::move(backend), clock,
+    ASSIGN_OR_RETURN(comm::Mesh groups, worker::make_device_mesh(config, std::move(mesh), clock));
+    return worker::Worker::create(std::move(options), std::move(groups), std::move(backend), clock,
                                   worker::report_progress(link, worker_rank));
   };
   auto rank = create();

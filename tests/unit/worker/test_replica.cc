@@ -81,9 +81,10 @@ void TestReplica::run_rank(int worker_rank, comm::Mesh mesh) {
     const std::lock_guard<std::mutex> lock(mutex_);
     logits_[tp_rank] = std::move(rows);
   };
-  auto created =
-      Worker::create(worker, std::move(mesh), make_test_backend(options_.backend, options_.compute),
-                     clock_, report_progress(link, worker_rank));
+  auto backend = options_.make_backend ? options_.make_backend(options_.compute)
+                                       : make_test_backend(options_.backend, options_.compute);
+  auto created = Worker::create(worker, std::move(mesh), std::move(backend), clock_,
+                                report_progress(link, worker_rank));
   if (!created.ok()) {
     report_failure(link, worker_rank, StepId(0), "loading", created.error());
     return;

@@ -4,6 +4,7 @@
 // Uses what production uses (run_worker_loop, Worker, StepExecutor); only the scheduler is a toy.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -26,6 +27,8 @@ struct ReplicaOptions {
   int pp = 1;
   std::vector<int> stage_layers;
   std::string backend = "cpu";  // cpu | reference
+  // Makes the ranks' backends instead, where it is given.
+  std::function<std::unique_ptr<kernels::Backend>(kernels::ComputeDType)> make_backend;
   kernels::ComputeDType compute = kernels::ComputeDType::kF32;
   int64_t max_step_tokens = 512;
   int64_t max_logits_rows = 256;
