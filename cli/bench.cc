@@ -20,6 +20,7 @@ constexpr Benchmark kBenchmarks[] = {
     {"scheduler", run_bench_scheduler, "time to plan one step"},
     {"collective", run_bench_collective, "all-reduce by size and transport"},
     {"ops", run_bench_ops, "every kernel against the machine's limit"},
+    {"gpu", run_bench_gpu, "the kernels of a step on the first GPU, against its measured limits"},
 };
 
 void print_usage(FILE* out) {

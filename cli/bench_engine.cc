@@ -19,6 +19,7 @@ struct Arguments {
   std::string model;
   std::string rank_shard;
   std::string compute_dtype = "auto";
+  std::string backend = "cpu";
   worker::EngineBenchOptions options;
 };
 
@@ -38,6 +39,9 @@ void declare(CLI::App& app, Arguments& arguments) {
   app.add_option("--pp", options.pp, "pipeline stages, as threads")->capture_default_str();
   app.add_option("--rank-shard", arguments.rank_shard,
                  "tp=N,rank=R: one rank of N alone, collectives stubbed");
+  app.add_option("--backend", arguments.backend, "cpu, or cuda: one rank on the first GPU")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
   app.add_option("--threads", options.n_threads, "per rank; 0: the cores divided among the ranks")
       ->capture_default_str();
   app.add_option("--rounds", options.n_rounds, "a figure is the median of so many")
@@ -71,6 +75,7 @@ Status resolve(Arguments& arguments) {
   if (!arguments.rank_shard.empty()) {
     ASSIGN_OR_RETURN(options.rank_shard, parse_rank_shard(arguments.rank_shard));
   }
+  options.on_cuda = arguments.backend == "cuda";
   options.compute_dtype = arguments.compute_dtype == "float32" ? kernels::ComputeDType::kF32
                                                                : kernels::ComputeDType::kBF16;
   return {};

@@ -17,5 +17,6 @@ int run_bench_router(int argc, char** argv);
 int run_bench_scheduler(int argc, char** argv);
 int run_bench_collective(int argc, char** argv);
 int run_bench_ops(int argc, char** argv);
+int run_bench_gpu(int argc, char** argv);
 
 }  // namespace trireme::cli

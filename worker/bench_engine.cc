@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "kernels/cpu/machine_limits.h"
+#include "kernels/cuda/device_limits.h"
 #include "parallel/comm/inproc/inproc_world.h"
 #include "parallel/plan/model_size.h"
 #include "parallel/step/step_link.h"
@@ -115,13 +116,16 @@ class BenchReplica {
     if (!options_.rank_shard.has_value()) {
       return comm::make_inproc_meshes(options_.tp, options_.pp, clock_);
     }
-    const RankShard shard = *options_.rank_shard;
     std::vector<comm::Mesh> meshes(1);
-    meshes[0].worker_rank = shard.rank;
-    meshes[0].tp = std::make_unique<StubGroup>(shard.rank, shard.tp);
-    meshes[0].pp = std::make_unique<StubGroup>(0, 1);
-    meshes[0].world = std::make_unique<StubGroup>(shard.rank, shard.tp);
+    meshes[0].worker_rank = options_.rank_shard->rank;
     return meshes;
+  }
+
+  void stub_groups(comm::Mesh& mesh, kernels::Backend& backend) const {
+    const RankShard shard = *options_.rank_shard;
+    mesh.tp = std::make_unique<StubGroup>(shard.rank, shard.tp, backend);
+    mesh.pp = std::make_unique<StubGroup>(0, 1, backend);
+    mesh.world = std::make_unique<StubGroup>(shard.rank, shard.tp, backend);
   }
 
   Status start_ranks() {
@@ -164,12 +168,15 @@ class BenchReplica {
         std::max({options_.prompt_tokens, max_batch(), options_.context_tokens});
     worker.max_logits_rows = max_batch();
     worker.random_weights = options_.random_weights;
-    auto backend = kernels::make_cpu_backend(
-        {.compute_dtype = options_.compute_dtype, .n_threads = n_threads_});
+    auto backend = options_.on_cuda
+                       ? kernels::make_cuda_backend(0, options_.compute_dtype)
+                       : kernels::make_cpu_backend(
+                             {.compute_dtype = options_.compute_dtype, .n_threads = n_threads_});
     if (!backend.ok()) {
       report_failure(link, worker_rank, StepId(0), "starting", backend.error());
       return;
     }
+    if (options_.rank_shard.has_value()) stub_groups(mesh, **backend);
     auto created = Worker::create(worker, std::move(mesh), std::move(*backend), clock_);
     if (!created.ok()) {
       report_failure(link, worker_rank, StepId(0), "loading", created.error());
@@ -395,10 +402,17 @@ Result<std::vector<EngineBenchLine>> run_engine_bench(const EngineBenchOptions& 
   const int n_ranks = is_shard ? 1 : options.tp * options.pp;
   const int n_cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const int n_threads = options.n_threads > 0 ? options.n_threads : std::max(1, n_cores / n_ranks);
-  ASSIGN_OR_RETURN(const auto meter,
-                   LimitMeter::create(std::min(n_cores, n_threads * n_ranks), kLimitBytes));
+  if (options.on_cuda && n_ranks > 1) {
+    return unimplemented(
+        "the benchmark runs one rank on a GPU; --rank-shard tp=N,rank=R is one of N");
+  }
+  // A device is measured once, before its memory fills up.
+  auto meter = options.on_cuda
+                   ? kernels::cuda::make_device_limit_meter(0)
+                   : LimitMeter::create(std::min(n_cores, n_threads * n_ranks), kLimitBytes);
+  if (!meter.ok()) return meter.error();
   ASSIGN_OR_RETURN(const auto replica, BenchReplica::start(options, plan, n_threads));
-  return EngineBench(options, plan, *replica, *meter).run();
+  return EngineBench(options, plan, *replica, **meter).run();
 }
 
 }  // namespace trireme::worker

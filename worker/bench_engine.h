@@ -45,6 +45,7 @@ struct EngineBenchOptions {
   int pp = 1;
   std::optional<RankShard> rank_shard;  // instead of tp and pp
   kernels::ComputeDType compute_dtype = kernels::ComputeDType::kBF16;
+  bool on_cuda = false;     // one rank, on CUDA device 0
   int n_threads = 0;        // per rank; 0: the cores divided among the ranks
   int prompt_tokens = 256;  // of the prefill
   int context_tokens = 8;   // of each stream before decode
