@@ -2,6 +2,10 @@
 
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
+if(TRIREME_GPU_BOX)
+  include(TriremeGpuBox)
+  return()
+endif()
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(yaml-cpp REQUIRED)
