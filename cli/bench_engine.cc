@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/gguf.h"
 #include "base/json.h"
 #include "cli/bench_line.h"
 #include "cli/commands.h"
@@ -68,9 +69,11 @@ Status resolve(Arguments& arguments) {
   worker::EngineBenchOptions& options = arguments.options;
   ASSIGN_OR_RETURN(options.spec, plan::load_model_spec(arguments.model));
   options.model_dir = arguments.model;
-  if (!options.random_weights && !std::filesystem::is_directory(arguments.model)) {
+  ASSIGN_OR_RETURN(const auto gguf, find_gguf(arguments.model));
+  if (!options.random_weights && !gguf.has_value() &&
+      !std::filesystem::is_directory(arguments.model)) {
     return invalid_argument(
-        "Weights need a model folder; with a config.json, say --random-weights.");
+        "Weights need a model folder or a GGUF file; with a config.json, say --random-weights.");
   }
   if (!arguments.rank_shard.empty()) {
     ASSIGN_OR_RETURN(options.rank_shard, parse_rank_shard(arguments.rank_shard));

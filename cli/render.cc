@@ -34,7 +34,7 @@ struct Source {
 
 Result<Source> load_source(const std::string& path) {
   std::error_code error;
-  if (std::filesystem::is_directory(path, error)) {
+  if (std::filesystem::is_directory(path, error) || path.ends_with(".gguf")) {
     ASSIGN_OR_RETURN(const text::ModelText model, text::ModelText::load(path));
     ASSIGN_OR_RETURN(text::ChatTemplate chat, model.chat_template());
     ASSIGN_OR_RETURN(text::ChatTemplate with_tools, model.chat_template(/*with_tools=*/true));

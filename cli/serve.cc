@@ -35,7 +35,8 @@ struct ServeFlags {
 };
 
 void add_options(CLI::App& app, ServeFlags& flags) {
-  app.add_option("MODEL_DIR|CONFIG.yaml", flags.source, "a checkpoint folder, or a cluster file")
+  app.add_option("MODEL_DIR|CONFIG.yaml", flags.source,
+                 "a checkpoint folder, a GGUF file, or a cluster file")
       ->required();
   app.add_option("--tp", flags.tp, "tensor parallel ranks per stage")->check(CLI::Range(1, 1024));
   app.add_option("--pp", flags.pp, "pipeline stages")->check(CLI::Range(1, 1024));

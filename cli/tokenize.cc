@@ -88,8 +88,10 @@ int run_tokenize(int argc, char** argv) {
       "shows after each id",
       "trireme tokenize"};
   app.footer("Example:\n  echo '{\"text\": \"Hello\"}' | trireme tokenize models/llama-3");
-  app.add_option("MODEL_DIR", folder,
-                 "a folder with tokenizer.json, tokenizer.model, tekken.json or a .tiktoken file")
+  app.add_option(
+         "MODEL_DIR", folder,
+         "a folder with tokenizer.json, tokenizer.model, tekken.json, a .tiktoken file or a GGUF "
+         "file, or that file")
       ->required();
   bool as_served = false;
   app.add_flag("--as-served", as_served,

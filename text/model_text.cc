@@ -5,8 +5,10 @@
 #include <map>
 #include <optional>
 
+#include "base/gguf.h"
 #include "text/json_read.h"
 #include "text/read_file.h"
+#include "text/tokenize/gguf_tokenizer.h"
 #include "text/tokenize/model.h"
 #include "text/tokenizer_files.h"
 
@@ -109,6 +111,11 @@ Status read_eos_ids(const Json& config, const char* file, std::vector<int32_t>* 
   return {};
 }
 
+void sort_and_unique(std::vector<int32_t>* ids) {
+  std::sort(ids->begin(), ids->end());
+  ids->erase(std::unique(ids->begin(), ids->end()), ids->end());
+}
+
 Result<Value> parse_part(const std::string& json, const char* what, Kind kind) {
   if (json.empty()) return Value::none();
   auto value = value_from_json(json, /*from_request=*/true);
@@ -122,7 +129,28 @@ Result<Value> parse_part(const std::string& json, const char* what, Kind kind) {
 
 }  // namespace
 
+Result<ModelText> ModelText::load_gguf(const std::string& file) {
+  auto parts = std::make_shared<Parts>();
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Gguf> gguf, Gguf::open(file));
+  auto text = load_gguf_text(*gguf);
+  if (!text.ok() && text.error().code == ErrorCode::kNotFound) return ModelText(std::move(parts));
+  if (!text.ok()) return text.error();
+  parts->tokenizer = std::move(text->tokenizer);
+  parts->bos = std::move(text->bos);
+  parts->eos = std::move(text->eos);
+  parts->pad = std::move(text->pad);
+  parts->unk = std::move(text->unk);
+  parts->eos_ids = std::move(text->eos_ids);
+  sort_and_unique(&parts->eos_ids);
+  if (!text->chat_template.empty()) {
+    parts->templates.emplace("default", ChatTemplate::parse(text->chat_template));
+  }
+  return ModelText(std::move(parts));
+}
+
 Result<ModelText> ModelText::load(const std::string& folder) {
+  ASSIGN_OR_RETURN(const std::optional<std::string> gguf, find_gguf(folder));
+  if (gguf.has_value()) return load_gguf(*gguf);
   const fs::path path(folder);
   auto parts = std::make_shared<Parts>();
   ASSIGN_OR_RETURN(const Json config, read_json(path / "tokenizer_config.json"));
@@ -148,13 +176,17 @@ Result<ModelText> ModelText::load(const std::string& folder) {
     const int32_t id = parts->tokenizer->token_to_id(parts->eos);
     if (id >= 0) parts->eos_ids.push_back(id);
   }
-  std::sort(parts->eos_ids.begin(), parts->eos_ids.end());
-  parts->eos_ids.erase(std::unique(parts->eos_ids.begin(), parts->eos_ids.end()),
-                       parts->eos_ids.end());
+  sort_and_unique(&parts->eos_ids);
   return ModelText(std::move(parts));
 }
 
 Result<Tokenizer> ModelText::load_tokenizer(const std::string& folder, bool as_served) {
+  ASSIGN_OR_RETURN(const std::optional<std::string> gguf_path, find_gguf(folder));
+  if (gguf_path.has_value()) {
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Gguf> gguf, Gguf::open(*gguf_path));
+    ASSIGN_OR_RETURN(GgufText text, load_gguf_text(*gguf));
+    return std::move(text.tokenizer);
+  }
   return load_tokenizer_files(folder, as_served ? BosRule::kConfig : BosRule::kTokenizerFile);
 }
 

@@ -1,5 +1,5 @@
-// Everything textual in a model folder: tokenizer, chat template, special tokens, ids that end a
-// generation.
+// Everything textual in a model folder or a GGUF file: tokenizer, chat template, special tokens,
+// ids that end a generation.
 //
 // A folder without a tokenizer is fine (`has_tokenizer()` is false): such a model is served for
 // token ids only. Immutable after load and thread-safe; copies share everything.
@@ -68,6 +68,7 @@ class ModelText {
 
  private:
   struct Parts;
+  static Result<ModelText> load_gguf(const std::string& file);
   explicit ModelText(std::shared_ptr<const Parts> parts) : parts_(std::move(parts)) {}
   std::shared_ptr<const Parts> parts_;
 };

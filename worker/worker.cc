@@ -179,7 +179,8 @@ Status Worker::load(const LoadProgressFn& progress) {
   if (options_.random_weights) {
     source = make_random_weights(options_.random_seed);
   } else {
-    ASSIGN_OR_RETURN(source, open_checkpoint(options_.model_dir));
+    ASSIGN_OR_RETURN(source, open_checkpoint(options_.model_dir, options_.spec.quantization));
+    if (options_.worker_rank == 0 && !source->note().empty()) log::info("{}", source->note());
   }
   ASSIGN_OR_RETURN(const auto declared, declare_weights(options_.spec, options_.plan));
   ASSIGN_OR_RETURN(ShardLoader loader,

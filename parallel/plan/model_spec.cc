@@ -3,11 +3,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <filesystem>
-#include <fstream>
-
 #include "parallel/plan/config_json.h"
 #include "parallel/plan/families/families.h"
+#include "parallel/plan/model_files.h"
 
 namespace trireme::plan {
 namespace {
@@ -46,35 +44,21 @@ Result<ModelSpec> parse_model_spec(const std::string& config_json) {
   ASSIGN_OR_RETURN(const nlohmann::json document, parse_config_json(config_json));
   const ConfigObject config(document, "");
   ASSIGN_OR_RETURN(const FamilyRow* family, find_family(config));
-  if (config.has("quantization_config")) {
-    return unimplemented(
-        "config.json: 'quantization_config' is set; quantized checkpoints are not served.");
-  }
   ModelSpec spec;
   spec.architecture = family->architecture;
   spec.family = family->family;
+  ASSIGN_OR_RETURN(spec.quantization, parse_quantization(config_json));
   TRY(family->read(config, spec));
   return spec;
 }
 
 Result<ModelSpec> load_model_spec(const std::string& path) {
-  std::error_code error;
-  std::filesystem::path file = path;
-  if (std::filesystem::is_directory(file, error)) file /= "config.json";
-  if (!std::filesystem::is_regular_file(file, error)) {
-    return not_found(fmt::format("there is no model configuration at '{}'.", file.string()));
+  ASSIGN_OR_RETURN(const std::string config, read_model_config(path));
+  ASSIGN_OR_RETURN(ModelSpec spec, parse_model_spec(config));
+  if (!spec.quantization.enabled()) {
+    ASSIGN_OR_RETURN(spec.quantization, read_quantize_config(path));
   }
-  const auto bytes = std::filesystem::file_size(file, error);
-  if (error || bytes > kMaxConfigBytes) {
-    return invalid_argument(fmt::format("'{}' is not a config.json: it is larger than {} bytes.",
-                                        file.string(), kMaxConfigBytes));
-  }
-  std::ifstream stream(file, std::ios::binary);
-  std::string text(static_cast<size_t>(bytes), '\0');
-  if (!stream.read(text.data(), static_cast<std::streamsize>(bytes))) {
-    return not_found(fmt::format("'{}' cannot be read.", file.string()));
-  }
-  return parse_model_spec(text);
+  return spec;
 }
 
 }  // namespace trireme::plan

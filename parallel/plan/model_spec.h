@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "kernels/activation.h"
 #include "kernels/dtype.h"
+#include "parallel/plan/quantization_spec.h"
 #include "parallel/plan/rope_spec.h"
 
 namespace trireme::plan {
@@ -116,6 +117,7 @@ struct ModelSpec {
   float temperature_scale = 0;
 
   DType weight_dtype = DType::kBF16;  // torch_dtype / dtype of the config; the files may differ
+  QuantizationSpec quantization;      // how the files store the weights; no size here depends on it
   std::vector<int32_t> eos_ids;
   std::optional<int32_t> bos_id;
 
@@ -132,9 +134,9 @@ struct ModelSpec {
   int64_t kv_bytes_per_token(DType kv_dtype) const;
 };
 
-// Reads `config.json` (a file or a model folder). invalid_argument names the key that is absent,
-// mistyped or absurd; unimplemented names an architecture or feature that this build does not
-// serve.
+// Reads `config.json` (a file or a model folder), or the metadata of a GGUF file (or a folder with
+// one) as if it were one. invalid_argument names the key that is absent, mistyped or absurd;
+// unimplemented names an architecture or feature that this build does not serve.
 Result<ModelSpec> load_model_spec(const std::string& path);
 // The same from the JSON text itself.
 Result<ModelSpec> parse_model_spec(const std::string& config_json);

@@ -47,11 +47,12 @@ Result<GenerationDefaults> load_generation_defaults(const std::string& folder) {
 
 Result<ServedModel> load_served_model(const ModelConfig& config) {
   ASSIGN_OR_RETURN(const plan::ModelSpec spec, plan::load_model_spec(config.path));
-  // A path to config.json itself serves made-up weights: there is no folder of files around it.
+  // A path to config.json itself serves made-up weights: there is no folder of files around it. A
+  // GGUF file is all there is of a model.
   std::error_code ec;
   const std::filesystem::path path(config.path);
-  const std::string folder =
-      std::filesystem::is_directory(path, ec) ? config.path : path.parent_path().string();
+  const bool is_whole = std::filesystem::is_directory(path, ec) || path.extension() == ".gguf";
+  const std::string folder = is_whole ? config.path : path.parent_path().string();
   ASSIGN_OR_RETURN(const text::ModelText text, text::ModelText::load(folder));
   ServedModel model;
   ASSIGN_OR_RETURN(model.defaults, load_generation_defaults(folder));

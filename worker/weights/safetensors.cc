@@ -1,26 +1,11 @@
 #include "worker/weights/safetensors.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cstring>
-#include <filesystem>
-#include <system_error>
 
 namespace trireme::worker {
 namespace {
-
-Result<uint64_t> regular_file_bytes(int fd, const std::string& name) {
-  struct stat info {};
-  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    return invalid_argument(fmt::format("{} is not a regular file", name));
-  }
-  return static_cast<uint64_t>(info.st_size);
-}
 
 uint64_t read_u64_le(const char* bytes) {
   uint64_t value = 0;
@@ -31,34 +16,26 @@ uint64_t read_u64_le(const char* bytes) {
 }  // namespace
 
 Result<std::unique_ptr<SafetensorsFile>> SafetensorsFile::open(const std::string& path) {
-  const std::string name = std::filesystem::path(path).filename().string();
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
-    return not_found(
-        fmt::format("{} cannot be opened: {}", name, std::generic_category().message(errno)));
-  }
-  std::unique_ptr<SafetensorsFile> file(new SafetensorsFile(name, fd));
-  ASSIGN_OR_RETURN(file->file_bytes_, regular_file_bytes(fd, name));
-  if (file->file_bytes_ < 8) {
+  ASSIGN_OR_RETURN(auto mapped, MappedFile::open(path));
+  const std::string_view bytes = mapped->bytes();
+  const std::string name = mapped->name();
+  if (bytes.size() < 8) {
     return data_loss(fmt::format("{} is truncated: {} bytes, less than its header's length field",
-                                 name, file->file_bytes_));
+                                 name, bytes.size()));
   }
-  void* map = ::mmap(nullptr, file->file_bytes_, PROT_READ, MAP_PRIVATE, fd, 0);
-  if (map == MAP_FAILED) return resource_exhausted(fmt::format("{} cannot be mapped", name));
-  file->map_ = static_cast<const char*>(map);
-
-  const uint64_t header_bytes = read_u64_le(file->map_);
+  const uint64_t header_bytes = read_u64_le(bytes.data());
   if (header_bytes > kMaxHeaderBytes) {
     return invalid_argument(fmt::format("{} claims a header of {} bytes; at most {} are allowed",
                                         name, header_bytes, kMaxHeaderBytes));
   }
-  if (header_bytes > file->file_bytes_ - 8) {
+  if (header_bytes > bytes.size() - 8) {
     return data_loss(fmt::format("{} is truncated: a header of {} bytes in a file of {}", name,
-                                 header_bytes, file->file_bytes_));
+                                 header_bytes, bytes.size()));
   }
+  std::unique_ptr<SafetensorsFile> file(new SafetensorsFile(std::move(mapped)));
   file->data_start_ = 8 + header_bytes;
-  auto tensors = parse_safetensors_header({file->map_ + 8, header_bytes},
-                                          file->file_bytes_ - file->data_start_);
+  auto tensors =
+      parse_safetensors_header(bytes.substr(8, header_bytes), bytes.size() - file->data_start_);
   if (!tensors.ok()) {
     return Error{tensors.error().code, fmt::format("{}: {}", name, tensors.error().message)};
   }
@@ -66,37 +43,33 @@ Result<std::unique_ptr<SafetensorsFile>> SafetensorsFile::open(const std::string
   return file;
 }
 
-SafetensorsFile::~SafetensorsFile() {
-  if (map_ != nullptr) ::munmap(const_cast<char*>(map_), file_bytes_);
-  if (fd_ >= 0) ::close(fd_);
+Result<const char*> SafetensorsFile::data(const StoredTensor& tensor) const {
+  TRY(file_->check_still_there(data_start_ + tensor.end, "tensor " + in_quotes(tensor.name)));
+  return file_->bytes().data() + data_start_ + tensor.begin;
 }
 
 Status SafetensorsFile::read(const StoredTensor& tensor, plan::Range rows, plan::Range columns,
                              void* out) const {
-  CHECK_LE(1u, tensor.shape.size());
-  CHECK_LE(tensor.shape.size(), 2u);
-  const int64_t width = tensor.shape.size() == 2 ? tensor.shape[1] : 1;
+  const std::vector<int64_t>& shape = tensor.shape;
+  int64_t n_rows = shape.empty() ? 1 : shape[0];
+  const int64_t width = shape.size() >= 2 ? shape.back() : 1;
+  for (size_t i = 1; i + 1 < shape.size(); ++i) n_rows *= shape[i];
   CHECK_LE(0, rows.begin);
   CHECK_LE(rows.begin, rows.end);
-  CHECK_LE(rows.end, tensor.shape[0]);
+  CHECK_LE(rows.end, n_rows);
   CHECK_LE(0, columns.begin);
   CHECK_LE(columns.begin, columns.end);
   CHECK_LE(columns.end, width);
-  ASSIGN_OR_RETURN(const uint64_t bytes_now, regular_file_bytes(fd_, name_));
-  if (bytes_now < data_start_ + tensor.end) {
-    return data_loss(fmt::format("{} has shrunk to {} bytes while tensor {} was being read", name_,
-                                 bytes_now, in_quotes(tensor.name)));
-  }
-  const char* data = map_ + data_start_ + tensor.begin;
+  ASSIGN_OR_RETURN(const char* bytes, data(tensor));
   const auto row_bytes = static_cast<size_t>(columns.size() * tensor.element_bytes);
   if (columns.size() == width) {
-    std::memcpy(out, data + rows.begin * width * tensor.element_bytes,
+    std::memcpy(out, bytes + rows.begin * width * tensor.element_bytes,
                 static_cast<size_t>(rows.size()) * row_bytes);
     return {};
   }
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     std::memcpy(static_cast<char*>(out) + static_cast<size_t>(row - rows.begin) * row_bytes,
-                data + (row * width + columns.begin) * tensor.element_bytes, row_bytes);
+                bytes + (row * width + columns.begin) * tensor.element_bytes, row_bytes);
   }
   return {};
 }

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/mapped_file.h"
 #include "base/result.h"
 #include "kernels/dtype.h"
 #include "parallel/plan/parallel_plan.h"
@@ -46,25 +47,21 @@ class SafetensorsFile {
   // not_found, data_loss (shorter than its header says) or invalid_argument; messages name the file
   // without its folder.
   static Result<std::unique_ptr<SafetensorsFile>> open(const std::string& path);
-  ~SafetensorsFile();
-  SafetensorsFile(const SafetensorsFile&) = delete;
-  SafetensorsFile& operator=(const SafetensorsFile&) = delete;
 
-  const std::string& name() const { return name_; }
+  const std::string& name() const { return file_->name(); }
   const std::vector<StoredTensor>& tensors() const { return tensors_; }
 
-  // Copies rows x columns of a 1-D ([rows], columns {0, 1}) or 2-D tensor densely to `out`.
-  // data_loss when the file has shrunk since it was opened: a read behind its end would be a
-  // SIGBUS.
+  // The tensor's bytes, densely row-major. data_loss when the file has shrunk since it was opened:
+  // a read behind its end would be a SIGBUS.
+  Result<const char*> data(const StoredTensor& tensor) const;
+  // Copies rows x columns densely to `out`. A tensor of more than two dimensions is seen as a
+  // matrix of all but the last by the last, one of one dimension as a single column.
   Status read(const StoredTensor& tensor, plan::Range rows, plan::Range columns, void* out) const;
 
  private:
-  SafetensorsFile(std::string name, int fd) : name_(std::move(name)), fd_(fd) {}
+  explicit SafetensorsFile(std::unique_ptr<MappedFile> file) : file_(std::move(file)) {}
 
-  std::string name_;
-  int fd_ = -1;
-  const char* map_ = nullptr;
-  uint64_t file_bytes_ = 0;
+  std::unique_ptr<MappedFile> file_;
   uint64_t data_start_ = 0;
   std::vector<StoredTensor> tensors_;
 };

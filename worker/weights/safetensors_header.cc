@@ -175,7 +175,9 @@ Status check_extent(StoredTensor& tensor, uint64_t data_bytes) {
   }
   uint64_t bytes = static_cast<uint64_t>(type->bytes);
   for (const int64_t extent : tensor.shape) {
-    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(extent), &bytes)) {
+    // Below 2^63, so that a count of rows fits int64 even where a zero follows.
+    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(extent), &bytes) ||
+        bytes > static_cast<uint64_t>(INT64_MAX)) {
       return invalid_argument(fmt::format("tensor {} has an absurd shape", in_quotes(tensor.name)));
     }
   }

@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "kernels/dtype.h"
 #include "parallel/plan/parallel_plan.h"
+#include "parallel/plan/quantization_spec.h"
 
 namespace trireme::worker {
 
@@ -32,15 +33,21 @@ class WeightSource {
   virtual std::optional<std::vector<SourceTensor>> inventory() const = 0;
   // The type in which `read` writes the tensor.
   virtual DType dtype(const std::string& name) const = 0;
+  // What is done to the stored numbers on their way, for the log ("fp8, ...: 112 of 120 tensors are
+  // expanded at load"); empty when nothing is.
+  virtual std::string note() const { return {}; }
   // Writes the slice densely [rows, columns] to `out`. The slice's shape is the stored one (the
   // loader has checked it).
   virtual Status read(const plan::TensorSlice& slice, void* out) = 0;
 };
 
-// A model folder: model.safetensors, or the files that model.safetensors.index.json names. All
-// headers are read and checked here; not_found names a missing shard file, invalid_argument a
-// tensor that the index and the files disagree on.
-Result<std::unique_ptr<WeightSource>> open_checkpoint(const std::string& model_dir);
+// What a model path holds: a GGUF file, a folder with one, or a folder with model.safetensors or
+// the files that model.safetensors.index.json names. Quantised weights are presented as the plain
+// ones that they stand for, in f32. All headers are read and checked here; not_found names a
+// missing file, invalid_argument a tensor that the index, the files or the quantisation disagree
+// on. Other serialisations (pickle above all) are never opened.
+Result<std::unique_ptr<WeightSource>> open_checkpoint(
+    const std::string& model_path, const plan::QuantizationSpec& quantization = {});
 
 // Numbers instead of a checkpoint (`--random-weights`), as bf16: near-normal with standard
 // deviation 0.02, norms near 1. Counter-based in (seed, tensor name, element index): every rank

@@ -171,7 +171,8 @@ TEST(ModelSpec, WhatIsNotServedSaysSoAndWhatIs) {
   EXPECT_THAT(error.message, HasSubstr("BertModel"));
   EXPECT_THAT(error.message, HasSubstr("LlamaForCausalLM"));
   EXPECT_EQ(error_with("hidden_act", "gelu").code, ErrorCode::kUnimplemented);
-  EXPECT_EQ(error_with("quantization_config", json::object()).code, ErrorCode::kUnimplemented);
+  EXPECT_EQ(error_with("quantization_config", {{"quant_method", "hqq"}}).code,
+            ErrorCode::kUnimplemented);
   EXPECT_EQ(error_with("partial_rotary_factor", 0.5).code, ErrorCode::kUnimplemented);
   EXPECT_EQ(error_with("torch_dtype", "int3").code, ErrorCode::kUnimplemented);
 }

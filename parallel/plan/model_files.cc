@@ -1,0 +1,60 @@
+#include "parallel/plan/model_files.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/gguf.h"
+#include "parallel/plan/config_json.h"
+#include "parallel/plan/gguf_config.h"
+
+namespace trireme::plan {
+namespace {
+
+namespace fs = std::filesystem;
+
+Result<std::string> read_bounded(const fs::path& file) {
+  std::error_code error;
+  if (!fs::is_regular_file(file, error)) {
+    return not_found(fmt::format("there is no model configuration at '{}'.", file.string()));
+  }
+  const auto bytes = fs::file_size(file, error);
+  if (error || bytes > kMaxConfigBytes) {
+    return invalid_argument(fmt::format("'{}' is not a config.json: it is larger than {} bytes.",
+                                        file.string(), kMaxConfigBytes));
+  }
+  std::ifstream stream(file, std::ios::binary);
+  std::string text(static_cast<size_t>(bytes), '\0');
+  if (!stream.read(text.data(), static_cast<std::streamsize>(bytes))) {
+    return not_found(fmt::format("'{}' cannot be read.", file.string()));
+  }
+  return text;
+}
+
+}  // namespace
+
+Result<std::string> read_model_config(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::optional<std::string> gguf_path, find_gguf(path));
+  if (gguf_path.has_value()) {
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Gguf> gguf, Gguf::open(*gguf_path));
+    return gguf_config_json(*gguf);
+  }
+  std::error_code error;
+  const fs::path given(path);
+  return read_bounded(fs::is_directory(given, error) ? given / "config.json" : given);
+}
+
+Result<QuantizationSpec> read_quantize_config(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::optional<std::string> gguf_path, find_gguf(path));
+  if (gguf_path.has_value()) return QuantizationSpec{};
+  std::error_code error;
+  const fs::path given(path);
+  const fs::path folder = fs::is_directory(given, error) ? given : given.parent_path();
+  const fs::path file = folder / "quantize_config.json";
+  if (!fs::exists(file, error)) return QuantizationSpec{};
+  ASSIGN_OR_RETURN(const std::string text, read_bounded(file));
+  return parse_quantize_config(text);
+}
+
+}  // namespace trireme::plan

@@ -1,0 +1,121 @@
+#include "tests/unit/weights/format_goldens.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <map>
+
+#include "base/check.h"
+#include "tests/unit/weights/file_builders.h"
+
+namespace trireme::worker {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kSample = "tests/golden/formats";
+
+// Empty when it is not there.
+std::string whole_set() {
+  std::vector<std::string> places;
+  if (const char* place = std::getenv("TRIREME_GOLDENS"); place != nullptr) {
+    places.push_back(std::string(place) + "/formats");
+  }
+  places.emplace_back("../shared/goldens/formats");
+  for (const std::string& place : places) {
+    std::error_code error;
+    if (fs::is_directory(place, error)) return place;
+  }
+  return {};
+}
+
+bool wants_all() {
+  const char* all = std::getenv("TRIREME_TEST_ALL");
+  return all != nullptr && std::string(all) == "1";
+}
+
+std::vector<std::string> names_in(const std::string& root) {
+  std::vector<std::string> names;
+  for (const char* kind : {"models", "gguf"}) {
+    std::error_code error;
+    for (fs::directory_iterator it(fs::path(root) / kind, error), end; !error && it != end;
+         it.increment(error)) {
+      names.push_back(std::string(kind) + "/" + it->path().filename().string());
+    }
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+class GoldenTensors {
+ public:
+  explicit GoldenTensors(const std::string& path) {
+    for (FileTensor& tensor : read_safetensors(path)) {
+      const std::string name = tensor.name;
+      tensors_.emplace(name, std::move(tensor));
+    }
+  }
+  const std::vector<int64_t>& shape(const std::string& name) const {
+    return tensors_.at(name).shape;
+  }
+  template <typename T>
+  std::vector<T> read(const std::string& name) const {
+    const std::string& bytes = tensors_.at(name).bytes;
+    std::vector<T> values(bytes.size() / sizeof(T));
+    std::memcpy(values.data(), bytes.data(), values.size() * sizeof(T));
+    return values;
+  }
+
+ private:
+  std::map<std::string, FileTensor> tensors_;
+};
+
+}  // namespace
+
+std::string sample_dir(const std::string& name) { return std::string(kSample) + "/" + name; }
+
+std::vector<std::string> format_golden_names() {
+  std::vector<std::string> names = names_in(kSample);
+  CHECK(!names.empty()) << "run from the repository's root";
+  if (!wants_all() || whole_set().empty()) return names;
+  return names_in(whole_set());
+}
+
+std::string format_golden_dir(const std::string& name) {
+  std::error_code error;
+  if (fs::is_directory(sample_dir(name), error)) return sample_dir(name);
+  return whole_set() + "/" + name;
+}
+
+std::string left_out() {
+  if (!wants_all()) return {};
+  if (!whole_set().empty()) return {};
+  return fmt::format(
+      "only the {} goldens of the sample are run: neither $TRIREME_GOLDENS nor "
+      "../shared/goldens is there",
+      names_in(kSample).size());
+}
+
+FormatGolden load_format_golden(const std::string& name) {
+  FormatGolden golden;
+  golden.name = name;
+  golden.dir = format_golden_dir(name);
+  const GoldenTensors file(golden.dir + "/golden.safetensors");
+  for (int i = 0; i < 5; ++i) {
+    const auto key = [i](const char* what) { return fmt::format("p{}.{}", i, what); };
+    FormatPrompt prompt;
+    prompt.ids = file.read<int32_t>(key("ids"));
+    prompt.logits = file.read<float>(key("logits"));
+    prompt.n_logits = file.shape(key("logits"))[0];
+    golden.vocab = file.shape(key("logits"))[1];
+    prompt.greedy = file.read<int32_t>(key("greedy"));
+    prompt.greedy_top5 = file.read<int32_t>(key("greedy_top5"));
+    golden.prompts.push_back(std::move(prompt));
+  }
+  return golden;
+}
+
+}  // namespace trireme::worker

@@ -1,0 +1,138 @@
+// Whole models from every storage form, through the real worker: logits, greedy paths and top five.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "parallel/plan/model_spec.h"
+#include "tests/unit/weights/format_goldens.h"
+#include "tests/unit/worker/test_replica.h"
+#include "text/model_text.h"
+
+namespace trireme::worker {
+namespace {
+
+constexpr int kGreedySteps = 32;
+constexpr float kTolerance = 1e-3f;
+
+struct Layout {
+  const char* name;
+  int tp;
+  int pp;
+};
+constexpr Layout kLayouts[] = {{"tp1", 1, 1}, {"tp2", 2, 1}, {"pp2", 1, 2}, {"tp2_pp2", 2, 2}};
+
+bool plan_fits(const plan::ModelSpec& spec, const Layout& layout) {
+  return plan::make_parallel_plan(spec, {.tp = layout.tp, .pp = layout.pp}).ok();
+}
+
+class FormatGoldens : public testing::TestWithParam<std::string> {};
+
+void compare(const FormatPrompt& want, const Generated& got, int64_t vocab) {
+  ASSERT_EQ(got.logits.size(), static_cast<size_t>(want.n_logits) + kGreedySteps - 1);
+  float worst = 0;
+  for (int64_t row = 0; row < want.n_logits; ++row) {
+    for (int64_t token = 0; token < vocab; ++token) {
+      const float logit = got.logits[static_cast<size_t>(row)][static_cast<size_t>(token)];
+      worst =
+          std::max(worst, std::abs(logit - want.logits[static_cast<size_t>(row * vocab + token)]));
+    }
+  }
+  EXPECT_LT(worst, kTolerance);
+  EXPECT_EQ(got.tokens, want.greedy);
+  std::vector<int32_t> top5;
+  for (size_t step = 0; step < kGreedySteps; ++step) {
+    for (const auto& top : got.logprobs[step].top) top5.push_back(top.token);
+  }
+  EXPECT_EQ(top5, want.greedy_top5);
+}
+
+void run_layout(const FormatGolden& golden, const Layout& layout) {
+  SCOPED_TRACE(layout.name);
+  TestReplica replica({.model_dir = golden.dir, .tp = layout.tp, .pp = layout.pp});
+  std::vector<TestSequence> sequences;
+  for (const FormatPrompt& prompt : golden.prompts) {
+    TestSequence sequence;
+    sequence.prompt = prompt.ids;
+    sequence.sampling = greedy_sampling();
+    sequence.sampling.n_logprobs = 5;
+    sequence.n_new = kGreedySteps;
+    sequence.prompt_logprobs = prompt.n_logits > 1;
+    sequences.push_back(sequence);
+  }
+  const std::vector<Generated> results = generate(replica, sequences);
+  for (size_t i = 0; i < results.size(); ++i) {
+    SCOPED_TRACE("prompt " + std::to_string(i));
+    compare(golden.prompts[i], results[i], golden.vocab);
+  }
+}
+
+// tp1 and one sharded plan, which varies with the golden; all plans with TRIREME_TEST_ALL=1.
+TEST_P(FormatGoldens, LogitsGreedyAndTopFive) {
+  const FormatGolden golden = load_format_golden(GetParam());
+  const auto spec = plan::load_model_spec(golden.dir);
+  if (!spec.ok() && spec.error().code == ErrorCode::kUnimplemented) {
+    GTEST_SKIP() << spec.error().message;
+  }
+  ASSERT_TRUE(spec.ok()) << spec.error().message;
+  const char* all = std::getenv("TRIREME_TEST_ALL");
+  const bool every = all != nullptr && std::string(all) == "1";
+  run_layout(golden, kLayouts[0]);
+  const size_t n = std::size(kLayouts);
+  const size_t first = 1 + std::hash<std::string>()(golden.name) % (n - 1);
+  for (size_t k = 0; k + 1 < n; ++k) {
+    const Layout& layout = kLayouts[1 + (first - 1 + k) % (n - 1)];
+    if (!plan_fits(*spec, layout)) continue;
+    run_layout(golden, layout);
+    if (!every) break;
+  }
+}
+
+std::string test_name(const testing::TestParamInfo<std::string>& test) {
+  std::string name = test.param;
+  std::replace(name.begin(), name.end(), '/', '_');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Sample, FormatGoldens, testing::ValuesIn(format_golden_names()),
+                         test_name);
+
+TEST(FormatGoldensAll, SaysWhatWasLeftOut) {
+  const std::string note = left_out();
+  if (!note.empty()) GTEST_SKIP() << note;
+}
+
+// The tokenizer that a GGUF file carries.
+class GgufTokenizers : public testing::TestWithParam<std::string> {};
+
+TEST_P(GgufTokenizers, IdsAndBack) {
+  const std::string dir = format_golden_dir(GetParam());
+  std::ifstream stream(dir + "/golden.json");
+  const auto info = nlohmann::json::parse(stream);
+  if (!info.contains("tokenize")) GTEST_SKIP() << "this golden has no texts";
+  const auto text = text::ModelText::load(dir);
+  ASSERT_TRUE(text.ok()) << text.error().message;
+  ASSERT_TRUE(text->has_tokenizer());
+  const text::Tokenizer& tokenizer = text->tokenizer();
+  for (const auto& entry : info["tokenize"]) {
+    const auto input = entry["text"].get<std::string>();
+    const auto encoding = tokenizer.encode(input, {.add_special_tokens = false});
+    ASSERT_TRUE(encoding.ok()) << encoding.error().message;
+    EXPECT_EQ(encoding->ids, entry["ids"].get<std::vector<int32_t>>()) << input;
+    EXPECT_EQ(tokenizer.decode(encoding->ids), input);
+  }
+}
+
+std::vector<std::string> gguf_names() {
+  std::vector<std::string> names = format_golden_names();
+  std::erase_if(names, [](const std::string& name) { return !name.starts_with("gguf/"); });
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Sample, GgufTokenizers, testing::ValuesIn(gguf_names()), test_name);
+
+}  // namespace
+}  // namespace trireme::worker
