@@ -14,8 +14,8 @@ endif()
 option(TRIREME_BUILD_TESTS "Build the test suite" ON)
 option(TRIREME_BUILD_FUZZERS "Build the libFuzzer targets (clang only)" OFF)
 option(TRIREME_GPU_BOX "Build what a machine with a CUDA toolkit and little else can: see cmake/TriremeGpuBox.cmake" OFF)
-# OFF until a GPU has run it; AUTO is to be the default then.
-set(TRIREME_CUDA "OFF" CACHE STRING "Build the CUDA backend: ON, OFF or AUTO (when nvcc is found)")
+# No GPU has run the CUDA backend yet; it is built where nvcc is, so that it goes on compiling.
+set(TRIREME_CUDA "AUTO" CACHE STRING "Build the CUDA backend: ON, OFF or AUTO (when nvcc is found)")
 set_property(CACHE TRIREME_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(TRIREME_SANITIZE "" CACHE STRING "Sanitizers, as in -fsanitize=: e.g. address,undefined or thread")
 

@@ -23,6 +23,7 @@ Error cannot_open(cudaError_t error, int device) {
   (void)cudaDriverGetVersion(&driver);
   (void)cudaRuntimeGetVersion(&toolkit);
   (void)cudaGetLastError();
+  if (driver == 0) return failed_precondition("this machine has no NVIDIA driver");
   if (error == cudaErrorInsufficientDriver || (driver > 0 && driver / 1000 < toolkit / 1000)) {
     return failed_precondition("the NVIDIA driver supports CUDA " + version_text(driver) +
                                ", and this build needs CUDA " + version_text(toolkit) +

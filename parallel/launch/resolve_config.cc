@@ -33,7 +33,7 @@ Status resolve_config(ClusterConfig& config) {
   if (replicas.backend == "auto") replicas.backend = "cpu";
   if (replicas.backend != "cpu") {
     return unimplemented("backend \"" + replicas.backend +
-                         "\" is not in this build; --backend cpu is");
+                         "\" is not opened to clusters yet, as no GPU has run it; --backend cpu is");
   }
   if (replicas.collective == "auto") replicas.collective = "mpi";
   if (replicas.collective == "nccl") {
