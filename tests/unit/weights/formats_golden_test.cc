@@ -70,11 +70,18 @@ void run_layout(const FormatGolden& golden, const Layout& layout) {
   }
 }
 
+// Their storage forms are tested value by value; their families are not served yet.
+bool of_unserved_family(const FormatGolden& golden) {
+  return golden.name.find("grok1") != std::string::npos ||
+         golden.name.find("deepseek_v3") != std::string::npos ||
+         golden.name.find("gpt_oss") != std::string::npos;
+}
+
 // tp1 and one sharded plan, which varies with the golden; all plans with TRIREME_TEST_ALL=1.
 TEST_P(FormatGoldens, LogitsGreedyAndTopFive) {
   const FormatGolden golden = load_format_golden(GetParam());
   const auto spec = plan::load_model_spec(golden.dir);
-  if (!spec.ok() && spec.error().code == ErrorCode::kUnimplemented) {
+  if (!spec.ok() && spec.error().code == ErrorCode::kUnimplemented && of_unserved_family(golden)) {
     GTEST_SKIP() << spec.error().message;
   }
   ASSERT_TRUE(spec.ok()) << spec.error().message;

@@ -154,13 +154,17 @@ size_t first_close_call(const Generated& exact, int64_t n_logits) {
 
 class GoldenBf16 : public testing::TestWithParam<GoldenCase> {};
 
+// The mean error that a prompt may have, in units of the golden's own. One prompt falls short, by
+// 6 %: a single row of logits (docs/models.md).
+double bf16_limit(const std::string& model, size_t prompt) {
+  return model == "starcoder2" && prompt == 0 ? 1.1 : 1.0;
+}
+
 TEST_P(GoldenBf16, MeanErrorAndGreedyUpToCloseCall) {
   const Golden golden = load_golden(GetParam().model);
   const auto exact = run_golden(golden, kLayouts[0], "cpu", ComputeDType::kF32);
   const auto results =
       run_golden(golden, kLayouts[GetParam().layout], GetParam().backend, ComputeDType::kBF16);
-  double mean_of_prompts = 0;
-  double theirs = 0;  // what the implementation that made the golden loses
   for (size_t i = 0; i < golden.prompts.size(); ++i) {
     SCOPED_TRACE("prompt " + std::to_string(i));
     const GoldenPrompt& want = golden.prompts[i];
@@ -173,17 +177,13 @@ TEST_P(GoldenBf16, MeanErrorAndGreedyUpToCloseCall) {
       }
     }
     const double mean = sum / static_cast<double>(want.n_logits * golden.vocab);
-    // One prompt may have a single row of logits, whose rounding is luck.
-    EXPECT_LT(mean, 1.25 * want.bf16_mean_error);
-    mean_of_prompts += mean;
-    theirs += want.bf16_mean_error;
+    EXPECT_LT(mean, bf16_limit(GetParam().model, i) * want.bf16_mean_error);
     EXPECT_GT(mean, 1e-4) << "this run did not compute in bf16";
     const auto n_safe = static_cast<std::ptrdiff_t>(first_close_call(exact[i], want.n_logits));
     EXPECT_TRUE(
         std::equal(want.greedy.begin(), want.greedy.begin() + n_safe, results[i].tokens.begin()))
         << "within the first " << n_safe << " tokens";
   }
-  EXPECT_LT(mean_of_prompts, theirs);
 }
 
 // The reference is slow, and differs from the cpu backend in one rank's arithmetic alone: two
