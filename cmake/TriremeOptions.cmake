@@ -42,5 +42,9 @@ endif()
 if(TRIREME_SANITIZE)
   target_compile_options(trireme_flags INTERFACE
     $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${TRIREME_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all>)
+  # GCC's flow analysis loses itself in the checks that a sanitizer adds.
+  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    target_compile_options(trireme_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>)
+  endif()
   target_link_options(trireme_flags INTERFACE -fsanitize=${TRIREME_SANITIZE})
 endif()
