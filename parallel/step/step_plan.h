@@ -47,7 +47,10 @@ struct SequenceSpan {
   int32_t first_position = 0;
   int32_t n_tokens = 0;
   int32_t token = -1;                 // decode: the id at first_position (n_tokens == 1), sampled by an earlier step; else -1
-  std::vector<BlockId> new_blocks;    // appended to the sequence's block table before the step
+  // Appended to the sequence's block tables before the step, one group of layers after the other. The table of a group
+  // that slides begins with the block that the first position of the sequence's first span sees.
+  std::vector<BlockId> new_blocks;
+  std::vector<int32_t> n_new_blocks;  // of each group; empty: there is one group, or no new block
   bool sample = false;                // sample the token that follows the span's last position
   int32_t first_logprob_position = 0; // prompt logprobs: logits rows wanted for positions in
   int32_t n_logprob_positions = 0;    //   [first_logprob_position, +n), inside the span; 0: none

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <initializer_list>
+#include <optional>
 #include <span>
 
 #include "parallel/wire/codec.h"
@@ -198,6 +199,20 @@ Status check_kind(const step::SetKvBlocks& m) {
 }
 Status check_kind(const step::Shutdown&) { return {}; }
 
+// A span's blocks are those of its groups together.
+Status check_block_counts(const step::SequenceSpan& span) {
+  if (span.n_new_blocks.empty()) return {};
+  TRY(check_count("block tables per sequence", span.n_new_blocks.size(), kMaxKvGroups));
+  if (span.new_blocks.empty()) return invalid_argument("a span has counts of KV blocks, and none");
+  size_t n_blocks = 0;
+  for (const int32_t count : span.n_new_blocks) {
+    TRY(check_not_negative({{"a group's new KV blocks", count}}));
+    n_blocks += static_cast<size_t>(count);
+  }
+  if (n_blocks == span.new_blocks.size()) return {};
+  return invalid_argument("a span's KV blocks are not those of its groups");
+}
+
 Status check_kind(const step::StepPlan& m) {
   TRY(check_not_negative({{"a step's deadline", m.deadline_ns}}));
   TRY(check_count("releases in one step", m.releases.size(), kMaxSequencesPerStep));
@@ -211,7 +226,15 @@ Status check_kind(const step::StepPlan& m) {
     TRY(check_sampling(start.sampling));
   }
   size_t n_blocks = 0;
+  std::optional<size_t> n_groups;
   for (const step::SequenceSpan& span : m.spans) {
+    if (!span.new_blocks.empty() || !span.n_new_blocks.empty()) {
+      if (!n_groups) n_groups = span.n_new_blocks.size();
+      if (span.n_new_blocks.size() != *n_groups || *n_groups == 1) {
+        return invalid_argument("the spans of a plan differ in their block tables");
+      }
+      TRY(check_block_counts(span));
+    }
     TRY(check_not_negative({{"a span's first position", span.first_position},
                             {"a span's length", span.n_tokens},
                             {"a span's first logprob position", span.first_logprob_position},

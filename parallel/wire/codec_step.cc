@@ -1,6 +1,7 @@
 // The codec of the step link: see codec.h.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "parallel/wire/codec.h"
@@ -31,14 +32,24 @@ void put(const step::Shutdown& from, pb::RankCommand* message) {
   message->mutable_shutdown()->set_reason(clean_sentence(from.reason));
 }
 
+// Block tables of a sequence: the same in all spans that have new blocks, as check() has seen.
+size_t n_groups_of(const std::vector<step::SequenceSpan>& spans) {
+  for (const step::SequenceSpan& span : spans) {
+    if (!span.n_new_blocks.empty()) return span.n_new_blocks.size();
+  }
+  return 1;
+}
+
 void put_spans(const std::vector<step::SequenceSpan>& from, pb::Spans* to) {
   const int n = static_cast<int>(from.size());
+  const size_t n_groups = n_groups_of(from);
+  if (n_groups > 1) to->set_n_groups(static_cast<uint32_t>(n_groups));
   to->mutable_id()->Reserve(n);
   to->mutable_first_position()->Reserve(n);
   to->mutable_n_tokens()->Reserve(n);
   to->mutable_token()->Reserve(n);
   to->mutable_sample()->Reserve(n);
-  to->mutable_n_new_blocks()->Reserve(n);
+  to->mutable_n_new_blocks()->Reserve(n * static_cast<int>(n_groups));
   bool any_logprobs = false;
   for (const step::SequenceSpan& span : from) {
     to->add_id(span.id.value());
@@ -46,7 +57,14 @@ void put_spans(const std::vector<step::SequenceSpan>& from, pb::Spans* to) {
     to->add_n_tokens(span.n_tokens);
     to->add_token(span.token);
     to->add_sample(span.sample);
-    to->add_n_new_blocks(static_cast<uint32_t>(span.new_blocks.size()));
+    if (n_groups == 1) {
+      to->add_n_new_blocks(static_cast<uint32_t>(span.new_blocks.size()));
+    } else {
+      for (size_t g = 0; g < n_groups; ++g) {
+        const bool counted = g < span.n_new_blocks.size();
+        to->add_n_new_blocks(counted ? static_cast<uint32_t>(span.n_new_blocks[g]) : 0);
+      }
+    }
     for (const BlockId block : span.new_blocks) to->add_new_block(block.value());
     any_logprobs |= span.n_logprob_positions != 0 || span.first_logprob_position != 0;
   }
@@ -61,10 +79,15 @@ void put_spans(const std::vector<step::SequenceSpan>& from, pb::Spans* to) {
 Status check_span_columns(const pb::Spans& from) {
   const int n = from.id_size();
   const int n_logprob_rows = from.n_logprob_positions_size();
+  const uint32_t n_groups = std::max<uint32_t>(1, from.n_groups());
+  if (n_groups > kMaxKvGroups) {
+    return resource_exhausted(
+        fmt::format("{} block tables per sequence; the limit is {}", n_groups, kMaxKvGroups));
+  }
   uint64_t n_blocks = 0;
   for (const uint32_t count : from.n_new_blocks()) n_blocks += count;
   if (from.first_position_size() != n || from.n_tokens_size() != n || from.token_size() != n ||
-      from.sample_size() != n || from.n_new_blocks_size() != n ||
+      from.sample_size() != n || int64_t{from.n_new_blocks_size()} != int64_t{n} * n_groups ||
       n_blocks != static_cast<uint64_t>(from.new_block_size()) ||
       from.first_logprob_position_size() != n_logprob_rows ||
       (n_logprob_rows != 0 && n_logprob_rows != n)) {
@@ -80,6 +103,7 @@ Status check_span_columns(const pb::Spans& from) {
 Result<std::vector<step::SequenceSpan>> take_spans(const pb::Spans& from) {
   TRY(check_span_columns(from));
   std::vector<step::SequenceSpan> to(static_cast<size_t>(from.id_size()));
+  const int n_groups = static_cast<int>(std::max<uint32_t>(1, from.n_groups()));
   int block = 0;
   for (int i = 0; i < from.id_size(); ++i) {
     step::SequenceSpan& span = to[static_cast<size_t>(i)];
@@ -88,7 +112,16 @@ Result<std::vector<step::SequenceSpan>> take_spans(const pb::Spans& from) {
     span.n_tokens = from.n_tokens(i);
     span.token = from.token(i);
     span.sample = from.sample(i);
-    span.new_blocks.resize(from.n_new_blocks(i));
+    size_t n_blocks = 0;
+    for (int g = 0; g < n_groups; ++g) {
+      n_blocks += from.n_new_blocks(i * n_groups + g);
+    }
+    if (n_groups > 1 && n_blocks > 0) {
+      for (int g = 0; g < n_groups; ++g) {
+        span.n_new_blocks.push_back(static_cast<int32_t>(from.n_new_blocks(i * n_groups + g)));
+      }
+    }
+    span.new_blocks.resize(n_blocks);
     for (BlockId& id : span.new_blocks) id = BlockId(from.new_block(block++));
     if (from.n_logprob_positions_size() != 0) {
       span.first_logprob_position = from.first_logprob_position(i);

@@ -22,6 +22,7 @@ inline constexpr int32_t kMaxTopLogprobs = 256;  // per position
 inline constexpr size_t kMaxLogprobPositions = kMaxTokensPerSequence;
 inline constexpr size_t kMaxSequencesPerStep = 1 << 16;  // starts, spans, releases, outputs: each
 inline constexpr size_t kMaxBlocksPerStep = 1 << 22;     // new KV blocks of all spans together
+inline constexpr size_t kMaxKvGroups = 64;               // block tables of a sequence
 inline constexpr int32_t kMaxRanks = 1 << 14;
 
 }  // namespace trireme::wire

@@ -163,6 +163,12 @@ TEST(WireLimits, AHelloNamesItselfAndCountsFromZero) {
   expect_refused(hello, "KV block count is -1");
 }
 
+void expect_refused_plan(const step::StepPlan& plan, const char* why) {
+  const Status status = check(step::RankCommand(plan));
+  ASSERT_FALSE(status.ok());
+  EXPECT_NE(status.error().message.find(why), std::string::npos) << status.error().message;
+}
+
 TEST(WireLimits, StepPlansAndResults) {
   step::StepPlan plan;
   plan.spans.resize(1);
@@ -172,6 +178,22 @@ TEST(WireLimits, StepPlansAndResults) {
   plan.spans[0].first_position = 0;
   plan.spans[0].new_blocks.assign(3, BlockId(-4));
   EXPECT_FALSE(decode_rank_command(encode(step::RankCommand(plan))).ok());
+  plan.spans.assign(2, {});
+  plan.spans[0].new_blocks.assign(3, BlockId(4));
+  plan.spans[0].n_new_blocks = {1, 2};
+  EXPECT_TRUE(decode_rank_command(encode(step::RankCommand(plan))).ok());
+  plan.spans[0].n_new_blocks = {1, 1};
+  expect_refused_plan(plan, "not those of its groups");
+  plan.spans[0].n_new_blocks = {4, -1};
+  expect_refused_plan(plan, "new KV blocks is -1");
+  plan.spans[0].n_new_blocks = {3};
+  expect_refused_plan(plan, "differ in their block tables");
+  plan.spans[0].n_new_blocks.assign(kMaxKvGroups + 1, 0);
+  plan.spans[0].n_new_blocks[0] = 3;
+  expect_refused_plan(plan, "the limit is 64");
+  plan.spans[0].n_new_blocks = {1, 2};
+  plan.spans[1].new_blocks = {BlockId(1)};
+  expect_refused_plan(plan, "differ in their block tables");
   plan.spans.assign(kMaxSequencesPerStep + 1, {});
   EXPECT_FALSE(decode_rank_command(encode(step::RankCommand(plan))).ok());
   plan.spans.clear();

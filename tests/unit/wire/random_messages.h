@@ -136,10 +136,15 @@ void each_field(V& v, step::SequenceStart& m) {
 }
 template <typename V>
 void each_field(V& v, step::SequenceSpan& m) {
-  auto& [id, first_position, n_tokens, token, new_blocks, sample, first_logprob_position,
-         n_logprob_positions] = m;
+  auto& [id, first_position, n_tokens, token, new_blocks, n_new_blocks, sample,
+         first_logprob_position, n_logprob_positions] = m;
   v(id, first_position, n_tokens, token, new_blocks, sample, first_logprob_position,
     n_logprob_positions);
+  if constexpr (V::kDraws) {
+    v.deal(new_blocks.size(), n_new_blocks);
+  } else {
+    v(n_new_blocks);
+  }
 }
 template <typename V>
 void each_field(V& v, step::StepPlan& m) {
@@ -186,7 +191,18 @@ void each_field(V& v, step::RankFailure& m) {
 // in type stays small.
 class Randomizer {
  public:
+  static constexpr bool kDraws = true;  // other visitors only look
   explicit Randomizer(uint64_t seed) : engine_(seed) {}
+
+  // The blocks of a span, dealt to three groups.
+  void deal(size_t n_blocks, std::vector<int32_t>& counts) {
+    counts.clear();
+    if (n_blocks == 0) return;
+    const auto n = static_cast<int32_t>(n_blocks);
+    const auto first = static_cast<int32_t>(below(n_blocks + 1));
+    const auto second = static_cast<int32_t>(below(static_cast<size_t>(n - first) + 1));
+    counts = {first, second, n - first - second};
+  }
 
   template <typename... Ts>
   void operator()(Ts&... fields) {
@@ -305,6 +321,7 @@ class Randomizer {
 // Every field as text: two messages are equal where their texts are.
 class Describer {
  public:
+  static constexpr bool kDraws = false;
   template <typename... Ts>
   void operator()(Ts&... fields) {
     out_ += '{';
