@@ -9,6 +9,28 @@
 
 namespace trireme::coordinator {
 
+namespace {
+
+Status check_groups(const std::vector<plan::KvGroup>& groups) {
+  if (groups.empty() || groups.size() > static_cast<size_t>(plan::kMaxKvGroups)) {
+    return invalid_argument(fmt::format("kv_groups has {} groups, and must have 1 to {}",
+                                        groups.size(), plan::kMaxKvGroups));
+  }
+  bool slides = false;
+  for (const plan::KvGroup& group : groups) {
+    if (group.is_full() && slides) {
+      return invalid_argument("kv_groups has one that sees everything behind one that does not");
+    }
+    slides |= !group.is_full();
+    if (!group.is_full() && group.span < 1) {
+      return invalid_argument(fmt::format("kv_groups has a span of {} tokens", group.span));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
 Status validate(const CoordinatorOptions& options) {
   const SchedulerConfig& s = options.scheduler;
   const auto need = [](const char* name, int64_t value, int64_t low, int64_t high) -> Status {
@@ -29,6 +51,7 @@ Status validate(const CoordinatorOptions& options) {
   for (const TenantOptions& tenant : options.tenants) {
     TRY(need("tenant weight", tenant.weight, 1, 1000));
   }
+  TRY(check_groups(options.kv_groups));
   const double price = options.price.usd_per_device_hour;
   if (!std::isfinite(price) || price < 0 || price > 1e6) {
     return invalid_argument(

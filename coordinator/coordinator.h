@@ -39,6 +39,7 @@
 #include "base/result.h"
 #include "coordinator/request/request.h"
 #include "coordinator/request/tenants.h"
+#include "parallel/plan/kv_layout.h"
 #include "parallel/step/step_link.h"
 #include "parallel/wire/messages.h"
 
@@ -50,10 +51,12 @@ struct CoordinatorOptions {
   std::string replica;  // metric labels
   std::string model;
   uint64_t epoch = 0;
-  int32_t pp = 1;                  // pipeline stages: steps in flight
-  int32_t vocab = 0;               // tokens
-  int32_t context = 0;             // tokens, the model's
-  int32_t recompute_length = 0;    // known tokens behind which a sequence starts again; 0: never
+  int32_t pp = 1;                // pipeline stages: steps in flight
+  int32_t vocab = 0;             // tokens
+  int32_t context = 0;           // tokens, the model's
+  int32_t recompute_length = 0;  // known tokens behind which a sequence starts again; 0: never
+  // The block tables of a sequence (KvLayout::groups), those that see everything first.
+  std::vector<plan::KvGroup> kv_groups = {plan::KvGroup()};
   int64_t kv_bytes_per_block = 0;  // on all ranks together, for the metrics
   int64_t started_ns =
       0;  // monotonic, of the process's start: the ledger begins here; 0: construction

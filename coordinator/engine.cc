@@ -25,10 +25,12 @@ Engine::Engine(const CoordinatorOptions& options, const Clock& clock, step::Coor
                RouterSink& sink, MetricsRegistry& metrics)
     : options_(options),
       config_(options_.scheduler),
+      budget_(options_.kv_groups, config_.block_size,
+              int64_t{options_.pp} * config_.max_step_tokens),
       clock_(clock),
       link_(link),
       sink_(sink),
-      limits_{options.vocab, options.context, options.scheduler.block_size, 0},
+      limits_{options.vocab, options.context, &budget_, 0, 0},
       ledger_(start_of(options, clock), link.n_ranks(),
               nano_usd(options.price.usd_per_device_hour)),
       tenants_(options.tenants, options.max_tenants),

@@ -19,6 +19,8 @@
 #include "coordinator/engine_metrics.h"
 #include "coordinator/kv/block_hash.h"
 #include "coordinator/kv/block_pool.h"
+#include "coordinator/kv/kv_budget.h"
+#include "coordinator/kv/sequence_blocks.h"
 #include "coordinator/ledger/ledger.h"
 #include "coordinator/request/request.h"
 #include "coordinator/request/tenants.h"
@@ -83,7 +85,7 @@ class Engine {
   struct WarmUp {
     step::StepHeader header;
     SequenceId sequence;
-    BlockTable table;
+    SequenceBlocks blocks;
     int64_t sent_ns = 0;
   };
 
@@ -115,7 +117,7 @@ class Engine {
   Decision decide();
   Snapshot snapshot(StepId assume_done);
   WaitingCandidate probe(uint32_t slot) const;
-  int32_t count_found_blocks(const Request& request, int32_t* n_unheld) const;
+  PrefixHit find_cached(const Request& request) const;
   void preempt(uint32_t slot);
   Status commit(const Decision& decision, int64_t now_ns);
   void admit(uint32_t slot, step::StepPlan& plan);
@@ -129,7 +131,7 @@ class Engine {
   void book_costs(const InFlightStep& step, int64_t now_ns);
   void advance(const InFlightSpan& span, step::SequenceOutput* output, int64_t now_ns);
   void take_token(uint32_t slot, step::SequenceOutput& output, int64_t now_ns);
-  void publish_blocks(Request& request, int32_t n_computed);
+  void settle_blocks(Request& request, RunningSequence& running);
   void collect_prompt_logprobs(Request& request, step::SequenceOutput& output);
 
   // engine.cc
@@ -156,6 +158,7 @@ class Engine {
 
   const CoordinatorOptions options_;
   const SchedulerConfig& config_;  // options_.scheduler
+  const KvBudget budget_;
   const Clock& clock_;
   step::CoordinatorLink& link_;
   RouterSink& sink_;

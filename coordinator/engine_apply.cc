@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "base/check.h"
@@ -108,7 +109,7 @@ void Engine::advance(const InFlightSpan& span, step::SequenceOutput* output, int
   --running.n_in_flight;
   CHECK_EQ(running.n_computed, span.first_position);
   running.n_computed += span.n_tokens;
-  publish_blocks(r, running.n_computed);
+  if (running.n_computed >= r.n_settle_at) settle_blocks(r, running);
   if (output != nullptr) collect_prompt_logprobs(r, *output);
   if (span.sample) {
     take_token(span.slot, *output, now_ns);
@@ -127,13 +128,15 @@ void Engine::collect_prompt_logprobs(Request& r, step::SequenceOutput& output) {
   }
 }
 
-// Gives names to the blocks that are full and computed, so that others may find them.
-void Engine::publish_blocks(Request& r, int32_t n_computed) {
-  if (!config_.prefix_cache || n_computed < (r.n_published + 1) * config_.block_size) return;
-  extend_hashes(r, n_computed);
-  for (; n_computed >= (r.n_published + 1) * config_.block_size; ++r.n_published) {
-    pool_->publish(r.table[r.n_published], r.hashes[static_cast<size_t>(r.n_published)]);
-  }
+// Gives names to the blocks that are full and computed, so that others may find them, and gives
+// those back that no later position sees.
+void Engine::settle_blocks(Request& r, RunningSequence& running) {
+  if (config_.prefix_cache) extend_hashes(r, running.n_computed);
+  r.blocks.settle(
+      config_.prefix_cache ? std::span<const BlockHash>(r.hashes) : std::span<const BlockHash>(),
+      running.n_computed);
+  r.n_settle_at = r.blocks.next_settle(config_.prefix_cache);
+  running.n_held = r.blocks.n_held();
 }
 
 void Engine::take_token(uint32_t slot, step::SequenceOutput& output, int64_t now_ns) {

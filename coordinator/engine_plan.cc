@@ -64,6 +64,7 @@ Snapshot Engine::snapshot(StepId assume_done) {
   s.tenants = tenants_.shares();
   s.n_blocks = pool_->n_blocks();
   s.n_free_blocks = pool_->n_free();
+  s.n_groups = budget_.n_groups();
   s.n_resident = n_resident();
   s.n_waiting = tenants_.n_waiting();
   s.n_stages = options_.pp;
@@ -71,33 +72,24 @@ Snapshot Engine::snapshot(StepId assume_done) {
   return s;
 }
 
-// Leading blocks of the request's tokens that the prefix index holds. Never all tokens: the last
-// one is computed, to sample.
-int32_t Engine::count_found_blocks(const Request& r, int32_t* n_unheld) const {
-  *n_unheld = 0;
-  if (!r.use_prefix_cache) return 0;
-  const int32_t most = (r.n_goal() - 1) / config_.block_size;
-  int32_t n_found = 0;
-  for (; n_found < most; ++n_found) {
-    const auto block = pool_->find(r.hashes[static_cast<size_t>(n_found)]);
-    if (!block) break;
-    if (!pool_->is_used(*block)) ++*n_unheld;
-  }
-  return n_found;
+// What the prefix index holds of the request's tokens. Never all of them: the last one is computed,
+// to sample.
+PrefixHit Engine::find_cached(const Request& r) const {
+  const int32_t most = r.use_prefix_cache ? (r.n_goal() - 1) / config_.block_size : 0;
+  return find_prefix(*pool_, budget_, r.hashes, most, blocks_for(r.n_goal(), config_.block_size));
 }
 
 WaitingCandidate Engine::probe(uint32_t slot) const {
   const Request& r = request(slot);
-  int32_t n_unheld = 0;
-  const int32_t n_found = count_found_blocks(r, &n_unheld);
+  const PrefixHit hit = find_cached(r);
   WaitingCandidate candidate;
   candidate.slot = slot;
   candidate.tenant = r.tenant;
   candidate.priority = r.priority;
   candidate.arrival = r.arrival;
   candidate.n_goal = r.n_goal();
-  candidate.n_cached = n_found * config_.block_size;
-  candidate.n_free_blocks_taken = blocks_for(r.n_goal(), config_.block_size) - n_found + n_unheld;
+  candidate.n_cached = hit.n_blocks * config_.block_size;
+  candidate.n_free_blocks_taken = static_cast<int32_t>(hit.n_taken);
   return candidate;
 }
 
@@ -165,13 +157,11 @@ void Engine::admit(uint32_t slot, step::StepPlan& plan) {
   r.state.to(RequestState::kPrefill);
   r.sequence = SequenceId(++last_sequence_);
   r.n_start = r.n_tokens();
-  r.table = BlockTable(pool_.get());
-  int32_t n_unheld = 0;
-  const int32_t n_found = count_found_blocks(r, &n_unheld);
-  for (int32_t i = 0; i < n_found; ++i) {
-    r.table.append_found(*pool_->find(r.hashes[static_cast<size_t>(i)]));
-  }
-  r.n_published = n_found;
+  const int32_t n_found = find_cached(r).n_blocks;
+  r.blocks = SequenceBlocks(pool_.get(), &budget_);
+  r.blocks.share_prefix(r.hashes, n_found);
+  r.blocks.reserve(r.n_goal());
+  r.n_settle_at = r.blocks.next_settle(config_.prefix_cache);
   const int32_t n_cached = n_found * config_.block_size;
   if (!r.admitted_before) {
     r.admitted_before = true;
@@ -195,7 +185,9 @@ void Engine::admit(uint32_t slot, step::StepPlan& plan) {
   running.n_limit = r.n_limit;
   running.last_token = r.tokens.back();
   if (options_.recompute_length > 0 && !r.is_long) running.n_most = options_.recompute_length;
-  running.n_blocks = r.table.size();
+  running.n_blocks = n_found;
+  running.n_held = r.blocks.n_held();
+  running.bounded = r.blocks.bounded();
   running.samples = r.samples;
   r.running_index = static_cast<int32_t>(running_.size());
   running_.push_back(running);
@@ -222,12 +214,13 @@ void Engine::add_span(uint32_t slot, int32_t n_tokens, step::StepPlan& plan,
     CHECK_EQ(span.n_tokens, 1);
     span.token = running.last_token;
   }
-  // A prefill takes the blocks of all its tokens at once, so that it never stalls half-way.
-  const bool first_span = running.last_step == 0;
-  if (first_span) span.new_blocks = r.table.blocks();
-  while (running.n_blocks * config_.block_size < running.n_goal) {
-    span.new_blocks.push_back(r.table.append_new());
-    running.n_blocks = r.table.size();
+  // A prefill takes the blocks of all its tokens at once, or has them reserved, so that it never
+  // stalls half-way.
+  if (running.n_blocks * config_.block_size < running.n_goal || running.bounded) {
+    r.blocks.grow(end, running.n_goal, span);
+    running.n_blocks = blocks_for(running.n_goal, config_.block_size);
+    running.n_held = r.blocks.n_held();
+    running.bounded = r.blocks.bounded();
   }
   span.sample = running.samples && end == running.n_goal;
   if (r.sampling.n_prompt_logprobs >= 0) {

@@ -18,7 +18,7 @@ Status Engine::on_ready(const step::RankReady& ready) {
   int64_t comm_ns = 0;
   for (const auto& rank : ready_ranks_) {
     if (!rank) return {};
-    if (rank->n_kv_blocks < 1) {
+    if (rank->n_kv_blocks < budget_.n_groups()) {
       return fail(failed_precondition(
           fmt::format("rank {} has no memory for KV blocks after its weights of {} bytes",
                       rank->worker_rank, rank->weight_bytes)));
@@ -27,8 +27,14 @@ Status Engine::on_ready(const step::RankReady& ready) {
     load_ns = std::max(load_ns, rank->load_ns);
     comm_ns = std::max(comm_ns, rank->startup_comm_ns);
   }
+  if (n_blocks < budget_.n_groups()) {
+    return fail(failed_precondition(
+        fmt::format("{} KV blocks are not one for each of the {} block tables of a sequence",
+                    n_blocks, budget_.n_groups())));
+  }
   pool_ = std::make_unique<BlockPool>(n_blocks);
   limits_.n_kv_blocks = n_blocks;
+  limits_.pool_context = budget_.longest(n_blocks);
   const int64_t now_ns = clock_.now_ns();
   metrics_.add_own_cost(LedgerPart::kStartup, ledger_.book(now_ns, LedgerPart::kStartup));
   metrics_.set_startup(load_ns, comm_ns);
@@ -43,7 +49,7 @@ Status Engine::on_ready(const step::RankReady& ready) {
 Status Engine::begin_warm_up(int64_t now_ns) {
   WarmUp& warm_up = warm_up_.emplace();
   warm_up.sequence = SequenceId(++last_sequence_);
-  warm_up.table = BlockTable(pool_.get());
+  warm_up.blocks = SequenceBlocks(pool_.get(), &budget_);
   warm_up.sent_ns = now_ns;
   const int32_t n_tokens =
       std::min({config_.block_size, config_.max_step_tokens, limits_.context()});
@@ -57,7 +63,7 @@ Status Engine::begin_warm_up(int64_t now_ns) {
   step::SequenceSpan span;
   span.id = warm_up.sequence;
   span.n_tokens = n_tokens;
-  span.new_blocks = {warm_up.table.append_new()};
+  warm_up.blocks.grow(n_tokens, n_tokens, span);
   span.sample = true;
   plan.spans.push_back(std::move(span));
   plan.deadline_ns = config_.step_deadline_ns;

@@ -236,8 +236,7 @@ void Engine::leave_running(Request& r) {
 
 // Gives the blocks back and has the ranks forget the sequence.
 void Engine::leave_ranks(Request& r) {
-  r.table.clear();
-  r.n_published = 0;
+  r.blocks.clear();
   if (r.sequence.value() == 0) return;
   releases_.push_back(r.sequence);
   r.sequence = SequenceId();

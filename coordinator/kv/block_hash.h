@@ -26,6 +26,17 @@ struct BlockHash {
   friend bool operator==(const BlockHash&, const BlockHash&) = default;
 };
 
+// The name of the same positions in a group of layers with a block table of its own. Group 0 has
+// the chain's own; two of them are equal only where 256-bit hashes collide.
+inline BlockHash name_in_group(const BlockHash& hash, int32_t group) {
+  uint64_t word = 0;
+  std::memcpy(&word, hash.bytes.data(), sizeof(word));
+  word ^= static_cast<uint64_t>(group) * 0x9E3779B97F4A7C15;  // far apart in the pool's index
+  BlockHash name = hash;
+  std::memcpy(name.bytes.data(), &word, sizeof(word));
+  return name;
+}
+
 struct BlockHashHash {
   size_t operator()(const BlockHash& hash) const {
     size_t value = 0;  // the bytes are uniform already

@@ -1,5 +1,6 @@
 #include "coordinator/kv/block_pool.h"
 
+#include <algorithm>
 #include <bit>
 #include <utility>
 
@@ -17,7 +18,10 @@ BlockPool::BlockPool(int64_t n_blocks) {
   for (int64_t i = n_blocks - 1; i >= 0; --i) empty_.push_back(static_cast<int32_t>(i));
 }
 
-BlockPool::~BlockPool() { CHECK_EQ(n_used_, 0) << "a block table outlives its pool"; }
+BlockPool::~BlockPool() {
+  CHECK_EQ(n_used_, 0) << "a block table outlives its pool";
+  CHECK_EQ(n_reserved_, 0) << "a reservation outlives its pool";
+}
 
 const BlockPool::Block& BlockPool::at(BlockId id) const {
   CHECK_GE(id.value(), 0);
@@ -30,12 +34,13 @@ BlockPool::Block& BlockPool::at(BlockId id) {
 }
 
 BlockId BlockPool::allocate() {
+  CHECK_GT(n_free(), 0) << "no free block of " << blocks_.size();
   int32_t index = kNone;
   if (!empty_.empty()) {
     index = empty_.back();
     empty_.pop_back();
   } else {
-    CHECK_NE(oldest_, kNone) << "no free block of " << blocks_.size();
+    CHECK_NE(oldest_, kNone);
     index = oldest_;
     cached_remove(index);
     Block& evicted = blocks_[static_cast<size_t>(index)];
@@ -50,10 +55,21 @@ BlockId BlockPool::allocate() {
   return BlockId(index);
 }
 
+void BlockPool::reserve(int64_t n) {
+  CHECK_LE(n, n_free()) << "more blocks are reserved than are free";
+  n_reserved_ += n;
+}
+
+void BlockPool::unreserve(int64_t n) {
+  CHECK_LE(n, n_reserved_) << "more blocks are given back than were reserved";
+  n_reserved_ -= n;
+}
+
 void BlockPool::acquire(BlockId id) {
   Block& block = at(id);
   CHECK(block.named) << "block " << id << " is shared but has no name";
   if (block.n_holders++ == 0) {
+    CHECK_GT(n_free(), 0) << "the last free blocks are reserved";
     cached_remove(id.value());
     ++n_used_;
   }
@@ -127,15 +143,24 @@ void BlockPool::cached_remove(int32_t index) {
 }
 
 BlockTable::BlockTable(BlockTable&& other) noexcept
-    : pool_(other.pool_), blocks_(std::exchange(other.blocks_, {})) {}
+    : pool_(other.pool_),
+      blocks_(std::exchange(other.blocks_, {})),
+      first_(std::exchange(other.first_, 0)) {}
 
 BlockTable& BlockTable::operator=(BlockTable&& other) noexcept {
   if (this != &other) {
     clear();
     pool_ = other.pool_;
     blocks_ = std::exchange(other.blocks_, {});
+    first_ = std::exchange(other.first_, 0);
   }
   return *this;
+}
+
+void BlockTable::begin_at(int32_t first) {
+  CHECK(blocks_.empty());
+  blocks_.assign(static_cast<size_t>(first), BlockId(-1));
+  first_ = first;
 }
 
 void BlockTable::append_found(BlockId id) {
@@ -148,11 +173,19 @@ BlockId BlockTable::append_new() {
   return blocks_.back();
 }
 
-void BlockTable::clear() {
-  while (!blocks_.empty()) {
-    pool_->release(blocks_.back());
+void BlockTable::release_before(int32_t index) {
+  for (const int32_t end = std::min(index, size()); first_ < end; ++first_) {
+    pool_->release(blocks_[static_cast<size_t>(first_)]);
+    blocks_[static_cast<size_t>(first_)] = BlockId(-1);
+  }
+}
+
+void BlockTable::truncate(int32_t index) {
+  while (size() > index) {
+    if (size() > first_) pool_->release(blocks_.back());
     blocks_.pop_back();
   }
+  first_ = std::min(first_, size());
 }
 
 }  // namespace trireme::coordinator

@@ -20,7 +20,7 @@
 #include "base/ids.h"
 #include "base/small_vector.h"
 #include "coordinator/kv/block_hash.h"
-#include "coordinator/kv/block_pool.h"
+#include "coordinator/kv/sequence_blocks.h"
 #include "parallel/wire/messages.h"
 
 namespace trireme::coordinator {
@@ -76,7 +76,7 @@ struct Request {
   RequestStateMachine state;
   int32_t running_index = -1;   // in the engine's vector of running sequences
   int32_t n_preempted = 0;      // positions that had been computed when it was last preempted
-  int32_t n_published = 0;      // of the table's blocks: named, or found by name
+  int32_t n_settle_at = 0;      // computed positions with which its blocks are looked at again
   int32_t n_start = 0;          // tokens that the ranks know from SequenceStart
   std::vector<int32_t> tokens;  // prompt, then outputs
   SequenceId sequence;          // 0 unless admitted; a new one for each admission
@@ -96,7 +96,7 @@ struct Request {
   uint64_t arrival = 0;
   int32_t priority = 0;
   int32_t n_prompt_logprobs_planned = 0;  // positions collected, or asked of steps in flight
-  BlockTable table;
+  SequenceBlocks blocks;
   BlockHash root;                 // of the chain below
   std::vector<BlockHash> hashes;  // of full blocks of `tokens`
   std::optional<Finish> finish;   // while ending

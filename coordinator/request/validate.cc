@@ -58,9 +58,7 @@ Status check_sampling(const step::SamplingParams& s, int32_t vocab) {
 
 }  // namespace
 
-int32_t SubmitLimits::context() const {
-  return static_cast<int32_t>(std::min<int64_t>(model_context, n_kv_blocks * block_size));
-}
+int32_t SubmitLimits::context() const { return std::min(model_context, pool_context); }
 
 Status validate(const wire::Submit& submit, const SubmitLimits& limits) {
   const auto n_tokens = static_cast<int64_t>(submit.tokens.size());
@@ -81,8 +79,8 @@ Status validate(const wire::Submit& submit, const SubmitLimits& limits) {
   if (n_needed > limits.context()) {
     return invalid_argument(
         fmt::format("a prompt of {} tokens needs {} KV blocks of {} tokens, and the replica has {}",
-                    submit.n_prompt, (n_needed + limits.block_size - 1) / limits.block_size,
-                    limits.block_size, limits.n_kv_blocks));
+                    submit.n_prompt, limits.budget->most_blocks(n_needed),
+                    limits.budget->block_size(), limits.n_kv_blocks));
   }
   const int64_t most =
       std::min<int64_t>(int64_t{submit.n_prompt} + submit.max_tokens, limits.context());

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/result.h"
+#include "coordinator/kv/kv_budget.h"
 #include "parallel/wire/messages.h"
 
 namespace trireme::coordinator {
@@ -11,8 +12,9 @@ namespace trireme::coordinator {
 struct SubmitLimits {
   int32_t vocab = 0;
   int32_t model_context = 0;  // tokens
-  int32_t block_size = 0;
+  const KvBudget* budget = nullptr;
   int64_t n_kv_blocks = 0;
+  int32_t pool_context = 0;  // tokens: the longest sequence that the pool can hold
 
   // What one sequence can hold: the model's context, or the pool where that is smaller.
   int32_t context() const;

@@ -87,7 +87,7 @@ void Planner::collect() {
     const int32_t remaining = n_goal - r.n_planned;
     if (remaining == 1) {
       const int32_t need = blocks_for(r.n_planned + 1, config_.block_size) - r.n_blocks;
-      decodes_.push_back({i, remaining, need > 0 ? need : 0});
+      decodes_.push_back({i, remaining, need > 0 ? need * s_.n_groups : 0});
     } else {
       CHECK_GT(remaining, 1) << "sequence " << r.sequence << " has nothing to compute";
       partials_.push_back({i, remaining, 0});
@@ -139,7 +139,7 @@ bool Planner::resolve_shortage(int64_t n_needed) {
       break;
     }
     decision_.preempt.push_back(s_.running[index].slot);
-    blocks_short -= s_.running[index].n_blocks + need_of[index];
+    blocks_short -= s_.running[index].n_held + need_of[index];
     --n_left;
   }
   if (!decision_.preempt.empty()) return false;
@@ -225,8 +225,9 @@ bool Planner::admit(const WaitingCandidate& candidate) {
   const auto n_admitted = static_cast<int32_t>(decision_.admits.size());
   const int32_t slots_short = s_.n_resident + n_admitted + 1 - config_.max_running;
   const bool anything_runs = s_.n_resident + n_admitted > 0;
-  const int64_t blocks_short =
-      candidate.n_free_blocks_taken + admission_reserve(s_.n_blocks, anything_runs) - free_blocks_;
+  const int64_t blocks_short = candidate.n_free_blocks_taken +
+                               admission_reserve(s_.n_blocks, s_.n_groups, anything_runs) -
+                               free_blocks_;
   if (slots_short > 0 || blocks_short > 0) {
     preempt_for(candidate, blocks_short, slots_short);
     return false;
@@ -246,7 +247,7 @@ void Planner::preempt_for(const WaitingCandidate& candidate, int64_t blocks_shor
   int32_t slots_to_gain = 0;
   for (const RunningSequence& r : s_.running) {
     if (r.priority <= candidate.priority) continue;
-    blocks_to_gain += r.n_blocks;
+    blocks_to_gain += r.n_held;
     ++slots_to_gain;
   }
   if (slots_to_gain == 0 || blocks_to_gain < blocks_short || slots_to_gain < slots_short) return;
@@ -263,7 +264,7 @@ void Planner::preempt_for(const WaitingCandidate& candidate, int64_t blocks_shor
       break;
     }
     victims.push_back(r.slot);
-    blocks_short -= r.n_blocks;
+    blocks_short -= r.n_held;
     --slots_short;
   }
   if (victims.empty()) return;
@@ -273,8 +274,8 @@ void Planner::preempt_for(const WaitingCandidate& candidate, int64_t blocks_shor
 
 }  // namespace
 
-int64_t admission_reserve(int64_t n_blocks, bool anything_runs) {
-  return anything_runs ? std::max<int64_t>(1, n_blocks / 100) : 0;
+int64_t admission_reserve(int64_t n_blocks, int32_t n_groups, bool anything_runs) {
+  return anything_runs ? std::max<int64_t>(n_groups, n_blocks / 100) : 0;
 }
 
 Decision schedule(const Snapshot& snapshot, const SchedulerConfig& config) {

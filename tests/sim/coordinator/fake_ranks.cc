@@ -110,7 +110,7 @@ void FakeRanks::execute(const step::StepPlan& plan) {
       continue;
     }
     if (found->second.n_in_flight > 0) complain(&plan, "releases a sequence in flight");
-    for (const int32_t block : found->second.table) --n_tables_[static_cast<size_t>(block)];
+    for (Table& table : found->second.tables) forget_before(table.blocks.size(), table);
     sequences_.erase(found);
   }
   for (const step::SequenceStart& start : plan.starts) {
@@ -119,8 +119,8 @@ void FakeRanks::execute(const step::StepPlan& plan) {
     sequence.tokens = start.tokens;
     sequence.n_prompt = start.n_prompt;
     sequence.sampling = start.sampling;
-    sequence.is_long = recompute_length > 0 &&
-                       static_cast<int32_t>(start.tokens.size()) > recompute_length;
+    sequence.is_long =
+        recompute_length > 0 && static_cast<int32_t>(start.tokens.size()) > recompute_length;
     sequences_.emplace(start.id.value(), std::move(sequence));
   }
   if (static_cast<int32_t>(sequences_.size()) > max_running_) {
@@ -191,38 +191,87 @@ void FakeRanks::compute(const step::StepPlan& plan, const step::SequenceSpan& sp
   result.outputs.push_back(std::move(output));
 }
 
-void FakeRanks::write_span(const step::SequenceSpan& span, Sequence& s) {
-  for (const BlockId id : span.new_blocks) {
+void FakeRanks::forget_before(size_t index, Table& table) {
+  for (; table.first < std::min(index, table.blocks.size()); ++table.first) {
+    --n_tables_[static_cast<size_t>(table.blocks[table.first])];
+  }
+}
+
+void FakeRanks::append_blocks(std::span<const BlockId> blocks, Table& table) {
+  for (const BlockId id : blocks) {
     if (id.value() < 0 || id.value() >= n_blocks) {
       complain(plan_, "a block that is not in the pool");
       return;
     }
-    if (contains(s.table, id.value())) complain(plan_, "a block twice in one table");
-    s.table.push_back(id.value());
+    const std::vector<int32_t> seen(table.blocks.begin() + static_cast<ptrdiff_t>(table.first),
+                                    table.blocks.end());
+    if (contains(seen, id.value())) complain(plan_, "a block twice in one table");
+    table.blocks.push_back(id.value());
     ++n_tables_[static_cast<size_t>(id.value())];
   }
-  const int32_t end = span.first_position + span.n_tokens;
-  if (end > static_cast<int32_t>(s.table.size()) * block_size_) {
-    complain(plan_, "the block table is too short");
-    return;
+}
+
+// As worker/sequence_table.cc does.
+void FakeRanks::take_blocks(const step::SequenceSpan& span, Sequence& s) {
+  if (s.n_computed < 0) {
+    for (const plan::KvGroup& group : groups_) {
+      Table& table = s.tables.emplace_back();
+      table.first = static_cast<size_t>(group.first_visible(span.first_position) / block_size_);
+      table.blocks.assign(table.first, -1);
+    }
   }
+  std::span<const BlockId> left(span.new_blocks);
+  if (left.empty()) return;
+  if (groups_.size() == 1) {
+    if (!span.n_new_blocks.empty()) complain(plan_, "counts of blocks for one group");
+    return append_blocks(left, s.tables[0]);
+  }
+  if (span.n_new_blocks.size() != groups_.size()) return complain(plan_, "blocks of other groups");
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    const auto n = static_cast<size_t>(span.n_new_blocks[g]);
+    append_blocks(left.first(n), s.tables[g]);
+    left = left.subspan(n);
+  }
+  if (!left.empty()) complain(plan_, "blocks of no group");
+}
+
+void FakeRanks::write_span(const step::SequenceSpan& span, Sequence& s) {
+  take_blocks(span, s);
+  const int32_t end = span.first_position + span.n_tokens;
   if (recompute_length > 0 && !s.is_long && end > recompute_length) {
     complain(plan_, "a sequence outgrows its keys");
   }
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    if (end > static_cast<int32_t>(s.tables[g].blocks.size()) * block_size_) {
+      complain(plan_, "the block table is too short");
+      return;
+    }
+    write_group(span, s, g);
+    forget_before(static_cast<size_t>(groups_[g].first_visible(end) / block_size_), s.tables[g]);
+  }
+}
+
+void FakeRanks::write_group(const step::SequenceSpan& span, const Sequence& s, size_t group) {
+  const int32_t end = span.first_position + span.n_tokens;
+  const int32_t seen = groups_[group].first_visible(span.first_position);
   uint64_t hash = s.is_long ? mix(kEmpty, 1) : kEmpty;
   for (int32_t p = 0; p < end; ++p) {
     hash = extend(hash, s.tokens[static_cast<size_t>(p)]);
-    const auto block = static_cast<size_t>(s.table[static_cast<size_t>(p / block_size_)]);
+    if (p < seen) continue;
+    const uint64_t key = mix(hash, group);
+    const int32_t id = s.tables[group].blocks[static_cast<size_t>(p / block_size_)];
+    if (id < 0) return complain(plan_, "a hole where a key is seen");
+    const auto block = static_cast<size_t>(id);
     uint64_t& slot = blocks_[block][static_cast<size_t>(p % block_size_)];
     if (p < span.first_position) {
-      if (slot != hash) {
-        complain(plan_, fmt::format("position {} of sequence {} holds another prefix", p,
-                                    span.id.value()));
+      if (slot != key) {
+        complain(plan_, fmt::format("position {} of sequence {} holds another prefix in group {}",
+                                    p, span.id.value(), group));
       }
       continue;
     }
     if (n_tables_[block] != 1) complain(plan_, "a shared block is written");
-    slot = hash;
+    slot = key;
   }
 }
 

@@ -1,11 +1,12 @@
 // Ranks that compute nothing and check everything: the coordinator's end of a link whose other end
 // executes plans in a model.
 //
-// A "KV block" holds, for each position, the hash of all tokens up to it; attention is the check
-// that every position behind a span holds the right hash. A sampled token is a function of all
-// tokens so far, the seed and nothing else. So a wrong token, a wrong position, a block shared too
-// widely or written by two shows as a complaint or as wrong outputs. Whatever a real worker would
-// refuse goes to `complaints`.
+// A "KV block" holds, for each position, the hash of all tokens up to it and of the group of
+// layers; attention is the check that every position behind a span that one of its rows sees, in
+// any group, holds the right hash. A sampled token is a function of all tokens so far, the seed and
+// nothing else. So a wrong token, a wrong position, a block shared too widely or written by two
+// shows as a complaint or as wrong outputs. Whatever a real worker would refuse goes to
+// `complaints`.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +14,12 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "parallel/plan/kv_layout.h"
 #include "parallel/step/step_link.h"
 #include "parallel/wire/messages.h"
 
@@ -37,8 +41,10 @@ Expected expected_outputs(const wire::Submit& submit, int32_t context);
 
 class FakeRanks final : public step::CoordinatorLink {
  public:
-  FakeRanks(int n_ranks, int32_t block_size, int32_t max_step_tokens, int32_t max_running)
+  FakeRanks(int n_ranks, int32_t block_size, int32_t max_step_tokens, int32_t max_running,
+            std::vector<plan::KvGroup> groups = {plan::KvGroup()})
       : n_ranks_(n_ranks),
+        groups_(std::move(groups)),
         block_size_(block_size),
         max_step_tokens_(max_step_tokens),
         max_running_(max_running) {}
@@ -63,12 +69,16 @@ class FakeRanks final : public step::CoordinatorLink {
   int32_t recompute_length = 0;  // a sequence started with more tokens has other keys; 0: never
 
  private:
+  struct Table {
+    std::vector<int32_t> blocks;
+    size_t first = 0;  // entries before it are seen by no later position
+  };
   struct Sequence {
     std::vector<int32_t> tokens;
     int32_t n_prompt = 0;
-    int32_t n_computed = -1;  // -1: no span yet
-    int32_t sampled = -1;     // the last sampled token, until the plan gives it back
-    std::vector<int32_t> table;
+    int32_t n_computed = -1;    // -1: no span yet
+    int32_t sampled = -1;       // the last sampled token, until the plan gives it back
+    std::vector<Table> tables;  // by group
     step::SamplingParams sampling;
     int n_in_flight = 0;            // unfinished steps that compute it
     bool sample_in_flight = false;  // one of them samples: what follows cannot be planned
@@ -79,17 +89,22 @@ class FakeRanks final : public step::CoordinatorLink {
   void execute(const step::StepPlan& plan);
   void compute(const step::StepPlan& plan, const step::SequenceSpan& span,
                step::StepResult& result);
+  void take_blocks(const step::SequenceSpan& span, Sequence& sequence);
+  void append_blocks(std::span<const BlockId> blocks, Table& table);
+  void forget_before(size_t index, Table& table);
   void write_span(const step::SequenceSpan& span, Sequence& sequence);
+  void write_group(const step::SequenceSpan& span, const Sequence& sequence, size_t group);
   void complain(const step::StepPlan* plan, const std::string& what);
 
   const int n_ranks_;
+  const std::vector<plan::KvGroup> groups_;
   const int32_t block_size_, max_step_tokens_, max_running_;
   const step::StepPlan* plan_ = nullptr;
   uint64_t last_step_ = 0;
   std::map<uint64_t, Sequence> sequences_;
   std::set<uint64_t> seen_ids_;
   std::vector<std::vector<uint64_t>> blocks_;  // [n_blocks][block_size] prefix hashes
-  std::vector<int32_t> n_tables_;              // resident tables that hold a block
+  std::vector<int32_t> n_tables_;              // resident tables of which a block is still seen
   std::deque<step::StepResult> results_;
 };
 

@@ -32,6 +32,7 @@ struct Totals {
   int64_t preemptions = 0, recompute_nano = 0, resume_nano = 0;
   size_t most_in_flight = 0;
   int most_chunks_in_flight = 0;
+  int64_t n_longer_than_pool = 0;  // sequences of more tokens than the pool has places for
 };
 
 int64_t metric(const MetricsRegistry& registry, const std::string& name) {
@@ -44,8 +45,9 @@ int64_t metric(const MetricsRegistry& registry, const std::string& name) {
 
 class Simulation : public RouterSink {
  public:
-  Simulation(uint64_t seed, bool lose_routers, Totals& totals)
+  Simulation(uint64_t seed, bool lose_routers, Totals& totals, bool slides = false)
       : rng_(seed), lose_routers_(lose_routers), totals_(totals) {
+    if (slides) draw_groups();
     options_.scheduler.block_size = pick({1, 4, 16});
     options_.scheduler.max_step_tokens = pick({1, 7, 64, 512});
     options_.scheduler.max_running = pick({1, 3, 8, 32});
@@ -61,9 +63,10 @@ class Simulation : public RouterSink {
     options_.max_tenants = pick({1, 2, 64});
     n_ranks_ = options_.pp * pick({1, 2});
     n_blocks_ = between(4, 90) * 16 / options_.scheduler.block_size / pick({1, 4}) + 1;
+    if (slides) n_blocks_ = draw_blocks();
     ranks_ = std::make_unique<FakeRanks>(n_ranks_, options_.scheduler.block_size,
                                          options_.scheduler.max_step_tokens,
-                                         options_.scheduler.max_running);
+                                         options_.scheduler.max_running, options_.kv_groups);
     coordinator_ = std::make_unique<Coordinator>(options_, clock_, *ranks_, *this, registry_);
     for (int rank = 0; rank < n_ranks_; ++rank) {
       clock_.advance_ns(between(0, 1'000'000));
@@ -101,6 +104,23 @@ class Simulation : public RouterSink {
   }
 
  private:
+  // Often just enough for the longest sequence.
+  int64_t draw_blocks() {
+    const KvBudget budget(options_.kv_groups, options_.scheduler.block_size,
+                          int64_t{options_.pp} * options_.scheduler.max_step_tokens);
+    if (chance(60)) return budget.most_blocks(options_.context) + between(0, 9);
+    return n_blocks_ * pick({1, budget.n_groups()}) + budget.n_groups();
+  }
+
+  // All sliding, or some of each.
+  void draw_groups() {
+    options_.kv_groups.assign(static_cast<size_t>(between(0, 2)), plan::KvGroup());
+    for (int i = between(options_.kv_groups.empty() ? 1 : 0, 4); i > 0; --i) {
+      const auto kind = chance(70) ? plan::AttentionKind::kSliding : plan::AttentionKind::kChunked;
+      options_.kv_groups.push_back({kind, pick({1, 2, 5, 12, 24, 60})});
+    }
+  }
+
   static bool HasFailure() { return ::testing::Test::HasFailure(); }
   int between(int low, int high) { return std::uniform_int_distribution<int>(low, high)(rng_); }
   bool chance(int percent) { return between(0, 99) < percent; }
@@ -134,6 +154,10 @@ class Simulation : public RouterSink {
     sent.last = update;
     cost_told_ += update.cost_nano_usd;
     totals_.n_cached += update.cached_tokens;
+    const int64_t n_places =
+        n_blocks_ * options_.scheduler.block_size / static_cast<int64_t>(options_.kv_groups.size());
+    const int64_t n_tokens = sent.submit.n_prompt + static_cast<int64_t>(sent.got.size());
+    totals_.n_longer_than_pool += n_tokens > n_places ? 1 : 0;
     check_finish(sent);
   }
 
@@ -329,6 +353,23 @@ TEST(CoordinatorSimulation, OutputsEqualLoneRunsAndNothingLeaks) {
   EXPECT_GT(totals.preemptions, 100);
   EXPECT_GT(totals.recompute_nano, 0);
   EXPECT_GT(totals.resume_nano, 0);
+  EXPECT_EQ(totals.most_in_flight, 4u);
+  EXPECT_EQ(totals.most_chunks_in_flight, 4);
+}
+
+// The same where layers slide: every group of them has a table of its own, blocks go back when they
+// leave the window, and prompts may be longer than the pool.
+TEST(CoordinatorSimulation, WindowsGiveBackWhatNobodySeesAndNothingElse) {
+  Totals totals;
+  for (uint64_t seed = 1; seed <= 240; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Simulation(1000 + seed, seed % 3 == 0, totals, /*slides=*/true).run(1000);
+    if (HasFailure()) return;
+  }
+  EXPECT_GT(totals.n_finished, 5'000);
+  EXPECT_GT(totals.n_cached, 1'000);
+  EXPECT_GT(totals.preemptions, 100);
+  EXPECT_GT(totals.n_longer_than_pool, 100);
   EXPECT_EQ(totals.most_in_flight, 4u);
   EXPECT_EQ(totals.most_chunks_in_flight, 4);
 }

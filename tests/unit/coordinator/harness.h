@@ -42,7 +42,7 @@ class Harness : public RouterSink {
   void start(int64_t n_blocks = 100, int n_ranks = 1) {
     ranks = std::make_unique<FakeRanks>(n_ranks, options.scheduler.block_size,
                                         options.scheduler.max_step_tokens,
-                                        options.scheduler.max_running);
+                                        options.scheduler.max_running, options.kv_groups);
     ranks->keep_plans = true;
     coordinator = std::make_unique<Coordinator>(options, clock, *ranks, *this, registry);
     for (int rank = 0; rank < n_ranks; ++rank) {

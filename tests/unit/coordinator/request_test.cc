@@ -43,8 +43,10 @@ wire::Submit good() {
   return submit;
 }
 
+const KvBudget kBudget({plan::KvGroup()}, 2, 16);
+
 constexpr SubmitLimits kLimits{
-    .vocab = 10, .model_context = 8, .block_size = 2, .n_kv_blocks = 100};
+    .vocab = 10, .model_context = 8, .budget = &kBudget, .n_kv_blocks = 100, .pool_context = 200};
 
 TEST(ValidateSubmit, TakesWhatIsGood) {
   EXPECT_TRUE(validate(good(), kLimits).ok());
@@ -103,6 +105,7 @@ TEST(ValidateSubmit, RefusesWithASentenceThatNamesTheFieldAndTheLimit) {
 TEST(ValidateSubmit, APromptThatThePoolCannotHoldIsRefusedWithTheNumbers) {
   SubmitLimits small = kLimits;
   small.n_kv_blocks = 2;
+  small.pool_context = kBudget.longest(2);
   EXPECT_EQ(small.context(), 4);
   wire::Submit submit = good();
   submit.tokens.assign(4, 1);

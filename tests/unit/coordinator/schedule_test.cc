@@ -35,6 +35,7 @@ struct World {
     r.n_goal = n_goal;
     r.n_limit = 1000;
     r.n_blocks = blocks_for(n_goal == n_computed + 1 ? n_computed : n_goal, config.block_size);
+    r.n_held = r.n_blocks * s.n_groups;
     running.push_back(r);
     return running.back();
   }
