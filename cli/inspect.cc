@@ -9,8 +9,10 @@
 
 #include "base/json.h"
 #include "cli/commands.h"
+#include "cli/kv_text.h"
 #include "parallel/plan/cost_model.h"
 #include "parallel/plan/format.h"
+#include "parallel/plan/kv_layout.h"
 #include "parallel/plan/model_spec.h"
 
 namespace trireme::cli {
@@ -70,8 +72,7 @@ std::vector<Fit> find_fits(const ModelSpec& spec, int32_t context) {
     topology.device = device;
     const plan::MemoryInputs inputs = plan::memory_inputs(topology, workload);
     fits.push_back(
-        {device, plan::smallest_plan_that_fits(
-                     spec, inputs, plan::sequence_blocks(inputs, workload), kMaxTp, kMaxDevices)});
+        {device, plan::smallest_plan_that_fits(spec, inputs, context, kMaxTp, kMaxDevices)});
   }
   return fits;
 }
@@ -97,7 +98,9 @@ void print_text(const ModelSpec& spec, int32_t context, const std::vector<Fit>& 
   row("context", format_grouped(spec.context) + " tokens");
   row("rope", describe_positions(spec));
   row("KV cache", fmt::format("{} bytes per token in bf16, {} for {} tokens", format_grouped(kv),
-                              format_bytes(kv * context), format_grouped(context)));
+                              format_bytes(plan::kv_sequence_bytes(spec, DType::kBF16, context)),
+                              format_grouped(context)));
+  for (const std::string& line : describe_kv_kinds(spec, DType::kBF16)) row("", line);
   row("end of text",
       spec.eos_ids.empty() ? "not said" : fmt::format("{}", fmt::join(spec.eos_ids, ", ")));
   fmt::print("\nfewest devices for the weights and one sequence of {} tokens (tp at most {}):\n",
@@ -129,6 +132,9 @@ void print_json(const ModelSpec& spec, int32_t context, const std::vector<Fit>& 
   j["rope"] = describe_positions(spec);
   j["tied_embeddings"] = spec.tied_embeddings;
   j["kv_bytes_per_token"] = spec.kv_bytes_per_token(DType::kBF16);
+  j["kv_kinds"] = kv_kinds_json(spec, DType::kBF16);
+  j["kv_bytes_of_sequence"] = {{"tokens", context},
+                               {"bytes", plan::kv_sequence_bytes(spec, DType::kBF16, context)}};
   j["eos_token_ids"] = spec.eos_ids;
   j["bos_token_id"] = spec.bos_id ? Json(*spec.bos_id) : Json(nullptr);
   j["fewest_devices"] = Json::object();

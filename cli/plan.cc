@@ -10,8 +10,10 @@
 
 #include "base/json.h"
 #include "cli/commands.h"
+#include "cli/kv_text.h"
 #include "parallel/plan/cost_model.h"
 #include "parallel/plan/format.h"
+#include "parallel/plan/kv_layout.h"
 #include "parallel/plan/model_spec.h"
 
 namespace trireme::cli {
@@ -90,6 +92,8 @@ Json plan_json(const PlanEstimate& e) {
   j["weight_bytes_per_rank"] = e.largest_rank.weight_bytes;
   j["activation_bytes_per_rank"] = e.largest_rank.activation_bytes;
   j["kv_bytes_per_block_per_rank"] = e.largest_rank.kv_bytes_per_block;
+  j["kv_block_tables_per_sequence"] = e.kv_layout.groups.size();
+  j["kv_padding"] = e.kv_layout.padding();
   j["kv_tokens_per_replica"] = e.kv_tokens;
   j["sequences_per_replica"] = e.n_sequences;
   j["time_to_first_token_s"] = e.time_to_first_token_s;
@@ -110,7 +114,8 @@ void print_json(const ModelSpec& spec, const Topology& topology, const Workload&
                 {"parameters", spec.n_parameters()},
                 {"weight_bytes", spec.weight_bytes(workload.weight_dtype)},
                 {"weight_dtype", to_string(workload.weight_dtype)},
-                {"kv_bytes_per_token", spec.kv_bytes_per_token(workload.kv_dtype)}};
+                {"kv_bytes_per_token", spec.kv_bytes_per_token(workload.kv_dtype)},
+                {"kv_kinds", kv_kinds_json(spec, workload.kv_dtype)}};
   j["topology"] = {{"nodes", topology.n_nodes},
                    {"gpus_per_node", topology.devices_per_node},
                    {"gpu", topology.device.name},
@@ -118,6 +123,8 @@ void print_json(const ModelSpec& spec, const Topology& topology, const Workload&
   j["workload"] = {
       {"context_tokens", workload.context_tokens},
       {"prompt_tokens", workload.prompt_tokens},
+      {"kv_bytes_of_sequence",
+       plan::kv_sequence_bytes(spec, workload.kv_dtype, workload.context_tokens)},
       {"usd_per_gpu_hour",
        workload.usd_per_device_hour ? Json(*workload.usd_per_device_hour) : Json(nullptr)}};
   j["plans"] = Json::array();
@@ -131,9 +138,15 @@ void print_table(const ModelSpec& spec, const Topology& topology, const Workload
       "{}: {} parameters, {} in {}, {} KV bytes per token\n", spec.architecture,
       format_grouped(spec.n_parameters()), format_bytes(spec.weight_bytes(workload.weight_dtype)),
       to_string(workload.weight_dtype), format_grouped(spec.kv_bytes_per_token(workload.kv_dtype)));
-  fmt::print("on {} x {} {}; {} tokens per sequence, prompts of {}\n\n", topology.n_nodes,
-             topology.devices_per_node, topology.device.description,
-             format_grouped(workload.context_tokens), format_grouped(workload.prompt_tokens));
+  for (const std::string& line : describe_kv_kinds(spec, workload.kv_dtype)) {
+    fmt::print("  {}\n", line);
+  }
+  fmt::print(
+      "on {} x {} {}; {} tokens per sequence ({} of KV cache), prompts of {}\n\n", topology.n_nodes,
+      topology.devices_per_node, topology.device.description,
+      format_grouped(workload.context_tokens),
+      format_bytes(plan::kv_sequence_bytes(spec, workload.kv_dtype, workload.context_tokens)),
+      format_grouped(workload.prompt_tokens));
   fmt::print("{:<5} {:<12} {:>8} {:>9} {:>11} {:>12} {:>7} {:>9} {:>12} {:>11} {:>7} {:>9}\n", "",
              "tp x pp", "replicas", "weights", "activations", "KV tokens", "streams", "TTFT ms",
              "tok/s alone", "tokens/s", "bubble", "$/M tok");

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "parallel/launch/model_fingerprint.h"
+#include "parallel/plan/kv_layout.h"
 #include "parallel/plan/memory_budget.h"
 
 namespace trireme::coordinator {
@@ -67,6 +68,7 @@ Result<std::unique_ptr<ReplicaLoop>> ReplicaLoop::create(ReplicaLoopOptions opti
   engine.vocab = o.spec.vocab;
   engine.context = context_of(o);
   engine.recompute_length = o.spec.recompute_length();
+  engine.kv_groups = plan::make_kv_layout(o.spec, o.plan).groups;
   engine.kv_bytes_per_block = kv_bytes_per_block(o);
   engine.started_ns = o.started_ns;
   engine.tenants = tenants_of(o.config);
@@ -133,10 +135,14 @@ Status ReplicaLoop::announce() {
   hello.context = coordinator_->context();
   hello.vocab = options_.spec.vocab;
   hello.block_size = options_.config.scheduler.block_size;
-  hello.n_kv_blocks = coordinator_->n_kv_blocks();
+  // In blocks of tokens: a sequence takes one for each of its block tables.
+  const auto n_tables =
+      static_cast<int64_t>(plan::make_kv_layout(options_.spec, options_.plan).groups.size());
+  hello.n_kv_blocks = coordinator_->n_kv_blocks() / n_tables;
   hello.max_running = options_.config.scheduler.max_running;
-  log::info("ready: {} on {}, {} KV blocks of {} tokens", hello.plan, device_, hello.n_kv_blocks,
-            hello.block_size);
+  log::info("ready: {} on {}, {} KV blocks of {} tokens in {} block table{} per sequence",
+            hello.plan, device_, coordinator_->n_kv_blocks(), hello.block_size, n_tables,
+            n_tables == 1 ? "" : "s");
   routers_->announce(std::move(hello), clock_.now_ns());
   announced_ = true;
   return {};

@@ -146,7 +146,11 @@ class BenchReplica {
       }
     }
     const auto blocks_of = [](int64_t n) { return (n + kBlockSize - 1) / kBlockSize; };
+    // Every group of layers has its own; what leaves a window stays, since nothing else needs it.
+    const auto n_groups =
+        static_cast<int64_t>(plan::make_kv_layout(options_.spec, plan_).groups.size());
     const int64_t n_blocks =
+        n_groups *
         std::max(blocks_of(options_.prompt_tokens),
                  max_batch() * blocks_of(options_.context_tokens + options_.output_tokens + 1));
     if (n_blocks > n_possible) {
@@ -210,7 +214,11 @@ class EngineBench {
  public:
   EngineBench(const EngineBenchOptions& options, const plan::ParallelPlan& plan,
               BenchReplica& replica, LimitMeter& meter)
-      : options_(options), plan_(plan), replica_(replica), meter_(meter) {}
+      : options_(options),
+        plan_(plan),
+        n_groups_(static_cast<int32_t>(plan::make_kv_layout(options.spec, plan).groups.size())),
+        replica_(replica),
+        meter_(meter) {}
 
   Result<std::vector<EngineBenchLine>> run() {
     const int only_rank = options_.rank_shard.has_value() ? options_.rank_shard->rank : -1;
@@ -236,9 +244,7 @@ class EngineBench {
     plan.starts.push_back(
         {id, std::vector<int32_t>(static_cast<size_t>(n_tokens), kAnyToken), n_tokens, greedy});
     step::SequenceSpan span{.id = id, .n_tokens = n_tokens, .sample = true};
-    for (int32_t block = 0; block * kBlockSize < n_tokens; ++block) {
-      span.new_blocks.push_back(BlockId(first_block + block));
-    }
+    add_blocks(span, first_block, (n_tokens + kBlockSize - 1) / kBlockSize);
     plan.spans.push_back(std::move(span));
     return plan;
   }
@@ -300,12 +306,21 @@ class EngineBench {
                               .token = kAnyToken,
                               .sample = true};
       if (position % kBlockSize == 0) {
-        span.new_blocks.push_back(
-            BlockId(static_cast<int32_t>(i) * blocks_each + position / kBlockSize));
+        add_blocks(span, static_cast<int32_t>(i) * blocks_each + position / kBlockSize, 1);
       }
       plan.spans.push_back(std::move(span));
     }
     return plan;
+  }
+
+  // Blocks [first, first + n) of every group, whose ids are dealt in turn.
+  void add_blocks(step::SequenceSpan& span, int32_t first, int32_t n) const {
+    for (int32_t group = 0; group < n_groups_; ++group) {
+      if (n_groups_ > 1) span.n_new_blocks.push_back(n);
+      for (int32_t block = first; block < first + n; ++block) {
+        span.new_blocks.push_back(BlockId(block * n_groups_ + group));
+      }
+    }
   }
 
   Round round_of(double seconds, const MachineLimits& limits, double n_rows,
@@ -355,6 +370,7 @@ class EngineBench {
 
   const EngineBenchOptions& options_;
   const plan::ParallelPlan& plan_;
+  const int32_t n_groups_;  // of layers: block tables of a sequence
   BenchReplica& replica_;
   LimitMeter& meter_;
   Work work_;

@@ -19,10 +19,12 @@ Error wrong(SequenceId id, fmt::format_string<Args...> format, Args&&... args) {
 void HostBatch::clear() {
   ids.clear();
   positions.clear();
-  slots.clear();
+  for (HostKvTable& table : kv_groups) {
+    table.slots.clear();
+    table.block_table.clear();
+  }
   query_start.clear();
   context_len.clear();
-  block_table.clear();
   max_blocks = 0;
   rope_sets.clear();
   logits_rows.clear();
@@ -34,6 +36,7 @@ const Sequence* SequenceTable::find(SequenceId id) const {
 }
 
 Status SequenceTable::apply(const step::StepPlan& plan, HostBatch& batch) {
+  batch.kv_groups.resize(limits_.kv_groups.size());
   batch.clear();
   in_step_.clear();
   ++n_plans_;
@@ -43,18 +46,32 @@ Status SequenceTable::apply(const step::StepPlan& plan, HostBatch& batch) {
   for (const step::SequenceStart& entering : plan.starts) TRY(start(entering));
   batch.query_start.push_back(0);
   for (const step::SequenceSpan& span : plan.spans) TRY(append_span(span, batch));
-
-  // The widest table decides the row length; kernels never read behind a sequence's own blocks.
-  for (const Sequence* sequence : in_step_) {
-    batch.max_blocks = std::max(batch.max_blocks, static_cast<int32_t>(sequence->blocks.size()));
-  }
-  batch.block_table.resize(in_step_.size() * static_cast<size_t>(batch.max_blocks), 0);
-  for (size_t i = 0; i < in_step_.size(); ++i) {
-    std::copy(in_step_[i]->blocks.begin(), in_step_[i]->blocks.end(),
-              batch.block_table.begin() +
-                  static_cast<std::ptrdiff_t>(i * static_cast<size_t>(batch.max_blocks)));
-  }
+  fill_tables(batch);
   return {};
+}
+
+// The widest table decides the row length; kernels never read behind a sequence's own blocks, nor
+// before those that its first row sees: what has left the window may be another sequence's by now.
+void SequenceTable::fill_tables(HostBatch& batch) const {
+  for (const Sequence* sequence : in_step_) {
+    for (const std::vector<int32_t>& table : sequence->tables) {
+      batch.max_blocks = std::max(batch.max_blocks, static_cast<int32_t>(table.size()));
+    }
+  }
+  const auto width = static_cast<size_t>(batch.max_blocks);
+  for (size_t g = 0; g < limits_.kv_groups.size(); ++g) {
+    std::vector<int32_t>& rows = batch.kv_groups[g].block_table;
+    rows.resize(in_step_.size() * width, 0);
+    for (size_t i = 0; i < in_step_.size(); ++i) {
+      const std::vector<int32_t>& table = in_step_[i]->tables[g];
+      const int32_t position =
+          batch.context_len[i] - (batch.query_start[i + 1] - batch.query_start[i]);
+      const auto first = static_cast<std::ptrdiff_t>(limits_.kv_groups[g].first_visible(position) /
+                                                     limits_.block_size);
+      std::copy(table.begin() + first, table.end(),
+                rows.begin() + static_cast<std::ptrdiff_t>(i * width) + first);
+    }
+  }
 }
 
 Status SequenceTable::start(const step::SequenceStart& start) {
@@ -83,6 +100,7 @@ Status SequenceTable::start(const step::SequenceStart& start) {
   sequence.id = start.id;
   sequence.tokens = start.tokens;
   sequence.n_prompt = start.n_prompt;
+  sequence.tables.resize(limits_.kv_groups.size());
   sequence.sampling = start.sampling;
   const auto n_tokens = static_cast<int32_t>(start.tokens.size());
   sequence.is_long = limits_.recompute_length > 0 && n_tokens > limits_.recompute_length;
@@ -162,8 +180,13 @@ Status SequenceTable::append_span(const step::SequenceSpan& span, HostBatch& bat
   for (int32_t position = span.first_position; position < end; ++position) {
     batch.ids.push_back(sequence.tokens[static_cast<size_t>(position)]);
     batch.positions.push_back(position);
-    const int64_t block = sequence.blocks[static_cast<size_t>(position / limits_.block_size)];
-    batch.slots.push_back(block * limits_.block_size + position % limits_.block_size);
+  }
+  for (size_t g = 0; g < sequence.tables.size(); ++g) {
+    for (int32_t position = span.first_position; position < end; ++position) {
+      const int64_t block = sequence.tables[g][static_cast<size_t>(position / limits_.block_size)];
+      batch.kv_groups[g].slots.push_back(block * limits_.block_size +
+                                         position % limits_.block_size);
+    }
   }
   batch.query_start.push_back(static_cast<int32_t>(batch.ids.size()));
   batch.context_len.push_back(end);
@@ -207,24 +230,56 @@ Status SequenceTable::take_token(const step::SequenceSpan& span, Sequence& seque
   return {};
 }
 
+// Deals the span's new blocks to the tables. At a sequence's first span, the table of a group that
+// slides begins with the block that its first position sees.
 Status SequenceTable::take_blocks(const step::SequenceSpan& span, Sequence& sequence) const {
+  const size_t n_groups = sequence.tables.size();
+  std::span<const BlockId> left(span.new_blocks);
+  if (!left.empty() && span.n_new_blocks.size() != (n_groups == 1 ? 0 : n_groups)) {
+    return wrong(span.id, "gets blocks for {} groups of layers, and there are {}",
+                 std::max<size_t>(1, span.n_new_blocks.size()), n_groups);
+  }
+  for (size_t g = 0; g < n_groups; ++g) {
+    std::vector<int32_t>& table = sequence.tables[g];
+    if (sequence.next_position < 0) {
+      const int32_t first = limits_.kv_groups[g].first_visible(span.first_position);
+      table.assign(static_cast<size_t>(first / limits_.block_size), 0);
+    }
+    size_t n_new = left.size();
+    if (n_groups > 1) {
+      const int32_t n = span.new_blocks.empty() ? 0 : span.n_new_blocks[g];
+      if (n < 0 || static_cast<size_t>(n) > left.size()) {
+        return wrong(span.id, "gets {} blocks for a group of layers, of {}", n, left.size());
+      }
+      n_new = static_cast<size_t>(n);
+    }
+    TRY(take_group_blocks(span, left.first(n_new), table));
+    left = left.subspan(n_new);
+  }
+  if (!left.empty()) return wrong(span.id, "gets {} blocks for no group of layers", left.size());
+  return {};
+}
+
+Status SequenceTable::take_group_blocks(const step::SequenceSpan& span,
+                                        std::span<const BlockId> blocks,
+                                        std::vector<int32_t>& table) const {
   const auto max_blocks =
       static_cast<size_t>((limits_.context + limits_.block_size - 1) / limits_.block_size);
-  if (span.new_blocks.size() > max_blocks - sequence.blocks.size()) {
+  if (table.size() > max_blocks || blocks.size() > max_blocks - table.size()) {
     return wrong(span.id, "gets more blocks than its context has");
   }
-  for (const BlockId block : span.new_blocks) {
+  for (const BlockId block : blocks) {
     if (block.value() < 0 || block.value() >= limits_.n_blocks) {
       return wrong(span.id, "gets block {}, outside the pool of {}", block.value(),
                    limits_.n_blocks);
     }
-    sequence.blocks.push_back(block.value());
+    table.push_back(block.value());
   }
   const int64_t end = int64_t{span.first_position} + span.n_tokens;
-  const int64_t n_slots = static_cast<int64_t>(sequence.blocks.size()) * limits_.block_size;
+  const int64_t n_slots = static_cast<int64_t>(table.size()) * limits_.block_size;
   if (end > n_slots) {
-    return wrong(span.id, "reaches position {}, but its {} blocks hold {}", end,
-                 sequence.blocks.size(), n_slots);
+    return wrong(span.id, "reaches position {}, but its {} blocks hold {}", end, table.size(),
+                 n_slots);
   }
   return {};
 }

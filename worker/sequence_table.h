@@ -8,11 +8,13 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "parallel/plan/kv_layout.h"
 #include "parallel/step/step_plan.h"
 #include "worker/sample/logit_rules.h"
 
@@ -23,7 +25,7 @@ struct Sequence {
   std::vector<int32_t> tokens;  // all that is known: prompt, then outputs
   int32_t n_prompt = 0;
   step::SamplingParams sampling;
-  std::vector<int32_t> blocks;
+  std::vector<std::vector<int32_t>> tables;  // block ids by group; 0 in the holes before a window
   int32_t next_position = -1;  // the first position not yet computed; -1 before the first span
   TokenCounts counts;          // filled when the penalties need it
   uint64_t last_plan = 0;      // the last plan that had a span of it
@@ -36,7 +38,8 @@ struct TableLimits {
   int32_t vocab = 0;
   int32_t context = 0;  // positions
   int32_t block_size = 0;
-  int64_t n_blocks = 0;  // of the pool
+  int64_t n_blocks = 0;                                      // of the pool
+  std::vector<plan::KvGroup> kv_groups = {plan::KvGroup()};  // KvLayout::groups
   int64_t max_step_tokens = 0;
   int64_t max_logits_rows = 0;
   int64_t max_sequences = 1 << 16;
@@ -51,15 +54,20 @@ struct LogitsRow {
   bool sample = false;   // else: log-probabilities of the known token at position + 1
 };
 
+// Of one group of layers.
+struct HostKvTable {
+  std::vector<int64_t> slots;        // of the rows
+  std::vector<int32_t> block_table;  // [n_seqs, max_blocks], with 0 where there is nothing to read
+};
+
 // A step's rows on the host; the vectors keep their capacity from step to step.
 struct HostBatch {
   std::vector<int32_t> ids;
   std::vector<int32_t> positions;
-  std::vector<int64_t> slots;
+  std::vector<HostKvTable> kv_groups;
   std::vector<int32_t> query_start;
   std::vector<int32_t> context_len;
-  std::vector<int32_t> block_table;  // [n_seqs, max_blocks], short tables padded with 0
-  int32_t max_blocks = 0;
+  int32_t max_blocks = 0;          // of the longest table in the step
   std::vector<int32_t> rope_sets;  // only where the model has a recompute length
   std::vector<LogitsRow>
       logits_rows;  // in the order of the spans, prompt rows before the sampled one
@@ -86,6 +94,9 @@ class SequenceTable {
                        HostBatch& batch) const;
   Status take_token(const step::SequenceSpan& span, Sequence& sequence) const;
   Status take_blocks(const step::SequenceSpan& span, Sequence& sequence) const;
+  Status take_group_blocks(const step::SequenceSpan& span, std::span<const BlockId> blocks,
+                           std::vector<int32_t>& table) const;
+  void fill_tables(HostBatch& batch) const;
   Status append_logits_rows(const step::SequenceSpan& span, const Sequence& sequence,
                             int32_t first_row, HostBatch& batch) const;
 

@@ -52,10 +52,13 @@ Status StepExecutor::allocate() {
   ASSIGN_OR_RETURN(ids_, allocate_tensor(backend, DType::kI32, {n}));
   ASSIGN_OR_RETURN(positions_, allocate_tensor(backend, DType::kI32, {n}));
   ASSIGN_OR_RETURN(rope_sets_, allocate_tensor(backend, DType::kI32, {n}));
-  ASSIGN_OR_RETURN(slots_, allocate_tensor(backend, DType::kI64, {n}));
+  for (size_t group = 0; group < in_.limits.kv_groups.size(); ++group) {
+    DeviceKvTable& table = kv_tables_.emplace_back();
+    ASSIGN_OR_RETURN(table.slots, allocate_tensor(backend, DType::kI64, {n}));
+    ASSIGN_OR_RETURN(table.block_table, allocate_tensor(backend, DType::kI32, {n}));
+  }
   ASSIGN_OR_RETURN(query_start_, allocate_tensor(backend, DType::kI32, {n + 1}));
   ASSIGN_OR_RETURN(context_len_, allocate_tensor(backend, DType::kI32, {n}));
-  ASSIGN_OR_RETURN(block_table_, allocate_tensor(backend, DType::kI32, {n}));
   ASSIGN_OR_RETURN(header_, allocate_tensor(backend, DType::kI64, {4}));
   if (!in_.rank.last_stage) return {};
   ASSIGN_OR_RETURN(rows_, allocate_tensor(backend, DType::kI32, {n_rows}));
@@ -161,11 +164,6 @@ Status StepExecutor::agree(const step::StepHeader& header, StepContext& context)
 
 Result<Batch> StepExecutor::upload(StepContext& context) {
   kernels::Backend& backend = in_.backend;
-  const auto n_entries = static_cast<int64_t>(batch_.block_table.size());
-  if (n_entries > block_table_.view.dim(0)) {
-    context.op = "growing the block table";
-    ASSIGN_OR_RETURN(block_table_, allocate_tensor(backend, DType::kI32, {n_entries * 2}));
-  }
   const kernels::Stream stream = context.stream;
   Batch batch;
   batch.ids = upload_vector(backend, batch_.ids, ids_, stream);
@@ -175,13 +173,27 @@ Result<Batch> StepExecutor::upload(StepContext& context) {
   }
   batch.query_start = upload_vector(backend, batch_.query_start, query_start_, stream);
   batch.context_len = upload_vector(backend, batch_.context_len, context_len_, stream);
-  upload_vector(backend, batch_.block_table, block_table_, stream);
-  batch.kv_groups.push_back(
-      {.slots = upload_vector(backend, batch_.slots, slots_, stream),
-       .block_table =
-           TensorView(block_table_.view.data, DType::kI32,
-                      {static_cast<int64_t>(batch_.context_len.size()), batch_.max_blocks})});
+  for (size_t group = 0; group < kv_tables_.size(); ++group) {
+    ASSIGN_OR_RETURN(KvTable table,
+                     upload_table(batch_.kv_groups[group], kv_tables_[group], context));
+    batch.kv_groups.push_back(table);
+  }
   return batch;
+}
+
+Result<KvTable> StepExecutor::upload_table(const HostKvTable& host, DeviceKvTable& device,
+                                           StepContext& context) {
+  const auto n_entries = static_cast<int64_t>(host.block_table.size());
+  if (n_entries > device.block_table.view.dim(0)) {
+    context.op = "growing the block table";
+    ASSIGN_OR_RETURN(device.block_table,
+                     allocate_tensor(in_.backend, DType::kI32, {n_entries * 2}));
+  }
+  upload_vector(in_.backend, host.block_table, device.block_table, context.stream);
+  const auto n_seqs = static_cast<int64_t>(batch_.context_len.size());
+  return KvTable{.slots = upload_vector(in_.backend, host.slots, device.slots, context.stream),
+                 .block_table = TensorView(device.block_table.view.data, DType::kI32,
+                                           {n_seqs, batch_.max_blocks})};
 }
 
 Status StepExecutor::receive_hidden(const step::StepHeader& header, const TensorView& x,

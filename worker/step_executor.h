@@ -63,6 +63,11 @@ class StepExecutor {
   const std::string& last_op() const { return last_op_; }
 
  private:
+  struct DeviceKvTable {
+    DeviceTensor slots;        // [max_step_tokens] i64
+    DeviceTensor block_table;  // i32
+  };
+
   explicit StepExecutor(const ExecutorInputs& inputs);
 
   Status allocate();
@@ -70,6 +75,8 @@ class StepExecutor {
   Result<std::optional<step::StepResult>> run(const step::StepPlan& plan, StepContext& context);
   Status agree(const step::StepHeader& header, StepContext& context);
   Result<Batch> upload(StepContext& context);
+  Result<KvTable> upload_table(const HostKvTable& host, DeviceKvTable& device,
+                               StepContext& context);
   Status receive_hidden(const step::StepHeader& header, const TensorView& x, StepContext& context);
   Status send_hidden(const step::StepHeader& header, const TensorView& x, StepContext& context);
   Status sample(const TensorView& x, StepContext& context);
@@ -86,14 +93,15 @@ class StepExecutor {
   std::string last_op_;
   step::StageTiming timing_;
 
-  // Device buffers, allocated once but for the block table, which grows with the longest context
+  // Device buffers, allocated once but for the block tables, which grow with the longest context
   // seen.
   DeviceTensor x_;  // [max_step_tokens, hidden] f32
-  DeviceTensor ids_, positions_, rope_sets_, slots_, query_start_, context_len_, block_table_;
-  DeviceTensor header_;    // [4] i64, goes ahead of the hidden states
-  DeviceTensor rows_;      // [max_logits_rows] i32
-  DeviceTensor x_logits_;  // [max_logits_rows, hidden] f32
-  DeviceTensor logits_;    // [max_logits_rows, vocab_padded] f32
+  DeviceTensor ids_, positions_, rope_sets_, query_start_, context_len_;
+  std::vector<DeviceKvTable> kv_tables_;  // by group
+  DeviceTensor header_;                   // [4] i64, goes ahead of the hidden states
+  DeviceTensor rows_;                     // [max_logits_rows] i32
+  DeviceTensor x_logits_;                 // [max_logits_rows, hidden] f32
+  DeviceTensor logits_;                   // [max_logits_rows, vocab_padded] f32
 
   std::vector<std::byte> mine_;
   std::vector<std::byte> all_;

@@ -43,6 +43,9 @@ uint64_t setup_digest(const WorkerOptions& options, kernels::ComputeDType comput
   for (const plan::RopeSpec& rope : spec.ropes) {
     for (const float frequency : rope.inv_freq()) digest.add_float(frequency);
   }
+  const plan::KvLayout layout = plan::make_kv_layout(spec, options.plan);
+  for (const plan::KvGroup& group : layout.groups) digest.add(group.attention).add(group.span);
+  for (const plan::KvPlace& place : layout.layers) digest.add(place.group).add(place.slot);
   digest.add(options.plan.tp).add(options.plan.pp);
   for (const plan::RankPlan& rank : options.plan.ranks) {
     digest.add(rank.layers.begin).add(rank.layers.end).add(rank.heads.end).add(rank.kv_heads.end);
@@ -192,12 +195,16 @@ Status Worker::load(const LoadProgressFn& progress) {
   TRY(model_->allocate(*backend_, options_.max_step_tokens, options_.max_logits_rows));
   load_ns_ = clock_.now_ns() - start_ns;
 
-  kv_shape_ = {.n_layers = rank().layers.size(),
-               .n_kv_heads = rank().kv_heads.size(),
-               .head_dim = options_.spec.head_dim,
-               .latent_width = options_.spec.mla ? options_.spec.mla->latent_width() : 0,
-               .block_size = options_.block_size,
-               .dtype = compute_dtype()};
+  kv_layout_ = plan::make_kv_layout(options_.spec, options_.plan);
+  const plan::Range layers = rank().layers;
+  kv_shape_ = {
+      .layers = {kv_layout_.layers.begin() + layers.begin, kv_layout_.layers.begin() + layers.end},
+      .n_slots = kv_layout_.n_slots[static_cast<size_t>(rank().stage)],
+      .n_kv_heads = rank().kv_heads.size(),
+      .head_dim = options_.spec.head_dim,
+      .latent_width = options_.spec.mla ? options_.spec.mla->latent_width() : 0,
+      .block_size = options_.block_size,
+      .dtype = compute_dtype()};
   int64_t used_bytes = weight_bytes_ + activation_bytes_;
   if (free_before_load_bytes_ > 0) {
     // A device says what loading really took: rounding and libraries' workspaces are in it.
@@ -209,12 +216,13 @@ Status Worker::load(const LoadProgressFn& progress) {
   }
   const int64_t left = usable_bytes_ - used_bytes;
   n_kv_blocks_possible_ = std::clamp<int64_t>(left / kv_shape_.bytes_per_block(), 0, INT32_MAX);
-  if (n_kv_blocks_possible_ == 0) {
+  const auto n_needed = static_cast<int64_t>(kv_layout_.groups.size());
+  if (n_kv_blocks_possible_ < n_needed) {
     return resource_exhausted(
-        fmt::format("rank {} holds {} of weights and {} of activations, and may use {}: no KV "
-                    "block of {} bytes fits",
+        fmt::format("rank {} holds {} of weights and {} of activations, and may use {}: {} KV "
+                    "blocks of {} bytes do not fit",
                     options_.worker_rank, gigabytes(weight_bytes_), gigabytes(activation_bytes_),
-                    gigabytes(usable_bytes_), kv_shape_.bytes_per_block()));
+                    gigabytes(usable_bytes_), n_needed, kv_shape_.bytes_per_block()));
   }
   return {};
 }
@@ -230,6 +238,7 @@ Status Worker::allocate_kv(int64_t n_blocks) {
                            .context = options_.spec.context,
                            .block_size = options_.block_size,
                            .n_blocks = n_blocks,
+                           .kv_groups = kv_layout_.groups,
                            .max_step_tokens = options_.max_step_tokens,
                            .max_logits_rows = options_.max_logits_rows,
                            .recompute_length = options_.spec.recompute_length()};

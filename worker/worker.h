@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "kernels/backend.h"
 #include "parallel/comm/mesh.h"
+#include "parallel/plan/kv_layout.h"
 #include "parallel/plan/model_spec.h"
 #include "parallel/plan/parallel_plan.h"
 #include "parallel/step/step_plan.h"
@@ -96,6 +97,7 @@ class Worker {
   int64_t load_ns_ = 0;
   int64_t startup_comm_ns_ = 0;
   int64_t n_kv_blocks_possible_ = 0;
+  plan::KvLayout kv_layout_;
   KvShape kv_shape_;
   std::unique_ptr<Model> model_;
   std::optional<KvCache> kv_;

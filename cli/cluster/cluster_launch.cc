@@ -20,7 +20,7 @@ namespace {
 
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 // Below this many tokens of KV a replica could not serve one short conversation.
-constexpr int64_t kMinKvTokens = 512;
+constexpr int32_t kMinKvTokens = 512;
 
 // Chooses ports that are free now, and holds them until all are chosen, so that none is chosen
 // twice. They lie below the range from which the kernel serves outgoing connections: nothing takes
@@ -94,8 +94,7 @@ Status check_memory(const LaunchPlan& launch) {
       std::max(launch.config.scheduler.max_step_tokens, launch.config.scheduler.max_running);
   inputs.memory_bytes = static_cast<int64_t>(replicas.memory_gib * kGiB);
   inputs.utilisation = replicas.memory_utilisation;
-  const int64_t min_blocks = (kMinKvTokens + inputs.block_size - 1) / inputs.block_size;
-  const auto blocks = plan::plan_kv_blocks(launch.spec, launch.parallel, inputs, min_blocks);
+  const auto blocks = plan::plan_kv_blocks(launch.spec, launch.parallel, inputs, kMinKvTokens);
   if (!blocks.ok()) return blocks.error();
   return {};
 }

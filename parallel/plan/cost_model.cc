@@ -49,11 +49,12 @@ class StageCost {
         rank.last_stage ? to_double(rank.vocab_padded) * to_double(spec_.hidden) : 0;
     const double head =
         roof(head_weights, head_weights, step.n_logits_rows, weight_bytes, bandwidth, flops);
-    const double kv_bytes = layers * to_double(kv_elements(spec_, rank.kv_heads.size())) *
+    const double kv_bytes = to_double(kv_elements(spec_, rank.kv_heads.size())) *
                             to_double(static_cast<int64_t>(size_of(workload_.kv_dtype)));
     const double head_width = spec_.mla ? spec_.mla->latent_width() : spec_.head_dim;
-    const double attention = step.n_sequences * step.context * kv_bytes / bandwidth +
-                             4 * layers * heads * head_width * step.n_tokens * step.context / flops;
+    const double seen = keys_seen(rank.layers, step.context);  // over the layers
+    const double attention = step.n_sequences * seen * kv_bytes / bandwidth +
+                             4 * heads * head_width * step.n_tokens * seen / flops;
     return kStageOverheadS + linear + head + attention + layers * 2 * all_reduce(step.n_tokens) +
            (rank.last_stage ? 0 : transfer(step.n_tokens));
   }
@@ -66,6 +67,15 @@ class StageCost {
   }
 
  private:
+  double keys_seen(Range layers, double context) const {
+    double n = 0;
+    for (int64_t i = layers.begin; i < layers.end; ++i) {
+      const LayerSpec& layer = spec_.layers[static_cast<size_t>(i)];
+      const bool full = layer.attention == AttentionKind::kFull;
+      n += full ? context : std::min<double>(context, layer.span);
+    }
+    return n;
+  }
   // `read` weights come from memory, each token is multiplied with `met` of them.
   static double roof(double read, double met, double n_tokens, double weight_bytes,
                      double bandwidth, double flops) {
@@ -146,24 +156,24 @@ MemoryInputs memory_inputs(const Topology& topology, const Workload& workload) {
   return inputs;
 }
 
-int64_t sequence_blocks(const MemoryInputs& inputs, const Workload& workload) {
-  return (int64_t{workload.context_tokens} + inputs.block_size - 1) / inputs.block_size;
-}
-
 Result<PlanEstimate> estimate_plan(const ModelSpec& spec, const ParallelPlan& plan,
                                    const Topology& topology, const Workload& workload) {
   CHECK_LE(plan.tp, topology.devices_per_node);
   const MemoryInputs inputs = memory_inputs(topology, workload);
-  const int64_t per_sequence = sequence_blocks(inputs, workload);
-  ASSIGN_OR_RETURN(const int64_t n_blocks, plan_kv_blocks(spec, plan, inputs, per_sequence));
+  ASSIGN_OR_RETURN(const int64_t n_blocks,
+                   plan_kv_blocks(spec, plan, inputs, workload.context_tokens));
   PlanEstimate estimate;
+  estimate.kv_layout = make_kv_layout(spec, plan);
+  const int64_t per_sequence =
+      kv_blocks_of(estimate.kv_layout, workload.context_tokens, inputs.block_size);
   estimate.plan = plan;
   estimate.n_replicas = count_replicas(topology, plan.tp, plan.pp);
   for (const RankPlan& rank : plan.ranks) {
     const RankMemory memory = rank_memory(spec, plan, rank.worker_rank, inputs);
     if (memory.weight_bytes > estimate.largest_rank.weight_bytes) estimate.largest_rank = memory;
   }
-  estimate.kv_tokens = n_blocks * inputs.block_size;
+  estimate.kv_tokens =
+      static_cast<int64_t>(to_double(n_blocks) / to_double(per_sequence) * workload.context_tokens);
   estimate.n_sequences =
       static_cast<int32_t>(std::min<int64_t>(workload.max_sequences, n_blocks / per_sequence));
   const StageCost cost(spec, plan, topology, workload);

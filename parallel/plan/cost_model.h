@@ -8,7 +8,8 @@
 //   those
 //                                                                  that n tokens touch when they
 //                                                                  choose evenly
-//        + KV bytes read / bandwidth + attention flops / flops     attention
+//        + KV bytes read / bandwidth + attention flops / flops     attention; of layers that
+//                                                                  slide, over their span
 //        + kStageOverheadS                                         host and launches
 //        + 2 layers x (latency + 2 (tp-1)/tp x n hidden x 2 B / link)   the all_reduces
 //   and one transfer of n hidden x 2 B to the next stage, over the network where stages are on
@@ -28,6 +29,7 @@
 #include <optional>
 #include <vector>
 
+#include "parallel/plan/kv_layout.h"
 #include "parallel/plan/memory_budget.h"
 #include "parallel/plan/topology.h"
 
@@ -51,7 +53,8 @@ struct PlanEstimate {
   ParallelPlan plan;
   int n_replicas = 0;       // that the topology holds
   RankMemory largest_rank;  // of the rank that holds most
-  int64_t kv_tokens = 0;    // of a replica
+  KvLayout kv_layout;
+  int64_t kv_tokens = 0;    // of a replica, in sequences of the workload's length
   int32_t n_sequences = 0;  // running at once in a replica: limited by KV, at most max_sequences
   double time_to_first_token_s = 0;              // of one prompt on an idle replica
   double one_stream_token_s = 0;                 // between tokens of one stream alone
@@ -64,9 +67,6 @@ struct PlanEstimate {
 
 // The budget of a device in `topology` for `workload`.
 MemoryInputs memory_inputs(const Topology& topology, const Workload& workload);
-// KV blocks that one sequence of the workload takes.
-int64_t sequence_blocks(const MemoryInputs& inputs, const Workload& workload);
-
 // resource_exhausted, as plan_kv_blocks, when a rank cannot hold its share and one sequence. CHECKs
 // that a stage fits a node.
 Result<PlanEstimate> estimate_plan(const ModelSpec& spec, const ParallelPlan& plan,

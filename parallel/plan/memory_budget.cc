@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "parallel/plan/format.h"
+#include "parallel/plan/kv_layout.h"
 #include "parallel/plan/model_size.h"
 
 namespace trireme::plan {
@@ -56,20 +57,42 @@ int64_t activation_bytes(const ModelSpec& spec, const RankPlan& rank, const Memo
   return 4 * (inputs.max_step_tokens * per_token + logits);
 }
 
-// The rank that needs the most for `min_blocks`, and how much.
+RankMemory memory_of(const ModelSpec& spec, const KvLayout& layout, const RankPlan& rank,
+                     const MemoryInputs& inputs) {
+  RankMemory memory;
+  memory.weight_bytes =
+      held_elements(spec, rank) * static_cast<int64_t>(size_of(inputs.weight_dtype));
+  memory.activation_bytes = activation_bytes(spec, rank, inputs);
+  memory.kv_bytes_per_block = layout.n_slots[static_cast<size_t>(rank.stage)] *
+                              kv_elements(spec, rank.kv_heads.size()) * inputs.block_size *
+                              static_cast<int64_t>(size_of(inputs.kv_dtype));
+  const int64_t left = usable_bytes(inputs) - memory.weight_bytes - memory.activation_bytes;
+  memory.n_kv_blocks = std::max<int64_t>(0, left / memory.kv_bytes_per_block);
+  return memory;
+}
+
+// The rank that needs the most for one sequence, and how much; and what the poorest has room for.
 struct Need {
   int worker_rank = 0;
   RankMemory memory;
+  int64_t min_blocks = 0;  // of the sequence
   int64_t bytes = 0;
+  int64_t n_blocks = INT64_MAX;
 };
 Need largest_need(const ModelSpec& spec, const ParallelPlan& plan, const MemoryInputs& inputs,
-                  int64_t min_blocks) {
+                  int32_t min_tokens) {
+  const KvLayout layout = make_kv_layout(spec, plan);
   Need largest;
+  largest.min_blocks = kv_blocks_of(layout, min_tokens, inputs.block_size);
   for (const RankPlan& rank : plan.ranks) {
-    const RankMemory memory = rank_memory(spec, plan, rank.worker_rank, inputs);
-    const int64_t bytes =
-        memory.weight_bytes + memory.activation_bytes + min_blocks * memory.kv_bytes_per_block;
-    if (bytes > largest.bytes) largest = {rank.worker_rank, memory, bytes};
+    const RankMemory memory = memory_of(spec, layout, rank, inputs);
+    const int64_t bytes = memory.weight_bytes + memory.activation_bytes +
+                          largest.min_blocks * memory.kv_bytes_per_block;
+    largest.n_blocks = std::min(largest.n_blocks, memory.n_kv_blocks);
+    if (bytes <= largest.bytes) continue;
+    largest.worker_rank = rank.worker_rank;
+    largest.memory = memory;
+    largest.bytes = bytes;
   }
   return largest;
 }
@@ -79,20 +102,12 @@ Need largest_need(const ModelSpec& spec, const ParallelPlan& plan, const MemoryI
 RankMemory rank_memory(const ModelSpec& spec, const ParallelPlan& plan, int worker_rank,
                        const MemoryInputs& inputs) {
   CHECK_LT(static_cast<size_t>(worker_rank), plan.ranks.size());
-  const RankPlan& rank = plan.ranks[static_cast<size_t>(worker_rank)];
-  RankMemory memory;
-  memory.weight_bytes =
-      held_elements(spec, rank) * static_cast<int64_t>(size_of(inputs.weight_dtype));
-  memory.activation_bytes = activation_bytes(spec, rank, inputs);
-  memory.kv_bytes_per_block = rank.layers.size() * kv_elements(spec, rank.kv_heads.size()) *
-                              inputs.block_size * static_cast<int64_t>(size_of(inputs.kv_dtype));
-  const int64_t left = usable_bytes(inputs) - memory.weight_bytes - memory.activation_bytes;
-  memory.n_kv_blocks = std::max<int64_t>(0, left / memory.kv_bytes_per_block);
-  return memory;
+  return memory_of(spec, make_kv_layout(spec, plan), plan.ranks[static_cast<size_t>(worker_rank)],
+                   inputs);
 }
 
 std::optional<ParallelPlan> smallest_plan_that_fits(const ModelSpec& spec,
-                                                    const MemoryInputs& inputs, int64_t min_blocks,
+                                                    const MemoryInputs& inputs, int32_t min_tokens,
                                                     int max_tp, int max_ranks) {
   for (int n = 1; n <= max_ranks; ++n) {
     // Wide tp first: it cuts every step's time, where pp only cuts memory.
@@ -100,7 +115,7 @@ std::optional<ParallelPlan> smallest_plan_that_fits(const ModelSpec& spec,
       if (n % tp != 0) continue;
       const Result<ParallelPlan> plan = make_parallel_plan(spec, {.tp = tp, .pp = n / tp});
       if (plan.ok() &&
-          largest_need(spec, *plan, inputs, min_blocks).bytes <= usable_bytes(inputs)) {
+          largest_need(spec, *plan, inputs, min_tokens).bytes <= usable_bytes(inputs)) {
         return *plan;
       }
     }
@@ -109,11 +124,11 @@ std::optional<ParallelPlan> smallest_plan_that_fits(const ModelSpec& spec,
 }
 
 Result<int64_t> plan_kv_blocks(const ModelSpec& spec, const ParallelPlan& plan,
-                               const MemoryInputs& inputs, int64_t min_blocks) {
-  const Need need = largest_need(spec, plan, inputs, min_blocks);
+                               const MemoryInputs& inputs, int32_t min_tokens) {
+  const Need need = largest_need(spec, plan, inputs, min_tokens);
   if (need.bytes > usable_bytes(inputs)) {
     const std::optional<ParallelPlan> fit =
-        smallest_plan_that_fits(spec, inputs, min_blocks, /*max_tp=*/8, /*max_ranks=*/256);
+        smallest_plan_that_fits(spec, inputs, min_tokens, /*max_tp=*/8, /*max_ranks=*/256);
     const std::string advice =
         fit ? fmt::format("{} on as many such devices would fit", fit->to_string())
             : std::string("no plan of up to 256 such devices would fit");
@@ -122,15 +137,11 @@ Result<int64_t> plan_kv_blocks(const ModelSpec& spec, const ParallelPlan& plan,
         "% of {}); {}.",
         need.worker_rank, plan.to_string(), format_bytes(need.bytes),
         format_bytes(need.memory.weight_bytes), format_bytes(need.memory.activation_bytes),
-        format_bytes(min_blocks * need.memory.kv_bytes_per_block),
+        format_bytes(need.min_blocks * need.memory.kv_bytes_per_block),
         format_bytes(usable_bytes(inputs)), inputs.utilisation * 100,
         format_bytes(inputs.memory_bytes), advice));
   }
-  int64_t n_blocks = INT64_MAX;
-  for (const RankPlan& rank : plan.ranks) {
-    n_blocks = std::min(n_blocks, rank_memory(spec, plan, rank.worker_rank, inputs).n_kv_blocks);
-  }
-  return n_blocks;
+  return need.n_blocks;
 }
 
 }  // namespace trireme::plan

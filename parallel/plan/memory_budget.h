@@ -24,7 +24,7 @@ struct MemoryInputs {
 struct RankMemory {
   int64_t weight_bytes = 0;
   int64_t activation_bytes = 0;
-  int64_t kv_bytes_per_block = 0;  // K and V of this rank's layers and kv heads for one block
+  int64_t kv_bytes_per_block = 0;  // a block's slots (kv_layout.h) with this rank's kv heads
   int64_t n_kv_blocks = 0;         // what fits; the replica uses the minimum over its ranks
 };
 
@@ -32,14 +32,15 @@ RankMemory rank_memory(const ModelSpec& spec, const ParallelPlan& plan, int work
                        const MemoryInputs& inputs);
 
 // The replica's block count: the minimum over ranks. resource_exhausted, with the numbers and what
-// would fit, when some rank cannot hold its weights and at least `min_blocks`.
+// would fit, when some rank cannot hold its weights and the blocks of one sequence of `min_tokens`.
 Result<int64_t> plan_kv_blocks(const ModelSpec& spec, const ParallelPlan& plan,
-                               const MemoryInputs& inputs, int64_t min_blocks);
+                               const MemoryInputs& inputs, int32_t min_tokens);
 
 // The plan with the fewest ranks (at most `max_ranks`; tp at most `max_tp`, the widest first) of
-// which every rank holds its weights, its activations and `min_blocks`. nullopt when there is none.
+// which every rank holds its weights, its activations and one sequence of `min_tokens`. nullopt
+// when there is none.
 std::optional<ParallelPlan> smallest_plan_that_fits(const ModelSpec& spec,
-                                                    const MemoryInputs& inputs, int64_t min_blocks,
+                                                    const MemoryInputs& inputs, int32_t min_tokens,
                                                     int max_tp, int max_ranks);
 
 }  // namespace trireme::plan

@@ -18,20 +18,21 @@ Result<KvCache> KvCache::allocate(kernels::Backend& backend, const KvShape& shap
   }
   KvCache cache;
   cache.n_blocks_ = n_blocks;
-  for (int64_t layer = 0; layer < shape.n_layers; ++layer) {
+  cache.layers_ = shape.layers;
+  for (int64_t slot = 0; slot < shape.n_slots; ++slot) {
     Storage storage;
-    const Status allocated = allocate_layer(backend, shape, n_blocks, storage);
+    const Status allocated = allocate_slot(backend, shape, n_blocks, storage);
     if (!allocated.ok()) {
       return resource_exhausted(fmt::format("{} KV blocks of {} bytes do not fit: {}", n_blocks,
                                             shape.bytes_per_block(), allocated.error().message));
     }
-    cache.layers_.push_back(std::move(storage));
+    cache.slots_.push_back(std::move(storage));
   }
   return cache;
 }
 
-Status KvCache::allocate_layer(kernels::Backend& backend, const KvShape& shape, int64_t n_blocks,
-                               Storage& storage) {
+Status KvCache::allocate_slot(kernels::Backend& backend, const KvShape& shape, int64_t n_blocks,
+                              Storage& storage) {
   if (shape.latent_width > 0) {
     ASSIGN_OR_RETURN(
         storage.latent,

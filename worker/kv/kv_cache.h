@@ -1,31 +1,34 @@
 // KvCache: the bytes of the paged KV cache on one rank: its layers, its kv heads, the replica's
 // block ids.
 //
-// Which block belongs to whom is the coordinator's business; here a block id is an index. Used by
-// the rank's thread.
+// Which block belongs to whom is the coordinator's business; here a block id is an index. A block
+// has a slot for every layer of the largest group; which group holds it decides which layers' keys
+// are in the slots (parallel/plan/kv_layout.h). Used by the rank's thread.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "kernels/backend.h"
+#include "parallel/plan/kv_layout.h"
 #include "worker/weights/shard_loader.h"
 
 namespace trireme::worker {
 
 // Every layer caches keys and values by head, or every layer one latent row per token.
 struct KvShape {
-  int64_t n_layers = 0;
-  int64_t n_kv_heads = 0;  // of this rank
+  std::vector<plan::KvPlace> layers;  // of this rank's layers
+  int64_t n_slots = 0;                // of a block
+  int64_t n_kv_heads = 0;             // of this rank
   int64_t head_dim = 0;
   int64_t latent_width = 0;  // of latent attention; 0: keys and values
   int64_t block_size = 0;    // tokens
   DType dtype = DType::kBF16;
 
-  // One block over this rank's layers.
+  // One block over its slots.
   int64_t bytes_per_block() const {
     const int64_t per_token = latent_width > 0 ? latent_width : 2 * n_kv_heads * head_dim;
-    return n_layers * per_token * block_size * static_cast<int64_t>(size_of(dtype));
+    return n_slots * per_token * block_size * static_cast<int64_t>(size_of(dtype));
   }
 };
 
@@ -45,8 +48,12 @@ class KvCache {
   int64_t n_blocks() const { return n_blocks_; }
   // `layer` counts this rank's layers from 0.
   LayerKv layer(int64_t layer) const {
-    const Storage& storage = layers_.at(static_cast<size_t>(layer));
-    return {.k = storage.k.view, .v = storage.v.view, .latent = storage.latent.view};
+    const plan::KvPlace& place = layers_.at(static_cast<size_t>(layer));
+    const Storage& storage = slots_.at(static_cast<size_t>(place.slot));
+    return {.k = storage.k.view,
+            .v = storage.v.view,
+            .latent = storage.latent.view,
+            .group = place.group};
   }
 
  private:
@@ -55,11 +62,12 @@ class KvCache {
     DeviceTensor v;
     DeviceTensor latent;
   };
-  static Status allocate_layer(kernels::Backend& backend, const KvShape& shape, int64_t n_blocks,
-                               Storage& storage);
+  static Status allocate_slot(kernels::Backend& backend, const KvShape& shape, int64_t n_blocks,
+                              Storage& storage);
 
   int64_t n_blocks_ = 0;
-  std::vector<Storage> layers_;
+  std::vector<plan::KvPlace> layers_;
+  std::vector<Storage> slots_;
 };
 
 }  // namespace trireme::worker

@@ -13,11 +13,10 @@
 
 namespace trireme::worker {
 
-// Where the rows of a step find and leave their keys and values, for one group of layers. All
-// layers are of group 0 today; layers that slide may get tables of their own.
+// Where the rows of a step find and leave their keys and values, for one group of layers.
 struct KvTable {
   TensorView slots;        // [n_tokens] i64, where each row's key and value go
-  TensorView block_table;  // [n_seqs, max_blocks] i32
+  TensorView block_table;  // [n_seqs, max_blocks] i32; 0 where no row of the step sees a key
 };
 
 // One step's rows, on the device. Sequence s owns rows [query_start[s], query_start[s + 1]).
@@ -27,7 +26,7 @@ struct Batch {
   TensorView query_start;  // [n_seqs + 1] i32
   TensorView context_len;  // [n_seqs] i32
   TensorView rope_sets;  // [n_tokens] i32, which frequencies rotate a row; undefined: the only ones
-  std::vector<KvTable> kv_groups;
+  std::vector<KvTable> kv_groups;  // as KvLayout::groups
 
   int64_t n_tokens() const { return positions.dim(0); }
   const KvTable& kv_table(int group) const { return kv_groups.at(static_cast<size_t>(group)); }

@@ -71,7 +71,7 @@ TEST(MemoryBudget, TheReplicaHasWhatItsPoorestRankHas) {
   const ModelSpec spec = golden_spec("llama-3.1-8b");
   const Result<ParallelPlan> plan = make_parallel_plan(spec, {.pp = 2, .stage_layers = {20, 12}});
   const MemoryInputs inputs{.memory_bytes = 40 * kGb};
-  const Result<int64_t> blocks = plan_kv_blocks(spec, *plan, inputs, 16);
+  const Result<int64_t> blocks = plan_kv_blocks(spec, *plan, inputs, 256);
   ASSERT_TRUE(blocks.ok());
   EXPECT_EQ(*blocks, rank_memory(spec, *plan, 0, inputs).n_kv_blocks);
   EXPECT_LT(*blocks, rank_memory(spec, *plan, 1, inputs).n_kv_blocks);
@@ -80,24 +80,24 @@ TEST(MemoryBudget, TheReplicaHasWhatItsPoorestRankHas) {
 TEST(MemoryBudget, TooLittleMemorySaysTheNumbersAndWhatWouldFit) {
   const ModelSpec spec = golden_spec("llama-3.1-70b");
   const Result<ParallelPlan> plan = make_parallel_plan(spec, {});
-  const Result<int64_t> blocks = plan_kv_blocks(spec, *plan, {.memory_bytes = 80 * kGb}, 16);
+  const Result<int64_t> blocks = plan_kv_blocks(spec, *plan, {.memory_bytes = 80 * kGb}, 256);
   ASSERT_FALSE(blocks.ok());
   EXPECT_EQ(blocks.error().code, ErrorCode::kResourceExhausted);
   EXPECT_THAT(blocks.error().message, HasSubstr("weights 141.1"));
   EXPECT_THAT(blocks.error().message, HasSubstr("72.0 GB"));
   EXPECT_THAT(blocks.error().message, HasSubstr("tp 2 x pp 1"));
-  const Result<int64_t> tiny = plan_kv_blocks(spec, *plan, {.memory_bytes = 1000}, 16);
+  const Result<int64_t> tiny = plan_kv_blocks(spec, *plan, {.memory_bytes = 1000}, 256);
   EXPECT_THAT(tiny.error().message, HasSubstr("no plan"));
 }
 
 TEST(MemoryBudget, TheSmallestPlanPrefersWideTpAndReallyFits) {
   const ModelSpec spec = golden_spec("llama-3.1-405b");
   const MemoryInputs inputs{.memory_bytes = 141 * kGb};
-  const std::optional<ParallelPlan> plan = smallest_plan_that_fits(spec, inputs, 64, 8, 64);
+  const std::optional<ParallelPlan> plan = smallest_plan_that_fits(spec, inputs, 1024, 8, 64);
   ASSERT_TRUE(plan.has_value());
   EXPECT_EQ(plan->tp * plan->pp, 7);
-  EXPECT_TRUE(plan_kv_blocks(spec, *plan, inputs, 64).ok());
-  EXPECT_FALSE(smallest_plan_that_fits(spec, inputs, 64, 8, 6).has_value());
+  EXPECT_TRUE(plan_kv_blocks(spec, *plan, inputs, 1024).ok());
+  EXPECT_FALSE(smallest_plan_that_fits(spec, inputs, 1024, 8, 6).has_value());
 }
 
 TEST(Format, BytesAndGroups) {

@@ -113,6 +113,64 @@ TEST(SequenceTable, BelievesNothing) {
   EXPECT_THAT(prompt_of(20, 20, 3), HasSubstr("more than 4 rows"));
 }
 
+// Two groups of layers: one sees everything, one the last 20 tokens.
+std::string hybrid_error(const std::function<void(step::StepPlan&)>& change) {
+  SequenceTable table({.vocab = 512,
+                       .context = 128,
+                       .block_size = 16,
+                       .n_blocks = 8,
+                       .kv_groups = {plan::KvGroup(), {plan::AttentionKind::kSliding, 20}},
+                       .max_step_tokens = 64,
+                       .max_logits_rows = 4});
+  // Positions 48 to 69 behind a cached prefix: the second table begins with the block of position
+  // 29, the second one.
+  step::StepPlan plan = one_prompt(1, std::vector<int32_t>(70, 5), {});
+  plan.spans[0].first_position = 48;
+  plan.spans[0].n_tokens = 22;
+  for (const int32_t id : {0, 1, 2, 3, 4, 5, 6, 7, 1}) plan.spans[0].new_blocks.emplace_back(id);
+  plan.spans[0].n_new_blocks = {5, 4};
+  change(plan);
+  HostBatch batch;
+  const Status status = table.apply(plan, batch);
+  if (!status.ok()) return status.error().message;
+  EXPECT_EQ(batch.max_blocks, 5);
+  EXPECT_EQ(batch.kv_groups[0].block_table, (std::vector<int32_t>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(batch.kv_groups[1].block_table, (std::vector<int32_t>{0, 5, 6, 7, 1}));
+  EXPECT_EQ(batch.kv_groups[0].slots.front(), 3 * 16);
+  EXPECT_EQ(batch.kv_groups[1].slots.front(), 7 * 16);
+  EXPECT_EQ(batch.kv_groups[1].slots.back(), 1 * 16 + 5);
+  // A step later the window begins at position 51: what is before it is nobody's business.
+  step::StepPlan next;
+  next.spans.push_back({.id = SequenceId(1), .first_position = 70, .n_tokens = 1, .token = 9});
+  EXPECT_TRUE(table.apply(next, batch).ok());
+  EXPECT_EQ(batch.kv_groups[0].block_table, (std::vector<int32_t>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(batch.kv_groups[1].block_table, (std::vector<int32_t>{0, 0, 0, 7, 1}));
+  return "accepted";
+}
+
+TEST(SequenceTable, EveryGroupOfLayersHasATableOfItsOwn) {
+  const auto span = [](const std::function<void(step::SequenceSpan&)>& change) {
+    return hybrid_error([&](step::StepPlan& plan) { change(plan.spans[0]); });
+  };
+  EXPECT_EQ(span([](auto&) {}), "accepted");
+  EXPECT_THAT(span([](auto& s) { s.n_new_blocks = {}; }), HasSubstr("for 1 groups"));
+  EXPECT_THAT(span([](auto& s) { s.n_new_blocks = {5, 3, 1}; }), HasSubstr("for 3 groups"));
+  EXPECT_THAT(span([](auto& s) { s.n_new_blocks = {5, 5}; }), HasSubstr("5 blocks for a group"));
+  EXPECT_THAT(span([](auto& s) { s.n_new_blocks = {5, -1}; }), HasSubstr("-1 blocks for a group"));
+  EXPECT_THAT(span([](auto& s) {
+                s.n_new_blocks = {4, 4};
+                s.new_blocks.pop_back();
+              }),
+              HasSubstr("its 4 blocks hold 64"));
+  EXPECT_THAT(span([](auto& s) { s.new_blocks.emplace_back(1); }),
+              HasSubstr("1 blocks for no group"));
+  EXPECT_THAT(span([](auto& s) {
+                s.new_blocks.assign(14, BlockId(1));
+                s.n_new_blocks = {5, 9};
+              }),
+              HasSubstr("more blocks than its context has"));
+}
+
 TEST(StepExecutor, RefusesPlansOutOfOrderAndLyingHeaders) {
   for (const int fault : {0, 1, 2, 3}) {
     TestReplica replica({.model_dir = golden_dir("llama"), .tp = 2});

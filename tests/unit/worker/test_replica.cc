@@ -33,6 +33,7 @@ TestReplica::TestReplica(const ReplicaOptions& options) : options_(options) {
       spec_, {.tp = options.tp, .pp = options.pp, .stage_layers = options.stage_layers});
   CHECK(plan.ok()) << plan.error().message;
   plan_ = *plan;
+  kv_layout_ = plan::make_kv_layout(spec_, plan_);
   const int n_ranks = options.tp * options.pp;
   links_ = step::make_inproc_links(n_ranks);
   std::vector<comm::Mesh> meshes = comm::make_inproc_meshes(options.tp, options.pp, clock_);
@@ -243,12 +244,22 @@ class ToyScheduler {
       span.token = generated_[i].tokens.back();
       span.sample = true;
     }
-    while (state.n_blocks * kBlockSize < span.first_position + span.n_tokens) {
-      span.new_blocks.push_back(BlockId(next_block_++));
-      ++state.n_blocks;
-    }
+    take_blocks(state, span);
     plan.spans.push_back(span);
     return true;
+  }
+
+  // New blocks, as many for every group of layers.
+  void take_blocks(State& state, step::SequenceSpan& span) {
+    const int32_t end = span.first_position + span.n_tokens;
+    const int32_t n_new = (end + kBlockSize - 1) / kBlockSize - state.n_blocks;
+    if (n_new <= 0) return;
+    const size_t n_groups = replica_.kv_layout().groups.size();
+    state.n_blocks += n_new;
+    if (n_groups > 1) span.n_new_blocks.assign(n_groups, n_new);
+    for (size_t i = 0; i < n_groups * static_cast<size_t>(n_new); ++i) {
+      span.new_blocks.push_back(BlockId(next_block_++));
+    }
   }
 
   void apply(const step::StepPlan& plan, const std::vector<size_t>& in_plan,

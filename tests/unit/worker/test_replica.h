@@ -55,6 +55,7 @@ class TestReplica {
   // Logits of the last step, all of the vocabulary: [n_rows][vocab].
   std::vector<std::vector<float>> logits() const;
   const plan::ModelSpec& spec() const { return spec_; }
+  const plan::KvLayout& kv_layout() const { return kv_layout_; }
   const std::vector<step::RankReady>& ready() const { return ready_; }
   int64_t max_step_tokens() const { return options_.max_step_tokens; }
 
@@ -67,6 +68,7 @@ class TestReplica {
   SystemClock clock_;
   plan::ModelSpec spec_;
   plan::ParallelPlan plan_;
+  plan::KvLayout kv_layout_;
   step::InprocLinks links_;
   std::vector<std::thread> threads_;
   std::vector<step::RankReady> ready_;
