@@ -39,6 +39,7 @@ void visit(V& v, ReplicaConfig& c) {
   v.integer("tp", &c.tp, 1, 1024);
   v.integer("pp", &c.pp, 1, 1024);
   v.integers("stage_layers", &c.stage_layers, 1, 10'000, 1024);
+  v.choice("experts", &c.experts, {"expert", "tensor"});
   v.choice("backend", &c.backend, {"auto", "cpu", "cuda"});
   v.choice("collective", &c.collective, {"auto", "inproc", "mpi", "nccl"});
   v.integer("threads_per_rank", &c.threads_per_rank, 0, 4096);

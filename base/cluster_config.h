@@ -31,6 +31,7 @@ struct ReplicaConfig {
   int tp = 1;
   int pp = 1;
   std::vector<int> stage_layers;    // empty: by cost
+  std::string experts = "expert";   // expert: whole ones per rank | tensor: a slice of each
   std::string backend = "auto";     // auto | cpu | cuda
   std::string collective = "auto";  // auto | inproc | mpi | nccl
   int threads_per_rank = 0;  // cpu backend; 0: the cores divided among the ranks of this machine

@@ -30,10 +30,8 @@ Status run(const ClusterConfig& config, int replica, int stop_fd) {
     std::fflush(stdout);
   };
   ASSIGN_OR_RETURN(options.spec, plan::load_model_spec(config.model.path));
-  ASSIGN_OR_RETURN(options.plan, plan::make_parallel_plan(
-                                     options.spec, {.tp = config.replicas.tp,
-                                                    .pp = config.replicas.pp,
-                                                    .stage_layers = config.replicas.stage_layers}));
+  ASSIGN_OR_RETURN(options.plan,
+                   plan::make_parallel_plan(options.spec, plan::parallel_options(config.replicas)));
   if (config.router.curve) {
     ASSIGN_OR_RETURN(const wire::KeyRing keys, wire::load_or_create_keys(config.state_dir));
     options.curve = keys.client;

@@ -29,7 +29,7 @@ struct ServeFlags {
   int admin_port = -1;
   int wire_port = -1;
   int metrics_port = -1;
-  std::string backend, compute_dtype, served_model_name, collective;
+  std::string backend, compute_dtype, served_model_name, collective, experts;
   bool random_weights = false;
   std::string state_dir;
 };
@@ -40,6 +40,8 @@ void add_options(CLI::App& app, ServeFlags& flags) {
       ->required();
   app.add_option("--tp", flags.tp, "tensor parallel ranks per stage")->check(CLI::Range(1, 1024));
   app.add_option("--pp", flags.pp, "pipeline stages")->check(CLI::Range(1, 1024));
+  app.add_option("--experts", flags.experts, "whole experts per rank, or a slice of each")
+      ->check(CLI::IsMember({"expert", "tensor"}));
   app.add_option("--replicas", flags.replicas, "replicas of the model")->check(CLI::Range(1, 1024));
   app.add_option("--routers", flags.routers, "routers side by side")->check(CLI::Range(1, 64));
   app.add_option("--host", flags.host, "address that the API listens on");
@@ -73,6 +75,7 @@ Result<ClusterConfig> build_config(const ServeFlags& flags) {
   }
   if (flags.tp > 0) config.replicas.tp = flags.tp;
   if (flags.pp > 0) config.replicas.pp = flags.pp;
+  if (!flags.experts.empty()) config.replicas.experts = flags.experts;
   if (flags.replicas > 0) config.replicas.count = flags.replicas;
   if (flags.routers > 0) config.router.count = flags.routers;
   if (!flags.host.empty()) config.router.host = flags.host;

@@ -12,10 +12,8 @@ Result<WorkerOptions> worker_options(const ClusterConfig& config, int worker_ran
   WorkerOptions options;
   options.model_dir = config.model.path;
   ASSIGN_OR_RETURN(options.spec, plan::load_model_spec(config.model.path));
-  ASSIGN_OR_RETURN(options.plan, plan::make_parallel_plan(
-                                     options.spec, {.tp = config.replicas.tp,
-                                                    .pp = config.replicas.pp,
-                                                    .stage_layers = config.replicas.stage_layers}));
+  ASSIGN_OR_RETURN(options.plan,
+                   plan::make_parallel_plan(options.spec, plan::parallel_options(config.replicas)));
   options.worker_rank = worker_rank;
   options.block_size = config.scheduler.block_size;
   options.max_step_tokens = config.scheduler.max_step_tokens;

@@ -154,9 +154,7 @@ Result<LaunchPlan> prepare_launch(ClusterConfig config) {
   ASSIGN_OR_RETURN(launch.spec, plan::load_model_spec(config.model.path));
   const ReplicaConfig& replicas = config.replicas;
   ASSIGN_OR_RETURN(launch.parallel,
-                   plan::make_parallel_plan(launch.spec, {.tp = replicas.tp,
-                                                          .pp = replicas.pp,
-                                                          .stage_layers = replicas.stage_layers}));
+                   plan::make_parallel_plan(launch.spec, plan::parallel_options(replicas)));
   config.model.path = std::filesystem::absolute(config.model.path).lexically_normal().string();
   PortChooser ports;
   TRY(ports.choose(config.router.port, config.router.host, config.router.count));

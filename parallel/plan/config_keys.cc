@@ -106,6 +106,11 @@ Status read_common(const ConfigObject& config, ModelSpec& spec, const CommonKeys
   return {};
 }
 
+Result<int32_t> read_width(const ConfigObject& config, const char* key) {
+  ASSIGN_OR_RETURN(const int64_t width, config.integer(key, 1, kMaxIntermediate));
+  return static_cast<int32_t>(width);
+}
+
 Result<int32_t> read_width(const ConfigObject& config, const char* key, int64_t fallback) {
   ASSIGN_OR_RETURN(const int64_t width, config.integer_or(key, 1, kMaxIntermediate, fallback));
   return static_cast<int32_t>(width);

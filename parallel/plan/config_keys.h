@@ -46,6 +46,18 @@ struct RopeKeys {
 Result<RopeSpec> read_rope(const ConfigObject& config, const ModelSpec& spec,
                            const RopeKeys& keys = {});
 
+struct MoeKeys {
+  const char* experts = "num_local_experts";
+  const char* top_k = "num_experts_per_tok";
+  const char* width = "intermediate_size";  // of one expert
+};
+// How many experts there are, how wide, and how many a token meets.
+Result<MoeSpec> read_moe(const ConfigObject& config, const MoeKeys& keys = {});
+// Every layer has experts, and none a dense MLP.
+void use_experts(ModelSpec& spec, const MoeSpec& moe);
+
+// A width under `key`, which must be there.
+Result<int32_t> read_width(const ConfigObject& config, const char* key);
 // A width under `key`.
 Result<int32_t> read_width(const ConfigObject& config, const char* key, int64_t fallback);
 

@@ -75,6 +75,7 @@ struct MoeSpec {
   bool router_bias = false;
   bool expert_bias = false;
   bool scales_input = false;  // the weight multiplies the expert's input, not its output
+  float swiglu_limit = 0;     // > 0: the clamped SwiGLU of gpt-oss, instead of the activation
 };
 
 struct ModelSpec {

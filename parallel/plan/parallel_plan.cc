@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "base/cluster_config.h"
 #include "parallel/plan/model_size.h"
 
 namespace trireme::plan {
@@ -196,6 +197,13 @@ void cut_experts(const MoeSpec& moe, const ParallelOptions& options, int tp_rank
 }
 
 }  // namespace
+
+ParallelOptions parallel_options(const ReplicaConfig& config) {
+  return {.tp = config.tp,
+          .pp = config.pp,
+          .stage_layers = config.stage_layers,
+          .experts = config.experts == "tensor" ? ExpertCut::kTensor : ExpertCut::kExpert};
+}
 
 std::string ParallelPlan::to_string() const {
   std::vector<int64_t> layers;

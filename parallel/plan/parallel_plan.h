@@ -17,6 +17,10 @@
 #include "base/result.h"
 #include "parallel/plan/model_spec.h"
 
+namespace trireme {
+struct ReplicaConfig;  // base/cluster_config.h
+}
+
 namespace trireme::plan {
 
 // A half-open range [begin, end).
@@ -35,6 +39,9 @@ struct ParallelOptions {
   std::vector<int> stage_layers;           // layers per stage; empty: chosen by cost
   ExpertCut experts = ExpertCut::kExpert;  // whole experts per rank, or a slice of every expert
 };
+
+// What the cluster's file says of it.
+ParallelOptions parallel_options(const ReplicaConfig& config);
 
 // What one rank holds; every range is in units of the unsharded model.
 struct RankPlan {

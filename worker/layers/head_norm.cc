@@ -38,6 +38,22 @@ Status HeadRmsNorm::forward(const TensorView& q, const TensorView& k, Pass& pass
   return {};
 }
 
+Status UnweightedHeadNorm::forward(const TensorView& q, const TensorView& k, Pass& pass) const {
+  pass.ops().head_rms_norm({.x = q, .weight = {}, .eps = eps_}, pass.stream());
+  pass.ops().head_rms_norm({.x = k, .weight = {}, .eps = eps_}, pass.stream());
+  return {};
+}
+
+Status QueryTemperature::forward(const TensorView& q, const TensorView& /*k*/, Pass& pass) const {
+  if (floor_scale_ == 0) return {};
+  pass.ops().position_scale({.x = q,
+                             .positions = pass.batch.positions,
+                             .floor_scale = floor_scale_,
+                             .attn_scale = scale_},
+                            pass.stream());
+  return {};
+}
+
 EveryHeadLayerNorm::EveryHeadLayerNorm(PartLoader& in, const std::string& q, const std::string& k)
     : q_weight_(in.weights().vector_f32({heads_of(in, q, in.spec().n_heads, in.rank().heads)})),
       k_weight_(

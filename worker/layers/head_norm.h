@@ -51,4 +51,28 @@ class ProjectionRmsNorm final : public QkNorm {
   std::string op_name_;
 };
 
+// RMS of each head on its own, without weights.
+class UnweightedHeadNorm final : public QkNorm {
+ public:
+  explicit UnweightedHeadNorm(PartLoader& in) : eps_(in.spec().norm_eps) {}
+  Status forward(const TensorView& q, const TensorView& k, Pass& pass) const override;
+
+ private:
+  float eps_ = 0;
+};
+
+// Not a norm: queries times 1 + scale * log(1 + floor((position + 1) / floor_scale)), so that
+// scores of layers without rotation stay sharp in long contexts. Nothing where the spec has no
+// floor_scale.
+class QueryTemperature final : public QkNorm {
+ public:
+  explicit QueryTemperature(PartLoader& in)
+      : floor_scale_(in.spec().floor_scale), scale_(in.spec().temperature_scale) {}
+  Status forward(const TensorView& q, const TensorView& k, Pass& pass) const override;
+
+ private:
+  float floor_scale_ = 0;
+  float scale_ = 0;
+};
+
 }  // namespace trireme::worker

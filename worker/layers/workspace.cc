@@ -22,6 +22,36 @@ Result<RopeTable> make_rope_table(kernels::Backend& backend, const plan::RopeSpe
   return table;
 }
 
+int64_t n_moe_layers(const plan::ModelSpec& spec, const plan::RankPlan& rank) {
+  return std::count_if(spec.layers.begin() + rank.layers.begin,
+                       spec.layers.begin() + rank.layers.end,
+                       [](const plan::LayerSpec& layer) { return layer.moe; });
+}
+
+Result<MoeBuffers> make_moe_buffers(kernels::Backend& backend, const plan::ModelSpec& spec,
+                                    const plan::RankPlan& rank, DType compute, int64_t max_tokens) {
+  const int64_t top_k = spec.moe->top_k;
+  const int64_t n_rows = max_tokens * top_k;
+  const int64_t width = rank.expert_columns.size();
+  MoeBuffers buffers;
+  const auto make = [&](DeviceTensor& tensor, DType dtype,
+                        std::initializer_list<int64_t> shape) -> Status {
+    ASSIGN_OR_RETURN(tensor, allocate_tensor(backend, dtype, shape));
+    return {};
+  };
+  TRY(make(buffers.router_logits, DType::kF32, {max_tokens, spec.moe->n_experts}));
+  TRY(make(buffers.expert_ids, DType::kI32, {max_tokens, top_k}));
+  TRY(make(buffers.expert_weights, DType::kF32, {max_tokens, top_k}));
+  TRY(make(buffers.token_of_row, DType::kI32, {n_rows}));
+  TRY(make(buffers.row_of_choice, DType::kI32, {max_tokens, top_k}));
+  TRY(make(buffers.expert_start, DType::kI32, {n_moe_layers(spec, rank), rank.experts.size() + 1}));
+  TRY(make(buffers.expert_in, compute, {n_rows, spec.hidden}));
+  TRY(make(buffers.gate_up, DType::kF32, {n_rows, 2 * width}));
+  TRY(make(buffers.activated, compute, {n_rows, width}));
+  TRY(make(buffers.expert_out, DType::kF32, {n_rows, spec.hidden}));
+  return buffers;
+}
+
 }  // namespace
 
 Result<Workspace> Workspace::allocate(kernels::Backend& backend, const plan::ModelSpec& spec,
@@ -50,6 +80,9 @@ Result<Workspace> Workspace::allocate(kernels::Backend& backend, const plan::Mod
   for (const plan::RopeSpec& rope : spec.ropes) {
     ASSIGN_OR_RETURN(RopeTable table, make_rope_table(backend, rope));
     w.ropes.push_back(std::move(table));
+  }
+  if (n_moe_layers(spec, rank) > 0) {
+    ASSIGN_OR_RETURN(w.moe, make_moe_buffers(backend, spec, rank, compute, max_tokens));
   }
   return w;
 }

@@ -20,6 +20,27 @@ struct RopeTable {
   kernels::RopeLayout layout = kernels::RopeLayout::kHalfSplit;
 };
 
+// Between the ops of a layer with experts. A row is a token's way through one expert.
+struct MoeBuffers {
+  DeviceTensor router_logits;   // [max_tokens, n_experts] f32
+  DeviceTensor expert_ids;      // [max_tokens, top_k] i32
+  DeviceTensor expert_weights;  // [max_tokens, top_k] f32
+  DeviceTensor token_of_row;    // [max_tokens * top_k] i32
+  DeviceTensor row_of_choice;   // [max_tokens, top_k] i32
+  // [n_moe_layers, n_experts + 1] i32, both of this rank. Each layer leaves its own: the step's
+  // load of every expert.
+  DeviceTensor expert_start;
+  DeviceTensor expert_in;   // [max_tokens * top_k, hidden]
+  DeviceTensor gate_up;     // [max_tokens * top_k, 2 * width] f32
+  DeviceTensor activated;   // [max_tokens * top_k, width]
+  DeviceTensor expert_out;  // [max_tokens * top_k, hidden] f32
+
+  TensorView starts_of_layer(int64_t moe_slot) const {
+    const TensorView row = expert_start.view.rows(moe_slot, moe_slot + 1);
+    return {row.data, row.dtype, {row.dim(1)}};
+  }
+};
+
 struct Workspace {
   DeviceTensor h;          // [max_tokens, hidden]
   DeviceTensor delta;      // [max_tokens, hidden] f32
@@ -31,6 +52,7 @@ struct Workspace {
   DeviceTensor activated;  // [max_tokens, width]
   DeviceTensor h_logits;   // [max_logits_rows, hidden], last stage
   std::vector<RopeTable> ropes;  // as ModelSpec::ropes
+  MoeBuffers moe;                // where the model has experts
 
   static Result<Workspace> allocate(kernels::Backend& backend, const plan::ModelSpec& spec,
                                     const plan::RankPlan& rank, int64_t max_tokens,

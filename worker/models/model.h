@@ -47,11 +47,18 @@ std::unique_ptr<Model> make_gemma2(PartLoader& in);
 std::unique_ptr<Model> make_glm4(PartLoader& in);
 std::unique_ptr<Model> make_gpt2(PartLoader& in);
 std::unique_ptr<Model> make_gpt_neox(PartLoader& in);
+std::unique_ptr<Model> make_gpt_oss(PartLoader& in);
 std::unique_ptr<Model> make_granite(PartLoader& in);
+std::unique_ptr<Model> make_granitemoe(PartLoader& in);
+std::unique_ptr<Model> make_grok1(PartLoader& in);
+std::unique_ptr<Model> make_grok1_release(PartLoader& in);
 std::unique_ptr<Model> make_llama(PartLoader& in);
+std::unique_ptr<Model> make_llama4(PartLoader& in);
+std::unique_ptr<Model> make_mixtral(PartLoader& in);
 std::unique_ptr<Model> make_olmo2(PartLoader& in);
 std::unique_ptr<Model> make_phi3(PartLoader& in);
 std::unique_ptr<Model> make_qwen3(PartLoader& in);
+std::unique_ptr<Model> make_qwen_moe(PartLoader& in);
 std::unique_ptr<Model> make_starcoder2(PartLoader& in);
 
 }  // namespace trireme::worker

@@ -30,13 +30,20 @@ Status read_gemma3(const ConfigObject& config, ModelSpec& spec);
 Status read_glm4(const ConfigObject& config, ModelSpec& spec);
 Status read_gpt2(const ConfigObject& config, ModelSpec& spec);
 Status read_gpt_neox(const ConfigObject& config, ModelSpec& spec);
+Status read_gpt_oss(const ConfigObject& config, ModelSpec& spec);
 Status read_granite(const ConfigObject& config, ModelSpec& spec);
+Status read_granitemoe(const ConfigObject& config, ModelSpec& spec);
+Status read_grok1(const ConfigObject& config, ModelSpec& spec);
 Status read_llama(const ConfigObject& config, ModelSpec& spec);
+Status read_llama4(const ConfigObject& config, ModelSpec& spec);
 Status read_mistral(const ConfigObject& config, ModelSpec& spec);
+Status read_mixtral(const ConfigObject& config, ModelSpec& spec);
 Status read_olmo2(const ConfigObject& config, ModelSpec& spec);
 Status read_phi3(const ConfigObject& config, ModelSpec& spec);
 Status read_qwen2(const ConfigObject& config, ModelSpec& spec);
+Status read_qwen2_moe(const ConfigObject& config, ModelSpec& spec);
 Status read_qwen3(const ConfigObject& config, ModelSpec& spec);
+Status read_qwen3_moe(const ConfigObject& config, ModelSpec& spec);
 Status read_starcoder2(const ConfigObject& config, ModelSpec& spec);
 
 }  // namespace trireme::plan

@@ -18,4 +18,13 @@ Status read_granite(const ConfigObject& config, ModelSpec& spec) {
   return {};
 }
 
+// Granite with experts in every layer.
+Status read_granitemoe(const ConfigObject& config, ModelSpec& spec) {
+  TRY(read_granite(config, spec));
+  ASSIGN_OR_RETURN(MoeSpec moe, read_moe(config));
+  moe.scoring = ExpertScoring::kSoftmaxOfChosen;
+  use_experts(spec, moe);
+  return {};
+}
+
 }  // namespace trireme::plan

@@ -12,4 +12,13 @@ Status read_mistral(const ConfigObject& config, ModelSpec& spec) {
   return read_uniform_window(config, spec);
 }
 
+// Mistral with experts in every layer.
+Status read_mixtral(const ConfigObject& config, ModelSpec& spec) {
+  TRY(read_mistral(config, spec));
+  ASSIGN_OR_RETURN(MoeSpec moe, read_moe(config));
+  moe.renormalize = true;
+  use_experts(spec, moe);
+  return {};
+}
+
 }  // namespace trireme::plan

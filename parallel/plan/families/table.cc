@@ -8,10 +8,16 @@ std::span<const FamilyRow> family_table() {
   static constexpr FamilyRow kTable[] = {
       {"LlamaForCausalLM", "llama", read_llama},
       {"LLaMAForCausalLM", "llama", read_llama},  // the first conversions of Llama 1
+      {"Llama4ForCausalLM", "llama4", read_llama4},
+      {"Llama4ForConditionalGeneration", "llama4", read_llama4},  // its text part
       {"MistralForCausalLM", "llama", read_mistral},
+      {"MixtralForCausalLM", "mixtral", read_mixtral},
       {"Qwen2ForCausalLM", "llama", read_qwen2},
       {"Qwen3ForCausalLM", "qwen3", read_qwen3},
+      {"Qwen2MoeForCausalLM", "qwen_moe", read_qwen2_moe},
+      {"Qwen3MoeForCausalLM", "qwen_moe", read_qwen3_moe},
       {"GraniteForCausalLM", "granite", read_granite},
+      {"GraniteMoeForCausalLM", "granitemoe", read_granitemoe},
       {"GemmaForCausalLM", "gemma", read_gemma},
       {"Gemma2ForCausalLM", "gemma2", read_gemma2},
       {"Gemma3ForCausalLM", "gemma2", read_gemma3},
@@ -24,6 +30,9 @@ std::span<const FamilyRow> family_table() {
       {"GPTNeoXForCausalLM", "gpt_neox", read_gpt_neox},
       {"Starcoder2ForCausalLM", "starcoder2", read_starcoder2},
       {"FalconForCausalLM", "falcon", read_falcon},
+      {"GptOssForCausalLM", "gpt_oss", read_gpt_oss},
+      {"Grok1ForCausalLM", "grok1", read_grok1},
+      {"GrokForCausalLM", "grok1_release", read_grok1},
   };
   return kTable;
 }

@@ -187,6 +187,7 @@ class RandomConfig {
     ReplicaConfig& r = c.replicas;
     r = {.count = 1 + below(8), .tp = 1 + below(16), .pp = 1 + below(4)};
     if (flag()) r.stage_layers.assign(static_cast<size_t>(r.pp), 1 + below(40));
+    r.experts = pick({"expert", "tensor"});
     r.backend = pick({"auto", "cuda"});
     r.collective = pick({"auto", "mpi", "nccl"});
     r.threads_per_rank = below(64);
@@ -271,6 +272,7 @@ TEST(ClusterConfig, TextsReadBackAsTheSameConfig) {
     EXPECT_EQ(parsed->replicas.memory_gib, config.replicas.memory_gib);
     EXPECT_EQ(parsed->replicas.mpirun_args, config.replicas.mpirun_args);
     EXPECT_EQ(parsed->replicas.stage_layers, config.replicas.stage_layers);
+    EXPECT_EQ(parsed->replicas.experts, config.replicas.experts);
     EXPECT_EQ(parsed->scheduler.step_deadline_ns, config.scheduler.step_deadline_ns);
     EXPECT_EQ(parsed->limits.body_bytes, config.limits.body_bytes);
     EXPECT_EQ(parsed->limits.header_timeout_ns, config.limits.header_timeout_ns);

@@ -18,6 +18,21 @@ namespace fs = std::filesystem;
 
 constexpr const char* kSample = "tests/golden/formats";
 
+// One of each storage form, where the whole set is at hand.
+constexpr const char* kUsual[] = {"gguf/gemma_q8_0",
+                                  "gguf/llama_q8_0_split",
+                                  "gguf/llama_rope_freqs_q8_0",
+                                  "gguf/qwen2_q8_0",
+                                  "models/deepseek_v3_fp8",
+                                  "models/gpt_oss_mxfp4",
+                                  "models/grok1",
+                                  "models/grok1_w123",
+                                  "models/llama_awq",
+                                  "models/llama_fp8_channel",
+                                  "models/llama_fp8_static",
+                                  "models/llama_gptq_actorder",
+                                  "models/llama_w8a8"};
+
 // Empty when it is not there.
 std::string whole_set() {
   std::vector<std::string> places;
@@ -75,26 +90,34 @@ class GoldenTensors {
 
 }  // namespace
 
-std::string sample_dir(const std::string& name) { return std::string(kSample) + "/" + name; }
+std::string cut_dir(const std::string& name) { return std::string(kSample) + "/cut/" + name; }
 
 std::vector<std::string> format_golden_names() {
   std::vector<std::string> names = names_in(kSample);
   CHECK(!names.empty()) << "run from the repository's root";
-  if (!wants_all() || whole_set().empty()) return names;
-  return names_in(whole_set());
+  if (whole_set().empty()) return names;
+  if (wants_all()) return names_in(whole_set());
+  names.insert(names.end(), std::begin(kUsual), std::end(kUsual));
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
 }
 
 std::string format_golden_dir(const std::string& name) {
+  const std::string sample = std::string(kSample) + "/" + name;
   std::error_code error;
-  if (fs::is_directory(sample_dir(name), error)) return sample_dir(name);
-  return whole_set() + "/" + name;
+  return fs::is_directory(sample, error) ? sample : whole_set() + "/" + name;
+}
+
+bool has_format_golden(const std::string& name) {
+  std::error_code error;
+  return fs::is_directory(format_golden_dir(name), error);
 }
 
 std::string left_out() {
-  if (!wants_all()) return {};
   if (!whole_set().empty()) return {};
   return fmt::format(
-      "only the {} goldens of the sample are run: neither $TRIREME_GOLDENS nor "
+      "only the {} goldens of the repository are run: neither $TRIREME_GOLDENS nor "
       "../shared/goldens is there",
       names_in(kSample).size());
 }

@@ -1,5 +1,6 @@
-// The reference checkpoints in storage forms of releases: tests/golden/formats holds a sample; the
-// whole set is found under $TRIREME_GOLDENS/formats or ../shared/goldens/formats.
+// The reference checkpoints in storage forms of releases: tests/golden/formats holds a few whole,
+// and of others single tensors (cut/); the whole set is found under $TRIREME_GOLDENS/formats or
+// ../shared/goldens/formats.
 #pragma once
 
 #include <cstdint>
@@ -23,12 +24,14 @@ struct FormatGolden {
   std::vector<FormatPrompt> prompts;
 };
 
-// The folder of a golden of the sample.
-std::string sample_dir(const std::string& name);
-// Names of the goldens in the sample; with TRIREME_TEST_ALL=1 and the whole set at hand, of all.
+// A folder with a checkpoint's config.json and some of its tensors: "llama_awq".
+std::string cut_dir(const std::string& name);
+// Names of the goldens to run: those of the repository; with the whole set at hand, one of each
+// storage form; with TRIREME_TEST_ALL=1 besides, all.
 std::vector<std::string> format_golden_names();
-// Where a golden is: in the sample, else in the whole set.
+// Where a golden is: in the repository, else in the whole set.
 std::string format_golden_dir(const std::string& name);
+bool has_format_golden(const std::string& name);
 // Empty, or a sentence that says what is left out and why.
 std::string left_out();
 

@@ -17,6 +17,9 @@ namespace {
 
 constexpr int kGreedySteps = 32;
 constexpr float kTolerance = 1e-3f;
+// Tokens whose logits are so close may change places among the best five: the last bits of float32.
+// One pair of gemma_q4_k_m does.
+constexpr float kTie = 1e-5f;
 
 struct Layout {
   const char* name;
@@ -43,11 +46,17 @@ void compare(const FormatPrompt& want, const Generated& got, int64_t vocab) {
   }
   EXPECT_LT(worst, kTolerance);
   EXPECT_EQ(got.tokens, want.greedy);
-  std::vector<int32_t> top5;
   for (size_t step = 0; step < kGreedySteps; ++step) {
-    for (const auto& top : got.logprobs[step].top) top5.push_back(top.token);
+    const std::vector<float>& row = got.logits[static_cast<size_t>(want.n_logits) - 1 + step];
+    ASSERT_EQ(got.logprobs[step].top.size(), 5u);
+    for (size_t place = 0; place < 5; ++place) {
+      const auto token = static_cast<size_t>(got.logprobs[step].top[place].token);
+      const auto wanted = static_cast<size_t>(want.greedy_top5[step * 5 + place]);
+      EXPECT_TRUE(token == wanted || std::abs(row[token] - row[wanted]) < kTie)
+          << "place " << place << " of step " << step << ": token " << token << " (" << row[token]
+          << ") instead of " << wanted << " (" << row[wanted] << ")";
+    }
   }
-  EXPECT_EQ(top5, want.greedy_top5);
 }
 
 void run_layout(const FormatGolden& golden, const Layout& layout) {
@@ -70,11 +79,9 @@ void run_layout(const FormatGolden& golden, const Layout& layout) {
   }
 }
 
-// Their storage forms are tested value by value; their families are not served yet.
+// Its storage form is tested value by value; its family is not served yet.
 bool of_unserved_family(const FormatGolden& golden) {
-  return golden.name.find("grok1") != std::string::npos ||
-         golden.name.find("deepseek_v3") != std::string::npos ||
-         golden.name.find("gpt_oss") != std::string::npos;
+  return golden.name.find("deepseek_v3") != std::string::npos;
 }
 
 // tp1 and one sharded plan, which varies with the golden; all plans with TRIREME_TEST_ALL=1.

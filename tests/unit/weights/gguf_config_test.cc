@@ -42,6 +42,8 @@ TEST(GgufConfig, EqualsTheConfigOfTheOriginal) {
     for (const char* key : {"architectures", "hidden_size", "intermediate_size",
                             "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
                             "vocab_size", "max_position_embeddings", "tie_word_embeddings"}) {
+      // Grok-1's tensors are shown by the names of its conversions, whichever it came from.
+      if (key == std::string("architectures") && name.find("grok") != name.npos) continue;
       if (original.contains(key)) {
         EXPECT_EQ(config[key], original[key]) << key;
       }

@@ -83,8 +83,10 @@ std::vector<Tensor> golden_tensors(const std::string& model) {
   for (const StoredTensor& stored : (*file)->tensors()) {
     Tensor tensor{stored.name, stored.stored_dtype, stored.shape,
                   std::string(stored.end - stored.begin, '\0')};
-    const int64_t columns = stored.shape.size() == 2 ? stored.shape[1] : 1;
-    CHECK((*file)->read(stored, {0, stored.shape[0]}, {0, columns}, tensor.bytes.data()).ok());
+    int64_t rows = 1;
+    for (const int64_t extent : stored.shape) rows *= extent;
+    const int64_t columns = stored.shape.size() > 1 ? stored.shape.back() : 1;
+    CHECK((*file)->read(stored, {0, rows / columns}, {0, columns}, tensor.bytes.data()).ok());
     tensors.push_back(std::move(tensor));
   }
   return tensors;
@@ -252,6 +254,23 @@ TEST(ShardLoader, ComparesTheWholeCheckpointFirst) {
   EXPECT_EQ(load_error("llama3", tied), "accepted");
   EXPECT_THAT(load_error("llama_f16", golden_tensors("llama3")),
               AllOf(HasSubstr("\"lm_head.weight\""), HasSubstr("missing")));
+}
+
+// Multimodal classes put "language_model." in front, and carry a vision tower besides.
+TEST(ShardLoader, AMultimodalLlama4IsItsTextPart) {
+  std::vector<Tensor> tensors = golden_tensors("llama4");
+  for (Tensor& tensor : tensors) tensor.name = "language_model." + tensor.name;
+  tensors.push_back({"vision_model.class_embedding", "BF16", {1}, "xx"});
+  tensors.push_back({"multi_modal_projector.linear_1.weight", "BF16", {1, 1}, "xx"});
+  EXPECT_EQ(load_error("llama4", tensors), "accepted");
+  tensors.push_back({"audio_model.weight", "BF16", {1}, "xx"});
+  EXPECT_THAT(load_error("llama4", tensors), HasSubstr("\"audio_model.weight\""));
+  tensors.pop_back();
+  std::erase_if(tensors, [](const Tensor& tensor) {
+    return tensor.name.ends_with("layers.1.feed_forward.experts.down_proj");
+  });
+  EXPECT_THAT(load_error("llama4", tensors),
+              AllOf(HasSubstr("layers.1.feed_forward.experts.down_proj"), HasSubstr("missing")));
 }
 
 TEST(ShardLoader, ReportsProgressToTheLastByte) {

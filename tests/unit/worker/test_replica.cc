@@ -29,8 +29,10 @@ TestReplica::TestReplica(const ReplicaOptions& options) : options_(options) {
                                      : plan::parse_model_spec(options.config);
   CHECK(spec.ok()) << spec.error().message;
   spec_ = *spec;
-  auto plan = plan::make_parallel_plan(
-      spec_, {.tp = options.tp, .pp = options.pp, .stage_layers = options.stage_layers});
+  auto plan = plan::make_parallel_plan(spec_, {.tp = options.tp,
+                                               .pp = options.pp,
+                                               .stage_layers = options.stage_layers,
+                                               .experts = options.experts});
   CHECK(plan.ok()) << plan.error().message;
   plan_ = *plan;
   kv_layout_ = plan::make_kv_layout(spec_, plan_);
@@ -84,6 +86,7 @@ void TestReplica::run_rank(int worker_rank, comm::Mesh mesh) {
   };
   auto backend = options_.make_backend ? options_.make_backend(options_.compute)
                                        : make_test_backend(options_.backend, options_.compute);
+  if (options_.wrap_backend) backend = options_.wrap_backend(std::move(backend), worker_rank);
   auto created = Worker::create(worker, std::move(mesh), std::move(backend), clock_,
                                 report_progress(link, worker_rank));
   if (!created.ok()) {

@@ -26,9 +26,14 @@ struct ReplicaOptions {
   int tp = 1;
   int pp = 1;
   std::vector<int> stage_layers;
+  plan::ExpertCut experts = plan::ExpertCut::kExpert;
   std::string backend = "cpu";  // cpu | reference
   // Makes the ranks' backends instead, where it is given.
   std::function<std::unique_ptr<kernels::Backend>(kernels::ComputeDType)> make_backend;
+  // Wraps the backend of a rank, where it is given.
+  std::function<std::unique_ptr<kernels::Backend>(std::unique_ptr<kernels::Backend>,
+                                                  int worker_rank)>
+      wrap_backend;
   kernels::ComputeDType compute = kernels::ComputeDType::kF32;
   int64_t max_step_tokens = 512;
   int64_t max_logits_rows = 256;
