@@ -81,6 +81,7 @@ void Engine::on_timings(const step::StepTimings& timings) {
       t.compute_ns + t.collective_ns + t.wait_upstream_ns + t.wait_downstream_ns;
   metrics_.add_stage_time(t, now_ns - rank_reported_ns_[rank] - told_ns);
   rank_reported_ns_[rank] = now_ns;
+  metrics_.add_expert_load(timings.experts);
 
   if (timings.step.value() == 0 || timings.step.value() > last_step_) return;
   StepReports& reports = reports_[timings.step.value()];

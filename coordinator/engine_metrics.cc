@@ -109,7 +109,8 @@ EngineMetrics::EngineMetrics(MetricsRegistry& registry, const Options& options)
       startup_weights_(make_.gauge("startup_seconds", kStartupHelp, {{"phase", "weights"}})),
       startup_comm_(make_.gauge("startup_seconds", kStartupHelp, {{"phase", "comm"}})),
       startup_graphs_(make_.gauge("startup_seconds", kStartupHelp, {{"phase", "graphs"}})),
-      startup_warm_up_(make_.gauge("startup_seconds", kStartupHelp, {{"phase", "warmup"}})) {
+      startup_warm_up_(make_.gauge("startup_seconds", kStartupHelp, {{"phase", "warmup"}})),
+      experts_(registry, make_.labels) {
   for (int rank = 0; rank < options.n_ranks; ++rank) ranks_.push_back(make_rank(rank));
   if (options.vllm_names) {
     const MetricLabels labels = {{"model_name", options.model}, {"engine", options.replica}};

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/metrics.h"
+#include "coordinator/expert_metrics.h"
 #include "coordinator/ledger/ledger.h"
 #include "parallel/step/step_plan.h"
 #include "parallel/wire/messages.h"
@@ -49,6 +50,7 @@ class EngineMetrics {
   void set_startup(int64_t weights_ns, int64_t comm_ns);
   void set_warm_up(int64_t ns) { startup_warm_up_.set(seconds(ns)); }
   void add_stage_time(const step::StageTiming& timing, int64_t idle_ns);
+  void add_expert_load(const step::ExpertLoad& load) { experts_.add(load); }
   void add_slowest(int32_t rank);
   void add_deadline_exceeded(int32_t rank, const std::string& op);
 
@@ -96,6 +98,7 @@ class EngineMetrics {
   Gauge startup_weights_, startup_comm_, startup_graphs_, startup_warm_up_;
   std::vector<Gauge> vllm_;  // waiting, running, kv usage; empty unless asked for
   std::vector<RankSeries> ranks_;
+  ExpertMetrics experts_;
   std::map<std::string, Counter, std::less<>> outcomes_;
   std::vector<TenantSeries> tenants_;
   std::vector<int32_t> touched_;

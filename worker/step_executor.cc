@@ -9,6 +9,10 @@
 namespace trireme::worker {
 namespace {
 
+// One step of so many tells of its experts' load: it costs a copy from the device and a message of
+// a number per layer and expert.
+constexpr uint64_t kExpertLoadPeriod = 16;
+
 using HeaderWords = std::array<int64_t, 4>;  // epoch, step, shape hash, n_tokens
 
 HeaderWords words_of(const step::StepHeader& header, int64_t n_tokens) {
@@ -119,6 +123,7 @@ Status StepExecutor::check_header(const step::StepPlan& plan) {
 
 Result<std::optional<step::StepResult>> StepExecutor::run(const step::StepPlan& plan,
                                                           StepContext& context) {
+  expert_load_ = {};
   TRY(check_header(plan));
   TRY(table_.apply(plan, batch_));
   TRY(agree(plan.header, context));
@@ -133,6 +138,7 @@ Result<std::optional<step::StepResult>> StepExecutor::run(const step::StepPlan& 
       TRY(receive_hidden(plan.header, x, context));
     }
     TRY(in_.model.run_layers(batch, in_.kv, x, context));
+    if (plan.header.step.value() % kExpertLoadPeriod == 0) read_expert_load(context);
     if (in_.rank.last_stage) {
       TRY(sample(x, context));
     } else {
@@ -141,6 +147,30 @@ Result<std::optional<step::StepResult>> StepExecutor::run(const step::StepPlan& 
   }
   if (!in_.rank.last_stage || in_.rank.tp_rank != 0) return std::optional<step::StepResult>();
   return std::optional<step::StepResult>(collect(plan));
+}
+
+// Ranks with the same experts in slices route alike: the first one tells.
+void StepExecutor::read_expert_load(StepContext& context) {
+  const TensorView starts = in_.model.expert_starts();
+  if (!starts.defined()) return;
+  const bool in_slices = in_.rank.expert_columns.size() < in_.spec.moe->width;
+  if (in_slices && in_.rank.tp_rank != 0) return;
+  expert_starts_.resize(static_cast<size_t>(starts.numel()));
+  in_.backend.copy_to_host(expert_starts_.data(), starts.data, starts.bytes(), context.stream);
+  in_.backend.synchronize(context.stream);
+  expert_load_.first_expert = static_cast<int32_t>(in_.rank.experts.begin);
+  for (int64_t i = in_.rank.layers.begin; i < in_.rank.layers.end; ++i) {
+    if (in_.spec.layers[static_cast<size_t>(i)].moe) {
+      expert_load_.layers.push_back(static_cast<int32_t>(i));
+    }
+  }
+  const auto n_starts = static_cast<size_t>(starts.dim(1));
+  for (size_t layer = 0; layer < expert_load_.layers.size(); ++layer) {
+    const int32_t* of_layer = expert_starts_.data() + layer * n_starts;
+    for (size_t e = 0; e + 1 < n_starts; ++e) {
+      expert_load_.rows.push_back(of_layer[e + 1] - of_layer[e]);
+    }
+  }
 }
 
 Status StepExecutor::agree(const step::StepHeader& header, StepContext& context) {

@@ -59,6 +59,8 @@ class StepExecutor {
   Result<std::optional<step::StepResult>> execute(const step::StepPlan& plan);
 
   const step::StageTiming& last_timing() const { return timing_; }
+  // Of the last step: of each 16th, on the ranks that tell of it; else empty.
+  const step::ExpertLoad& last_expert_load() const { return expert_load_; }
   // The operation that the last error belongs to.
   const std::string& last_op() const { return last_op_; }
 
@@ -80,6 +82,7 @@ class StepExecutor {
   Status receive_hidden(const step::StepHeader& header, const TensorView& x, StepContext& context);
   Status send_hidden(const step::StepHeader& header, const TensorView& x, StepContext& context);
   Status sample(const TensorView& x, StepContext& context);
+  void read_expert_load(StepContext& context);
   step::StepResult collect(const step::StepPlan& plan);
 
   ExecutorInputs in_;
@@ -92,6 +95,8 @@ class StepExecutor {
   bool broken_ = false;
   std::string last_op_;
   step::StageTiming timing_;
+  step::ExpertLoad expert_load_;
+  std::vector<int32_t> expert_starts_;  // on the host
 
   // Device buffers, allocated once but for the block tables, which grow with the longest context
   // seen.

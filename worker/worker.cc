@@ -266,6 +266,11 @@ const step::StageTiming& Worker::last_timing() const {
   return executor_->last_timing();
 }
 
+const step::ExpertLoad& Worker::last_expert_load() const {
+  CHECK(executor_ != nullptr);
+  return executor_->last_expert_load();
+}
+
 std::string Worker::last_op() const { return executor_ == nullptr ? "" : executor_->last_op(); }
 
 void Worker::abort(std::string_view reason) {

@@ -61,6 +61,7 @@ class Worker {
   // before allocate_kv and after an earlier error.
   Result<std::optional<step::StepResult>> execute(const step::StepPlan& plan);
   const step::StageTiming& last_timing() const;
+  const step::ExpertLoad& last_expert_load() const;
   // The operation that the last error of execute belongs to, e.g. "layer 3 mlp all_reduce".
   std::string last_op() const;
 

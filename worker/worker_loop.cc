@@ -22,7 +22,9 @@ Status run_plan(step::RankLink& link, Worker& worker, const step::StepPlan& plan
   }
   // The result first: the coordinator waits for it, and only counts the timings.
   if (result->has_value()) TRY(link.send(std::move(**result)));
-  return link.send(step::StepTimings{plan.header.step, worker.last_timing()});
+  return link.send(step::StepTimings{.step = plan.header.step,
+                                     .timing = worker.last_timing(),
+                                     .experts = worker.last_expert_load()});
 }
 
 Status set_kv_blocks(step::RankLink& link, Worker& worker, const step::SetKvBlocks& command) {

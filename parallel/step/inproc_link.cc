@@ -91,7 +91,8 @@ class InprocRankLink final : public RankLink {
     state.closed = true;
     state.commands.clear();
     if (!state.told_to_stop) {
-      shared_->events.push_back(
+      shared_->events.emplace_back(
+          std::in_place_type<RankFailure>,
           RankFailure{worker_rank_, StepId(0), "link", "the rank has closed its link."});
     }
     shared_->coordinator_wake.notify_one();

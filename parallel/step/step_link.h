@@ -35,6 +35,7 @@ struct LoadProgress {
 struct StepTimings {  // one rank's timing of one step
   StepId step;
   StageTiming timing;
+  ExpertLoad experts;  // of a few steps only, and of one of the ranks that hold the same experts
 };
 
 // Heard by the coordinator. Heartbeats are handled inside the link; a rank unheard for too long becomes a RankFailure.

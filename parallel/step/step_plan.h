@@ -104,6 +104,14 @@ struct StageTiming {
   int64_t wait_downstream_ns = 0;
 };
 
+// How many rows of a step each expert of a rank had, layer by layer.
+struct ExpertLoad {
+  int32_t first_expert = 0;     // of the rank
+  std::vector<int32_t> layers;  // those of the rank that have experts, by their index in the model
+  std::vector<int32_t> rows;    // [n_layers, n_experts], both of the rank
+  bool empty() const { return layers.empty(); }
+};
+
 struct StepResult {
   StepHeader header;
   std::vector<SequenceOutput> outputs;  // in the plan's order, spans that sampled or wanted logprobs

@@ -271,8 +271,26 @@ Status check_kind(const step::StepResult& m) {
   return {};
 }
 
+// As many numbers for each layer, and none outside the limits: they become labels of metrics.
+Status check_load(const step::ExpertLoad& load) {
+  TRY(check_ids("layers with experts", load.layers, kMaxLayers));
+  TRY(check_ids("rows of experts", load.rows, kMaxLayers * kMaxExperts));
+  const size_t n_layers = load.layers.size();
+  const size_t n_experts = n_layers == 0 ? 0 : load.rows.size() / n_layers;
+  const bool fits = n_experts * n_layers == load.rows.size() && load.first_expert >= 0 &&
+                    static_cast<size_t>(load.first_expert) + n_experts <= kMaxExperts;
+  if (!fits) return invalid_argument("the load of experts has no such shape");
+  for (const int32_t layer : load.layers) {
+    if (static_cast<size_t>(layer) >= kMaxLayers) {
+      return invalid_argument(fmt::format("experts are in layer {}", layer));
+    }
+  }
+  return {};
+}
+
 Status check_kind(const step::StepTimings& m) {
   TRY(check_rank(m.timing.worker_rank));
+  TRY(check_load(m.experts));
   return check_not_negative({{"compute_ns", m.timing.compute_ns},
                              {"collective_ns", m.timing.collective_ns},
                              {"wait_upstream_ns", m.timing.wait_upstream_ns},

@@ -24,5 +24,7 @@ inline constexpr size_t kMaxSequencesPerStep = 1 << 16;  // starts, spans, relea
 inline constexpr size_t kMaxBlocksPerStep = 1 << 22;     // new KV blocks of all spans together
 inline constexpr size_t kMaxKvGroups = 64;               // block tables of a sequence
 inline constexpr int32_t kMaxRanks = 1 << 14;
+inline constexpr size_t kMaxLayers = 1 << 10;   // of a model
+inline constexpr size_t kMaxExperts = 1 << 12;  // of a layer
 
 }  // namespace trireme::wire

@@ -75,6 +75,8 @@ class Decoder final : public Model {
     return {};
   }
 
+  TensorView expert_starts() const override { return buffers_.moe.expert_start.view; }
+
   void compute_logits(const TensorView& x, const TensorView& logits,
                       StepContext& context) override {
     const TensorView h = buffers_.h_logits.view.rows(0, x.dim(0));

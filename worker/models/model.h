@@ -29,6 +29,9 @@ class Model {
   // This rank's layers, on the residual stream x [n_tokens, hidden] f32, in place.
   virtual Status run_layers(const Batch& batch, const KvCache& kv, const TensorView& x,
                             StepContext& context) = 0;
+  // After run_layers: for each of this rank's layers with experts the first row of each expert, and
+  // the end, [n_layers, n_experts + 1] i32. Undefined where the model has no experts.
+  virtual TensorView expert_starts() const = 0;
   // Last stage: the rows of x that need logits, x [n_rows, hidden] f32 -> logits [n_rows,
   // vocab_padded] f32, this rank's slice of the vocabulary.
   virtual void compute_logits(const TensorView& x, const TensorView& logits,

@@ -295,6 +295,32 @@ TEST_F(CoordinatorTest, StageTimesAndTheSlowestRankAreCounted) {
   EXPECT_EQ(metric("trireme_slowest_rank_total{model=\"fake\",rank=\"0\"" + tail + "}"), 0);
 }
 
+TEST_F(CoordinatorTest, TheLoadOfExpertsIsCountedOverLayersAndPerLayer) {
+  start(100, 2);
+  step::StepTimings timings;
+  timings.experts = {.first_expert = 0, .layers = {1, 3}, .rows = {6, 2, 0, 1}};
+  ASSERT_TRUE(coordinator->on_rank_event(timings).ok());
+  timings.timing.worker_rank = 1;
+  timings.experts = {.first_expert = 2, .layers = {1, 3}, .rows = {0, 0, 3, 4}};
+  ASSERT_TRUE(coordinator->on_rank_event(timings).ok());
+  timings.experts = {};
+  ASSERT_TRUE(coordinator->on_rank_event(timings).ok());
+  const auto rows = [&](const std::string& expert) {
+    return metric("trireme_expert_tokens_total{expert=\"" + expert +
+                  "\",model=\"fake\",replica=\"replica-0\"}");
+  };
+  EXPECT_EQ(rows("0"), 6);
+  EXPECT_EQ(rows("1"), 3);
+  EXPECT_EQ(rows("2"), 3);
+  EXPECT_EQ(rows("3"), 4);
+  const auto imbalance = [&](const std::string& layer) {
+    return metric("trireme_expert_load_imbalance_ratio{layer=\"" + layer +
+                  "\",model=\"fake\",replica=\"replica-0\"}");
+  };
+  EXPECT_EQ(imbalance("1"), 3);  // 6 of 8 rows over 4 experts
+  EXPECT_EQ(imbalance("3"), 2);  // 4 of 8
+}
+
 // Over the real inproc link with a rank in a thread of its own.
 TEST(CoordinatorInproc, RunsOverTheInprocLink) {
   struct Sink : RouterSink {

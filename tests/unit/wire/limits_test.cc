@@ -209,5 +209,26 @@ TEST(WireLimits, StepPlansAndResults) {
   EXPECT_FALSE(decode_rank_event(encode(step::RankEvent(result))).ok());
 }
 
+TEST(WireLimits, TheLoadOfExpertsHasAShape) {
+  const auto refused = [](const step::ExpertLoad& load) {
+    const step::RankEvent event =
+        step::StepTimings{.step = StepId(1), .timing = {}, .experts = load};
+    return !check(event).ok() && !decode_rank_event(encode(event)).ok();
+  };
+  const auto n_experts = static_cast<int32_t>(kMaxExperts);
+  const auto n_layers = static_cast<int32_t>(kMaxLayers);
+  EXPECT_FALSE(refused({}));
+  EXPECT_FALSE(refused({.first_expert = 2, .layers = {0, 5}, .rows = {1, 2, 3, 4}}));
+  EXPECT_FALSE(refused({.first_expert = n_experts - 1, .layers = {n_layers - 1}, .rows = {1}}));
+  EXPECT_TRUE(refused({.first_expert = n_experts, .layers = {0}, .rows = {1}}));
+  EXPECT_TRUE(refused({.first_expert = -1, .layers = {0}, .rows = {1}}));
+  EXPECT_TRUE(refused({.first_expert = 0, .layers = {n_layers}, .rows = {1}}));
+  EXPECT_TRUE(refused({.first_expert = 0, .layers = {0, 1}, .rows = {1, 2, 3}}));
+  EXPECT_TRUE(refused({.first_expert = 0, .layers = {}, .rows = {1}}));
+  EXPECT_TRUE(refused({.first_expert = 0, .layers = {0}, .rows = {-1}}));
+  EXPECT_TRUE(
+      refused({.first_expert = 1, .layers = {0}, .rows = std::vector<int32_t>(kMaxExperts, 1)}));
+}
+
 }  // namespace
 }  // namespace trireme::wire

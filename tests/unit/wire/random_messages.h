@@ -177,10 +177,16 @@ void each_field(V& v, step::StageTiming& m) {
   v(worker_rank, compute_ns, collective_ns, wait_upstream_ns, wait_downstream_ns);
 }
 template <typename V>
-void each_field(V& v, step::StepTimings& m) {
-  auto& [step, timing] = m;
-  v(step, timing);
+void each_field(V& v, step::ExpertLoad& m) {
+  auto& [first_expert, layers, rows] = m;
+  v(first_expert, layers, rows);
 }
+template <typename V>
+void each_field(V& v, step::StepTimings& m) {
+  auto& [step, timing, experts] = m;
+  v(step, timing, experts);
+}
+
 template <typename V>
 void each_field(V& v, step::RankFailure& m) {
   auto& [worker_rank, step, op, message] = m;
@@ -313,6 +319,11 @@ class Randomizer {
   void repair(step::LoadProgress& m) { m.worker_rank %= kMaxRanks; }
   void repair(step::RankReady& m) { m.worker_rank %= kMaxRanks; }
   void repair(step::StageTiming& m) { m.worker_rank %= kMaxRanks; }
+  void repair(step::ExpertLoad& m) {
+    m.first_expert = static_cast<int32_t>(below(100));
+    for (int32_t& layer : m.layers) layer %= static_cast<int32_t>(kMaxLayers);
+    m.rows.assign(m.layers.size() * (1 + below(8)), static_cast<int32_t>(below(1000)));
+  }
   void repair(step::RankFailure& m) { m.worker_rank %= kMaxRanks; }
 
   std::mt19937_64 engine_;

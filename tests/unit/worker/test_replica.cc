@@ -129,6 +129,9 @@ step::StepResult TestReplica::next_result() {
   for (;;) {
     step::RankEvent event = next_event();
     if (auto* result = std::get_if<step::StepResult>(&event)) return std::move(*result);
+    if (auto* timings = std::get_if<step::StepTimings>(&event)) {
+      if (!timings->experts.empty()) expert_loads_.push_back(std::move(timings->experts));
+    }
     const auto* failure = std::get_if<step::RankFailure>(&event);
     CHECK(failure == nullptr) << failure->message;
   }

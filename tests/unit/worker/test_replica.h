@@ -62,6 +62,8 @@ class TestReplica {
   const plan::ModelSpec& spec() const { return spec_; }
   const plan::KvLayout& kv_layout() const { return kv_layout_; }
   const std::vector<step::RankReady>& ready() const { return ready_; }
+  // Those that ranks told of, of steps whose successors have run.
+  const std::vector<step::ExpertLoad>& expert_loads() const { return expert_loads_; }
   int64_t max_step_tokens() const { return options_.max_step_tokens; }
 
  private:
@@ -77,6 +79,7 @@ class TestReplica {
   step::InprocLinks links_;
   std::vector<std::thread> threads_;
   std::vector<step::RankReady> ready_;
+  std::vector<step::ExpertLoad> expert_loads_;
   uint64_t n_steps_ = 0;
   mutable std::mutex mutex_;
   std::map<int, std::vector<std::vector<float>>> logits_;  // by tp rank, under mutex_
