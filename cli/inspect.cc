@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -56,6 +57,60 @@ std::string describe_positions(const ModelSpec& spec) {
   return ropes.empty() ? "none" : fmt::format("{}", fmt::join(ropes, "; "));
 }
 
+template <typename Predicate>
+int64_t count_layers(const ModelSpec& spec, Predicate is) {
+  return std::count_if(spec.layers.begin(), spec.layers.end(), is);
+}
+
+// "4 layers see 4,096 tokens back, 4 all that came before".
+std::string describe_attention(const ModelSpec& spec) {
+  std::map<std::pair<plan::AttentionKind, int32_t>, int> kinds;
+  for (const plan::LayerSpec& layer : spec.layers) ++kinds[{layer.attention, layer.span}];
+  std::vector<std::string> parts;
+  for (const auto& [kind, n] : kinds) {
+    const std::string span = format_grouped(kind.second);
+    switch (kind.first) {
+      case plan::AttentionKind::kFull:
+        parts.push_back(fmt::format("{} layers see all that came before", n));
+        break;
+      case plan::AttentionKind::kSliding:
+        parts.push_back(fmt::format("{} layers see {} tokens back", n, span));
+        break;
+      case plan::AttentionKind::kChunked:
+        parts.push_back(fmt::format("{} layers see their own chunk of {} tokens", n, span));
+        break;
+    }
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+std::string describe_heads(const ModelSpec& spec) {
+  if (!spec.mla) {
+    return fmt::format("{} query, {} key-value, {} channels each", spec.n_heads, spec.n_kv_heads,
+                       spec.head_dim);
+  }
+  return fmt::format("{} query; keys and values from a latent of {} + {} channels", spec.n_heads,
+                     spec.mla->kv_rank, spec.mla->rope_dim);
+}
+
+std::string describe_experts(const ModelSpec& spec) {
+  const plan::MoeSpec& moe = *spec.moe;
+  const int64_t n = count_layers(spec, [](const plan::LayerSpec& layer) { return layer.moe; });
+  std::string text = fmt::format("{} of width {} in {} layers, {} for each token", moe.n_experts,
+                                 format_grouped(moe.width), n, moe.top_k);
+  if (moe.shared_width > 0) text += fmt::format("; {} shared", format_grouped(moe.shared_width));
+  return text;
+}
+
+Json experts_json(const ModelSpec& spec) {
+  if (!spec.moe) return Json(nullptr);
+  return {{"experts", spec.moe->n_experts},
+          {"per_token", spec.moe->top_k},
+          {"width", spec.moe->width},
+          {"shared_width", spec.moe->shared_width},
+          {"layers", count_layers(spec, [](const plan::LayerSpec& layer) { return layer.moe; })}};
+}
+
 // The fewest devices of a kind that hold the weights and one sequence.
 struct Fit {
   DeviceKind device;
@@ -91,8 +146,9 @@ void print_text(const ModelSpec& spec, int32_t context, const std::vector<Fit>& 
                   to_string(spec.weight_dtype)));
   row("layers", std::to_string(spec.n_layers()));
   row("hidden", fmt::format("{}, MLP {}", spec.hidden, spec.intermediate));
-  row("heads", fmt::format("{} query, {} key-value, {} channels each", spec.n_heads,
-                           spec.n_kv_heads, spec.head_dim));
+  row("heads", describe_heads(spec));
+  row("attention", describe_attention(spec));
+  if (spec.moe) row("experts", describe_experts(spec));
   row("vocabulary", fmt::format("{}{}", format_grouped(spec.vocab),
                                 spec.tied_embeddings ? ", head tied to the embedding" : ""));
   row("context", format_grouped(spec.context) + " tokens");
@@ -127,6 +183,8 @@ void print_json(const ModelSpec& spec, int32_t context, const std::vector<Fit>& 
   j["heads"] = spec.n_heads;
   j["kv_heads"] = spec.n_kv_heads;
   j["head_dim"] = spec.head_dim;
+  j["attention"] = describe_attention(spec);
+  j["moe"] = experts_json(spec);
   j["vocabulary"] = spec.vocab;
   j["context_tokens"] = spec.context;
   j["rope"] = describe_positions(spec);
