@@ -220,6 +220,30 @@ TEST_P(Family, WeightsOfARankAreThoseThatItsModelAsksFor) {
 
 INSTANTIATE_TEST_SUITE_P(Goldens, Family, testing::ValuesIn(golden_models()));
 
+// Two key-value heads of two query heads each, stored as q q k v, q q k v.
+TEST(Declare, GroupedHeadsAreTakenFromTheirGroups) {
+  ModelSpec spec = plan::testing::small_spec();
+  spec.family = "falcon";
+  spec.norm = plan::NormKind::kLayer;
+  spec.norm_bias = true;
+  spec.gated_mlp = false;
+  const auto rows_of = [&](int tp, size_t rank) {
+    const auto plan = plan::make_parallel_plan(spec, {.tp = tp});
+    const auto declared = declare(spec, *plan);
+    std::vector<int64_t> heads;
+    for (const DeclaredPart& want : declared[rank].parts) {
+      const TensorSlice& slice = want.part.slice;
+      if (slice.name != "transformer.h.0.self_attention.query_key_value.weight") continue;
+      EXPECT_EQ(slice.rows.size(), spec.head_dim);
+      heads.push_back(slice.rows.begin / spec.head_dim);
+    }
+    return heads;
+  };
+  EXPECT_THAT(rows_of(1, 0), testing::ElementsAre(0, 1, 4, 5, 2, 6, 3, 7));
+  EXPECT_THAT(rows_of(2, 1), testing::ElementsAre(4, 5, 6, 7));
+  EXPECT_THAT(rows_of(4, 1), testing::ElementsAre(1, 2, 3));  // shares its key-value head
+}
+
 TEST(Declare, AFamilyThatIsNotThereIsNamed) {
   ModelSpec spec = plan::testing::small_spec();
   spec.family = "abacus";

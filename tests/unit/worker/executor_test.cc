@@ -46,6 +46,28 @@ std::string table_error(const std::function<void(step::StepPlan&)>& change) {
   return status.ok() ? "accepted" : status.error().message;
 }
 
+TEST(SequenceTable, ASequenceKeepsTheRopeSetOfTheLengthThatItStartedWith) {
+  const TableLimits limits{.vocab = 512,
+                           .context = 64,
+                           .block_size = 16,
+                           .n_blocks = 8,
+                           .max_step_tokens = 32,
+                           .max_logits_rows = 4,
+                           .recompute_length = 4};
+  SequenceTable table(limits);
+  HostBatch batch;
+  CHECK(table.apply(one_prompt(1, {5, 6, 7, 8}, {BlockId(0)}), batch).ok());
+  EXPECT_EQ(batch.rope_sets, (std::vector<int32_t>{0, 0, 0, 0}));
+  CHECK(table.apply(one_prompt(2, {5, 6, 7, 8, 9}, {BlockId(1)}), batch).ok());
+  EXPECT_EQ(batch.rope_sets, (std::vector<int32_t>{1, 1, 1, 1, 1}));
+  step::StepPlan plan;
+  plan.spans.push_back(
+      {.id = SequenceId(1), .first_position = 4, .n_tokens = 1, .token = 9, .sample = true});
+  const Status status = table.apply(plan, batch);
+  ASSERT_FALSE(status.ok());
+  EXPECT_THAT(status.error().message, HasSubstr("grows past 4 tokens"));
+}
+
 TEST(SequenceTable, BelievesNothing) {
   using Plan = step::StepPlan;
   EXPECT_EQ(table_error([](Plan&) {}), "accepted");
