@@ -36,9 +36,8 @@ int64_t attention_width(const ModelSpec& spec, const RankPlan& rank) {
     return (2 * rank.heads.size() + 2 * rank.kv_heads.size()) * spec.head_dim;
   }
   const MlaSpec& mla = *spec.mla;
-  const int64_t per_head =
-      mla.nope_dim + mla.rope_dim + mla.latent_width() + mla.kv_rank + mla.value_dim;
-  return rank.heads.size() * per_head + 2 * (mla.q_rank + mla.latent_width());
+  const int64_t per_head = mla.nope_dim + mla.latent_width() + mla.kv_rank + mla.value_dim;
+  return rank.heads.size() * per_head + 2 * (mla.q_rank + mla.kv_rank) + mla.latent_width();
 }
 
 // The same of the widest MLP: dense, or a token's experts.

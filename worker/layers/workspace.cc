@@ -52,6 +52,25 @@ Result<MoeBuffers> make_moe_buffers(kernels::Backend& backend, const plan::Model
   return buffers;
 }
 
+Result<LatentBuffers> allocate_latent(kernels::Backend& backend, const plan::MlaSpec& mla,
+                                      int64_t heads, DType compute, int64_t max_tokens) {
+  LatentBuffers b;
+  const auto make = [&](DeviceTensor& tensor, DType dtype, int64_t columns) -> Status {
+    ASSIGN_OR_RETURN(tensor, allocate_tensor(backend, dtype, {max_tokens, columns}));
+    return {};
+  };
+  if (mla.q_rank > 0) {
+    TRY(make(b.q_a, DType::kF32, mla.q_rank));
+    TRY(make(b.q_normed, compute, mla.q_rank));
+  }
+  TRY(make(b.q_nope, compute, heads * mla.nope_dim));
+  TRY(make(b.q, DType::kF32, heads * mla.latent_width() + mla.kv_rank));
+  TRY(make(b.kv_a, DType::kF32, mla.latent_width()));
+  TRY(make(b.kv_normed, DType::kF32, mla.kv_rank));
+  TRY(make(b.mixed, compute, heads * mla.kv_rank));
+  return b;
+}
+
 }  // namespace
 
 Result<Workspace> Workspace::allocate(kernels::Backend& backend, const plan::ModelSpec& spec,
@@ -60,7 +79,6 @@ Result<Workspace> Workspace::allocate(kernels::Backend& backend, const plan::Mod
   const DType compute =
       backend.compute_dtype() == kernels::ComputeDType::kBF16 ? DType::kBF16 : DType::kF32;
   const int64_t heads = rank.heads.size();
-  const int64_t kv_heads = rank.kv_heads.size();
   const int64_t width = std::max(rank.intermediate.size(), rank.shared_columns.size());
   Workspace w;
   const auto make = [&](DeviceTensor& tensor, DType dtype, int64_t rows,
@@ -71,9 +89,14 @@ Result<Workspace> Workspace::allocate(kernels::Backend& backend, const plan::Mod
   TRY(make(w.h, compute, max_tokens, spec.hidden));
   TRY(make(w.delta, DType::kF32, max_tokens, spec.hidden));
   TRY(make(w.normed, DType::kF32, max_tokens, spec.hidden));
-  TRY(make(w.qkv, DType::kF32, max_tokens, (heads + 2 * kv_heads) * spec.head_dim));
+  if (spec.mla) {
+    ASSIGN_OR_RETURN(w.latent, allocate_latent(backend, *spec.mla, heads, compute, max_tokens));
+  } else {
+    TRY(make(w.qkv, DType::kF32, max_tokens, (heads + 2 * rank.kv_heads.size()) * spec.head_dim));
+  }
   TRY(make(w.row_sums, DType::kF32, 2 * max_tokens, 1));
-  TRY(make(w.attended, compute, max_tokens, heads * spec.head_dim));
+  TRY(make(w.attended, compute, max_tokens,
+           heads * (spec.mla ? spec.mla->value_dim : spec.head_dim)));
   TRY(make(w.gate_up, DType::kF32, max_tokens, (spec.gated_mlp ? 2 : 1) * width));
   TRY(make(w.activated, compute, max_tokens, width));
   if (rank.last_stage) TRY(make(w.h_logits, compute, max_logits_rows, spec.hidden));

@@ -41,13 +41,25 @@ struct MoeBuffers {
   }
 };
 
+// Of latent attention alone (plan::MlaSpec has the sizes).
+struct LatentBuffers {
+  DeviceTensor q_a;        // [max_tokens, q_rank] f32
+  DeviceTensor q_normed;   // [max_tokens, q_rank]
+  DeviceTensor q_nope;     // [max_tokens, n_heads * nope_dim]
+  DeviceTensor q;          // [max_tokens, n_heads * latent_width + kv_rank] f32
+  DeviceTensor kv_a;       // [max_tokens, latent_width] f32
+  DeviceTensor kv_normed;  // [max_tokens, kv_rank] f32
+  DeviceTensor mixed;      // [max_tokens, n_heads * kv_rank]
+};
+
 struct Workspace {
-  DeviceTensor h;          // [max_tokens, hidden]
-  DeviceTensor delta;      // [max_tokens, hidden] f32
-  DeviceTensor normed;     // [max_tokens, hidden] f32
-  DeviceTensor qkv;        // [max_tokens, (n_heads + 2 n_kv_heads) * head_dim] f32
+  DeviceTensor h;        // [max_tokens, hidden]
+  DeviceTensor delta;    // [max_tokens, hidden] f32
+  DeviceTensor normed;   // [max_tokens, hidden] f32
+  DeviceTensor qkv;      // [max_tokens, (n_heads + 2 n_kv_heads) * head_dim] f32; none where latent
+  LatentBuffers latent;  // of latent attention
   DeviceTensor row_sums;   // [2 * max_tokens, 1] f32, of norms whose width is cut over the group
-  DeviceTensor attended;   // [max_tokens, n_heads * head_dim]
+  DeviceTensor attended;   // [max_tokens, n_heads * head_dim]; of latent attention, * value_dim
   DeviceTensor gate_up;    // [max_tokens, 2 * width] f32 of the widest MLP; 1 where none gates
   DeviceTensor activated;  // [max_tokens, width]
   DeviceTensor h_logits;   // [max_logits_rows, hidden], last stage
