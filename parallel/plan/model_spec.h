@@ -93,6 +93,7 @@ struct ModelSpec {
   std::vector<RopeSpec> ropes;
   std::optional<MlaSpec> mla;
   std::optional<MoeSpec> moe;
+  int32_t n_predict_layers = 0;  // stored behind the others to predict further tokens: not computed
 
   NormKind norm = NormKind::kRms;
   float norm_eps = 0;

@@ -44,6 +44,7 @@ Result<std::unique_ptr<Model>> make_model(PartLoader& in);
 
 // The families, one function per file.
 std::unique_ptr<Model> make_cohere(PartLoader& in);
+std::unique_ptr<Model> make_deepseek(PartLoader& in);
 std::unique_ptr<Model> make_falcon(PartLoader& in);
 std::unique_ptr<Model> make_gemma(PartLoader& in);
 std::unique_ptr<Model> make_gemma2(PartLoader& in);

@@ -23,6 +23,8 @@ std::span<const FamilyRow> family_table();
 
 Status read_cohere(const ConfigObject& config, ModelSpec& spec);
 Status read_cohere2(const ConfigObject& config, ModelSpec& spec);
+Status read_deepseek_v2(const ConfigObject& config, ModelSpec& spec);
+Status read_deepseek_v3(const ConfigObject& config, ModelSpec& spec);
 Status read_falcon(const ConfigObject& config, ModelSpec& spec);
 Status read_gemma(const ConfigObject& config, ModelSpec& spec);
 Status read_gemma2(const ConfigObject& config, ModelSpec& spec);

@@ -33,6 +33,8 @@ std::span<const FamilyRow> family_table() {
       {"GptOssForCausalLM", "gpt_oss", read_gpt_oss},
       {"Grok1ForCausalLM", "grok1", read_grok1},
       {"GrokForCausalLM", "grok1_release", read_grok1},
+      {"DeepseekV2ForCausalLM", "deepseek", read_deepseek_v2},
+      {"DeepseekV3ForCausalLM", "deepseek", read_deepseek_v3},
   };
   return kTable;
 }

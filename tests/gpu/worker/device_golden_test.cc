@@ -113,7 +113,7 @@ TEST_P(DeviceGolden, Bf16MeanError) {
 }
 
 #if defined(TRIREME_CUDA_EMULATED)
-INSTANTIATE_TEST_SUITE_P(Llama, DeviceGolden, testing::Values("llama3"));
+INSTANTIATE_TEST_SUITE_P(Llama, DeviceGolden, testing::Values("llama3", "deepseek_v2"));
 #else
 INSTANTIATE_TEST_SUITE_P(Llama, DeviceGolden,
                          testing::Values("llama", "llama_f32", "llama_f16", "llama3"));

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -113,6 +114,56 @@ TEST(Families, FalconsTwoLayouts) {
   EXPECT_THAT(error_of(config).message, HasSubstr("alibi"));
 }
 
+TEST(Families, DeepSeekV3sFactsAreThoseOfItsReport) {
+  const ModelSpec spec = golden_spec("deepseek-v3");
+  EXPECT_EQ(spec.n_parameters(), 671'026'419'200);
+  EXPECT_EQ(spec.n_active_parameters(), 36'625'618'432);
+  EXPECT_EQ(spec.kv_bytes_per_token(DType::kBF16), 61 * (512 + 64) * 2);
+  EXPECT_EQ(spec.n_predict_layers, 1);
+  EXPECT_EQ(spec.head_dim, 192);
+  // YaRN of 40: (0.1 ln 40 + 1)^2 goes into the scores, and cos and sin keep their length.
+  EXPECT_NEAR(spec.attention_scale, 1.3688879f * 1.3688879f / std::sqrt(192.0f), 1e-6);
+  EXPECT_EQ(spec.ropes.at(0).cos_sin_scale(), 1);
+  EXPECT_EQ(spec.ropes.at(0).rotary_dim, 64);
+  EXPECT_EQ(spec.ropes.at(0).layout, RopeLayout::kInterleaved);
+  for (int i = 0; i < spec.n_layers(); ++i) {
+    EXPECT_EQ(spec.layers[static_cast<size_t>(i)].moe, i >= 3) << i;
+  }
+}
+
+TEST(Families, DeepSeeksTwoWaysToChooseExperts) {
+  const MoeSpec v2 = *parse(model_config("deepseek_v2")).moe;
+  EXPECT_EQ(v2.scoring, ExpertScoring::kSoftmax);
+  EXPECT_EQ(v2.group_score, GroupScore::kMax);
+  EXPECT_EQ(v2.n_groups, 4);
+  EXPECT_EQ(v2.n_chosen_groups, 2);
+  EXPECT_EQ(v2.shared_width, 64);
+  EXPECT_FALSE(v2.renormalize);
+  EXPECT_FALSE(v2.choice_bias);
+  const MoeSpec v3 = *parse(model_config("deepseek_v3")).moe;
+  EXPECT_EQ(v3.scoring, ExpertScoring::kSigmoid);
+  EXPECT_EQ(v3.group_score, GroupScore::kTopTwoSum);
+  EXPECT_EQ(v3.weight_scale, 2.5f);
+  EXPECT_TRUE(v3.renormalize);
+  EXPECT_TRUE(v3.choice_bias);
+
+  json lite = model_config("deepseek_v2");  // V2-Lite chooses among all
+  lite["topk_method"] = "greedy";
+  EXPECT_EQ(parse(lite).moe->group_score, GroupScore::kNone);
+  EXPECT_EQ(parse(lite).moe->n_groups, 1);
+  json one_group = model_config("deepseek_v3");  // as Kimi K2 and Moonlight
+  one_group["n_group"] = one_group["topk_group"] = 1;
+  EXPECT_EQ(parse(one_group).moe->group_score, GroupScore::kNone);
+  json crowded = model_config("deepseek_v3");
+  crowded["n_group"] = 8;
+  crowded["topk_group"] = 1;  // two experts, of which each token is to take four
+  EXPECT_THAT(error_of(crowded).message, HasSubstr("num_experts_per_tok"));
+  json sparse = model_config("deepseek_v3");
+  sparse["moe_layer_freq"] = 2;
+  EXPECT_FALSE(parse(sparse).layers[1].moe);
+  EXPECT_TRUE(parse(sparse).layers[2].moe);
+}
+
 TEST(Families, WhatWouldChangeTheArithmeticIsRefusedByName) {
   const auto refused = [](const char* model, const char* key, const json& value) {
     json config = model_config(model);
@@ -128,6 +179,10 @@ TEST(Families, WhatWouldChangeTheArithmeticIsRefusedByName) {
   refused("olmo2", "attention_bias", true);
   refused("starcoder2", "norm_type", "rms_norm");
   refused("cohere2", "use_qk_norm", true);
+  refused("deepseek_v2", "norm_topk_prob", true);
+  refused("deepseek_v2", "topk_method", "noaux_tc");
+  refused("deepseek_v2", "attention_bias", true);
+  refused("deepseek_v3", "scoring_func", "softmax");
 }
 
 }  // namespace

@@ -79,18 +79,10 @@ void run_layout(const FormatGolden& golden, const Layout& layout) {
   }
 }
 
-// Its storage form is tested value by value; its family is not served yet.
-bool of_unserved_family(const FormatGolden& golden) {
-  return golden.name.find("deepseek_v3") != std::string::npos;
-}
-
 // tp1 and one sharded plan, which varies with the golden; all plans with TRIREME_TEST_ALL=1.
 TEST_P(FormatGoldens, LogitsGreedyAndTopFive) {
   const FormatGolden golden = load_format_golden(GetParam());
   const auto spec = plan::load_model_spec(golden.dir);
-  if (!spec.ok() && spec.error().code == ErrorCode::kUnimplemented && of_unserved_family(golden)) {
-    GTEST_SKIP() << spec.error().message;
-  }
   ASSERT_TRUE(spec.ok()) << spec.error().message;
   const char* all = std::getenv("TRIREME_TEST_ALL");
   const bool every = all != nullptr && std::string(all) == "1";

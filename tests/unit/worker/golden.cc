@@ -41,10 +41,11 @@ class GoldenFile {
 }  // namespace
 
 std::vector<std::string> golden_models() {
-  return {"llama",       "llama_f32", "llama_f16", "llama3",     "mistral",  "qwen2",      "qwen3",
-          "qwen3_v5cfg", "granite",   "gemma",     "gemma2",     "gemma3",   "phi3",       "olmo2",
-          "cohere",      "cohere2",   "glm4",      "gpt2",       "gpt_neox", "starcoder2", "falcon",
-          "mixtral",     "qwen2_moe", "qwen3_moe", "granitemoe", "gpt_oss",  "llama4"};
+  return {"llama",      "llama_f32",   "llama_f16", "llama3",      "mistral",    "qwen2",
+          "qwen3",      "qwen3_v5cfg", "granite",   "gemma",       "gemma2",     "gemma3",
+          "phi3",       "olmo2",       "cohere",    "cohere2",     "glm4",       "gpt2",
+          "gpt_neox",   "starcoder2",  "falcon",    "mixtral",     "qwen2_moe",  "qwen3_moe",
+          "granitemoe", "gpt_oss",     "llama4",    "deepseek_v2", "deepseek_v3"};
 }
 
 bool test_everything() {

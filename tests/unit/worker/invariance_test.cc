@@ -18,6 +18,7 @@ struct Setting {
   int tp;
   int pp;
   ComputeDType compute;
+  const char* model = "llama3";
 };
 
 const Setting kSettings[] = {
@@ -25,12 +26,15 @@ const Setting kSettings[] = {
     {"tp1_bf16", 1, 1, ComputeDType::kBF16},
     {"tp2_pp2_bf16", 2, 2, ComputeDType::kBF16},
     {"tp4_f32", 4, 1, ComputeDType::kF32},
+    // Latent attention, and experts.
+    {"deepseek_tp1_f32", 1, 1, ComputeDType::kF32, "deepseek_v3"},
+    {"deepseek_tp2_pp2_bf16", 2, 2, ComputeDType::kBF16, "deepseek_v3"},
 };
 
 class Invariance : public testing::TestWithParam<Setting> {
  protected:
   Invariance()
-      : replica_({.model_dir = golden_dir("llama3"),
+      : replica_({.model_dir = golden_dir(GetParam().model),
                   .tp = GetParam().tp,
                   .pp = GetParam().pp,
                   .compute = GetParam().compute,
