@@ -33,6 +33,14 @@ struct Gemma2Layer {
         mlp(in, gate_and_up(in, "mlp.gate_proj", "mlp.up_proj"), mlp_output(in, "mlp.down_proj")),
         after_mlp(in, "post_feedforward_layernorm") {
     in.ignore("self_attn.rotary_emb.inv_freq");
+    // Multimodal checkpoints, as released and as newer tools save them: the text part is this one,
+    // and images are not served.
+    in.weights().optional_prefix("language_model.");
+    in.weights().optional_prefix("model.language_model.", "model.");
+    for (const char* outer : {"", "model."}) {
+      in.weights().ignore_prefix(std::string(outer) + "vision_tower.");
+      in.weights().ignore_prefix(std::string(outer) + "multi_modal_projector.");
+    }
   }
 
   Status forward(const TensorView& x, Pass& pass) const {

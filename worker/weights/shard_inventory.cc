@@ -51,8 +51,8 @@ class Wanted {
   }
   // The family's name of a tensor that a file calls `stored`.
   std::string family_name(const std::string& stored) const {
-    for (const std::string& prefix : optional_prefixes_) {
-      if (stored.starts_with(prefix)) return stored.substr(prefix.size());
+    for (const auto& [prefix, replaced] : optional_prefixes_) {
+      if (stored.starts_with(prefix)) return replaced + stored.substr(prefix.size());
     }
     return stored;
   }
@@ -61,7 +61,7 @@ class Wanted {
   std::map<std::string, std::vector<int64_t>> shapes_;
   std::set<std::string> ignored_;
   std::set<std::string> ignored_prefixes_;
-  std::set<std::string> optional_prefixes_;
+  std::map<std::string, std::string> optional_prefixes_;
 };
 
 }  // namespace

@@ -63,7 +63,7 @@ struct WeightDeclaration {
   std::vector<DeclaredPart> parts;
   std::set<std::string> ignored;
   std::set<std::string> ignored_prefixes;
-  std::set<std::string> optional_prefixes;
+  std::map<std::string, std::string> optional_prefixes;  // and what stands in their place
 };
 
 class ShardLoader {
@@ -89,8 +89,10 @@ class ShardLoader {
   // not missed where they are absent, not surplus where they are there.
   void ignore(const std::string& name) { declaration_.ignored.insert(name); }
   void ignore_prefix(const std::string& prefix) { declaration_.ignored_prefixes.insert(prefix); }
-  // Some checkpoints of the family put this in front of every name.
-  void optional_prefix(const std::string& prefix) { declaration_.optional_prefixes.insert(prefix); }
+  // Some checkpoints of the family put this in front of every name, or in the place of another.
+  void optional_prefix(const std::string& prefix, const std::string& replaces = "") {
+    declaration_.optional_prefixes.emplace(prefix, replaces);
+  }
 
   Status status() const { return status_; }
   const WeightDeclaration& declaration() const { return declaration_; }

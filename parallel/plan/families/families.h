@@ -29,6 +29,7 @@ Status read_falcon(const ConfigObject& config, ModelSpec& spec);
 Status read_gemma(const ConfigObject& config, ModelSpec& spec);
 Status read_gemma2(const ConfigObject& config, ModelSpec& spec);
 Status read_gemma3(const ConfigObject& config, ModelSpec& spec);
+Status read_gemma3_multimodal(const ConfigObject& config, ModelSpec& spec);
 Status read_glm4(const ConfigObject& config, ModelSpec& spec);
 Status read_gpt2(const ConfigObject& config, ModelSpec& spec);
 Status read_gpt_neox(const ConfigObject& config, ModelSpec& spec);

@@ -77,4 +77,22 @@ Status read_gemma3(const ConfigObject& config, ModelSpec& spec) {
   return read_pattern(config, spec, pattern, /*local_rope=*/1);
 }
 
+// Of a multimodal model the text part alone is served. Its config says what differs from its class,
+// and the token ids may stand outside of it.
+Status read_gemma3_multimodal(const ConfigObject& config, ModelSpec& spec) {
+  nlohmann::json text = {{"vocab_size", 262208},      {"hidden_size", 2304},
+                         {"intermediate_size", 9216}, {"num_hidden_layers", 26},
+                         {"num_attention_heads", 8},  {"num_key_value_heads", 4},
+                         {"head_dim", 256},           {"max_position_embeddings", 131072},
+                         {"sliding_window", 4096}};
+  for (const char* key : {"eos_token_id", "bos_token_id", "torch_dtype", "dtype"}) {
+    if (config.has(key)) text[key] = config.raw().at(key);
+  }
+  ASSIGN_OR_RETURN(const ConfigObject given, config.object("text_config"));
+  for (const auto& [key, value] : given.raw().items()) {
+    if (!value.is_null()) text[key] = value;
+  }
+  return read_gemma3(ConfigObject(text, "text_config."), spec);
+}
+
 }  // namespace trireme::plan

@@ -21,6 +21,7 @@ std::span<const FamilyRow> family_table() {
       {"GemmaForCausalLM", "gemma", read_gemma},
       {"Gemma2ForCausalLM", "gemma2", read_gemma2},
       {"Gemma3ForCausalLM", "gemma2", read_gemma3},
+      {"Gemma3ForConditionalGeneration", "gemma2", read_gemma3_multimodal},
       {"Phi3ForCausalLM", "phi3", read_phi3},
       {"Olmo2ForCausalLM", "olmo2", read_olmo2},
       {"CohereForCausalLM", "cohere", read_cohere},

@@ -98,6 +98,34 @@ TEST(Families, Gemma3HasABasePerLayerKindInBothLayouts) {
   }
 }
 
+// The text_config of the 4B release is four keys beside the class's defaults.
+TEST(Families, AMultimodalGemma3IsServedAsItsTextPart) {
+  const json config = {{"architectures", {"Gemma3ForConditionalGeneration"}},
+                       {"eos_token_id", {1, 106}},
+                       {"torch_dtype", "bfloat16"},
+                       {"vision_config", {{"hidden_size", 1152}}},
+                       {"text_config",
+                        {{"hidden_size", 2560},
+                         {"intermediate_size", 10240},
+                         {"num_hidden_layers", 34},
+                         {"rope_scaling", {{"factor", 8.0}, {"rope_type", "linear"}}},
+                         {"sliding_window", 1024}}}};
+  const ModelSpec spec = parse(config);
+  EXPECT_EQ(spec.n_parameters(), 3'880'263'168);
+  EXPECT_EQ(spec.context, 131'072);
+  EXPECT_EQ(spec.eos_ids, (std::vector<int32_t>{1, 106}));
+  EXPECT_EQ(kinds(spec), "sssssfsssssfsssssfsssssfsssssfssss");
+  EXPECT_EQ(spec.layers[0].span, 1024);
+  EXPECT_EQ(spec.ropes[0].scaling, RopeScaling::kLinear);
+  EXPECT_EQ(spec.ropes[1].scaling, RopeScaling::kNone);
+  EXPECT_TRUE(spec.tied_embeddings);
+  json wrong = config;
+  wrong["text_config"]["num_hidden_layers"] = -3;
+  EXPECT_THAT(error_of(wrong).message, HasSubstr("text_config.num_hidden_layers"));
+  wrong.erase("text_config");
+  EXPECT_THAT(error_of(wrong).message, HasSubstr("text_config"));
+}
+
 TEST(Families, FalconsTwoLayouts) {
   json config = model_config("falcon");
   EXPECT_EQ(parse(config).n_kv_heads, 1);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -381,7 +382,7 @@ TEST(ShardLoader, NamesMayCarryTheFamilysOptionalPrefix) {
   WeightDeclaration declared;
   const WeightPart part{.slice = {"a.w", {2}, {0, 2}, {0, 1}}};
   declared.parts = {{part, WeightUse::kVector}};
-  declared.optional_prefixes = {"outer."};
+  declared.optional_prefixes = {{"outer.", ""}};
   declared.ignored_prefixes = {"vision."};
   source.inventory_ = {{"outer.a.w", {2}, DType::kF32, "F32"}, {"vision.x", {9}, {}, "I8"}};
   ShardLoader loader = counting_loader(source, *backend, declared);
@@ -391,6 +392,37 @@ TEST(ShardLoader, NamesMayCarryTheFamilysOptionalPrefix) {
   const auto twice = ShardLoader::create("Test", {declared}, 0, source, *backend, {});
   ASSERT_FALSE(twice.ok());
   EXPECT_THAT(twice.error().message, AllOf(HasSubstr("outer.a.w"), HasSubstr("also stored")));
+}
+
+// As multimodal releases store their text part, and as newer tools do.
+TEST(ShardLoader, TheTextPartIsFoundInAMultimodalCheckpoint) {
+  for (const char* outer : {"language_model.", "model.language_model."}) {
+    std::vector<Tensor> tensors = golden_tensors("gemma3");
+    const bool is_newer = std::string(outer).starts_with("model.");
+    for (Tensor& tensor : tensors) {
+      tensor.name = outer + (is_newer ? tensor.name.substr(std::strlen("model.")) : tensor.name);
+    }
+    const std::string images = is_newer ? "model." : "";
+    tensors.push_back({images + "vision_tower.vision_model.post.weight", "BF16", {1}, "xx"});
+    tensors.push_back({images + "multi_modal_projector.norm.weight", "BF16", {1}, "xx"});
+    EXPECT_EQ(load_error("gemma3", tensors), "accepted");
+    tensors.push_back({images + "audio_tower.weight", "BF16", {1}, "xx"});
+    EXPECT_THAT(load_error("gemma3", tensors), HasSubstr("audio_tower.weight"));
+  }
+}
+
+// Layers that predict further tokens are skipped as often as the config says, and no further.
+TEST(ShardLoader, LayersBehindTheLastAreSkippedByName) {
+  const std::vector<Tensor> tensors = golden_tensors("deepseek_v3");
+  const auto has = [&](const std::string& prefix) {
+    return std::any_of(tensors.begin(), tensors.end(),
+                       [&](const Tensor& tensor) { return tensor.name.starts_with(prefix); });
+  };
+  ASSERT_TRUE(has("model.layers.4."));
+  EXPECT_EQ(load_error("deepseek_v3", tensors), "accepted");
+  std::vector<Tensor> more = tensors;
+  more.push_back({"model.layers.5.enorm.weight", "BF16", {1}, "xx"});
+  EXPECT_THAT(load_error("deepseek_v3", more), HasSubstr("\"model.layers.5.enorm.weight\""));
 }
 
 TEST(ShardLoader, ShardedFilesGiveTheSameModel) {
