@@ -95,6 +95,11 @@ Status read_deepseek_v2(const ConfigObject& config, ModelSpec& spec) {
 // Experts are scored on their own, and chosen with a bias that does not enter the weights; groups
 // go by their two best. Layers that predict further tokens are stored behind the others.
 Status read_deepseek_v3(const ConfigObject& config, ModelSpec& spec) {
+  // What these mean where they are absent differs between versions of the class: they must be said.
+  for (const char* key : {"first_k_dense_replace", "n_group", "topk_group", "n_shared_experts",
+                          "routed_scaling_factor"}) {
+    TRY(config.number(key, 0, 1e6));
+  }
   TRY(read_any_deepseek(config, spec));
   TRY(require_value(config, "scoring_func", "sigmoid"));
   TRY(require_value(config, "topk_method", "noaux_tc"));

@@ -186,6 +186,9 @@ TEST(Families, DeepSeeksTwoWaysToChooseExperts) {
   crowded["n_group"] = 8;
   crowded["topk_group"] = 1;  // two experts, of which each token is to take four
   EXPECT_THAT(error_of(crowded).message, HasSubstr("num_experts_per_tok"));
+  json silent = model_config("deepseek_v3");
+  silent.erase("topk_group");
+  EXPECT_THAT(error_of(silent).message, HasSubstr("topk_group"));
   json sparse = model_config("deepseek_v3");
   sparse["moe_layer_freq"] = 2;
   EXPECT_FALSE(parse(sparse).layers[1].moe);
