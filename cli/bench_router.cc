@@ -9,9 +9,10 @@
 // is encoded) until the event's bytes are at the client's socket, by the kernel's own clock of
 // arrivals: wire, router and HTTP, and nothing of the load generator's reading.
 //
-// So the load generator need not hurry: it reads all sockets once a millisecond. A client that
-// sleeps until it is woken costs whoever wakes it a few microseconds per event, and on one machine
-// that is the router: --wake measures it so, as for clients that live beside their router.
+// So the load generator need not hurry: it reads all sockets once a millisecond, and no kernel
+// structure of its own is told of arrivals. A client that sleeps until it is woken costs whoever
+// wakes it a few microseconds per event, and on one machine that is the router: --wake measures it
+// so, as for clients that live beside their router.
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/epoll.h>
@@ -58,7 +59,9 @@ struct Options {
   double interval_ms = 5;
   double seconds = 5;
   std::string model = "configs/models/trireme-demo";
-  bool wake = false;  // the client sleeps until an event wakes it
+  bool wake = false;     // the client sleeps until an event wakes it
+  int router_cores = 0;  // 0: one, or two from four cores on
+  bool in_step = false;  // all replicas send at the same moments
 };
 
 // When each token was sent, Unix time: [stream][index], written by replicas, read by the client's
@@ -74,7 +77,7 @@ struct Stream {
   int32_t max_tokens = 0;
 };
 
-void run_replica(const std::string& address, int index, const Options& options,
+void run_replica(const std::string& address, int index, const Options& options, int64_t start_ns,
                  const std::vector<int32_t>& script, SendTimes& sent,
                  const std::atomic<bool>& stop) {
   auto connected = wire::ReplicaEndpoint::connect(address, std::nullopt, {});
@@ -94,8 +97,10 @@ void run_replica(const std::string& address, int index, const Options& options,
   hello.max_running = 4096;
   std::vector<Stream> streams;
   const auto interval_ns = static_cast<int64_t>(options.interval_ms * 1e6);
-  // Replicas do not beat in step with each other.
-  int64_t next_step_ns = clock.now_ns() + interval_ns * (index + 1) / options.n_replicas;
+  // Evenly spread over the interval, whenever this thread came to run: where two batches meet at
+  // the router the second one waits, and that must not be left to chance.
+  int64_t next_step_ns =
+      start_ns + (options.in_step ? 0 : interval_ns * index / options.n_replicas);
   int64_t next_beat_ns = 0;
   while (!stop) {
     const int64_t wait_ns = std::max<int64_t>(0, next_step_ns - clock.now_ns());
@@ -162,7 +167,7 @@ Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_s
                             const Options& options, const SendTimes& sent) {
   const SystemClock clock;
   std::vector<Client> clients(static_cast<size_t>(n_streams));
-  const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+  const int epoll = options.wake ? ::epoll_create1(EPOLL_CLOEXEC) : -1;
   for (int i = 0; i < n_streams; ++i) {
     Client& client = clients[static_cast<size_t>(i)];
     TRY(client.http.connect(url));
@@ -173,7 +178,7 @@ Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_s
         fmt::format(R"({{"model":"bench","prompt":[{}],"max_tokens":{},"stream":true}})", i,
                     std::min(max_tokens, kMaxTokens))));
     epoll_event event{EPOLLIN, {.u32 = static_cast<uint32_t>(i)}};
-    ::epoll_ctl(epoll, EPOLL_CTL_ADD, client.http.fd(), &event);
+    if (options.wake) ::epoll_ctl(epoll, EPOLL_CTL_ADD, client.http.fd(), &event);
   }
   Measurement result;
   std::vector<int64_t> latencies_ns;
@@ -183,26 +188,30 @@ Result<Measurement> measure(const Url& url, const RouterProcess& router, int n_s
   const auto end_ns = measure_from_ns + static_cast<int64_t>(options.seconds * 1e9);
   std::optional<RouterProcess::Schedule> begin;
   Status failed;
+  const auto read = [&](size_t i) {
+    Client& client = clients[i];
+    const auto state = client.http.feed(false, [&](std::string_view) {
+      const size_t index = client.n_events++;
+      if (!begin) return;
+      latencies_ns.push_back(client.http.arrived_unix_ns() - sent[i][index]);
+    });
+    if (state != HttpStream::State::kRunning) {
+      failed = unavailable(fmt::format("stream {} ended early with status {}: {}", i,
+                                       client.http.status(), client.http.body()));
+    }
+  };
   for (int64_t now_ns = begin_ns; now_ns < end_ns && failed.ok(); now_ns = clock.now_ns()) {
     if (!begin && now_ns >= measure_from_ns) begin = router.schedule();
-    epoll_event events[256];
-    const int n = ::epoll_wait(epoll, events, 256, options.wake ? 50 : 0);
-    if (n == 0 && !options.wake) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    for (int e = 0; e < n; ++e) {
-      const size_t i = events[e].data.u32;
-      Client& client = clients[i];
-      const auto state = client.http.feed(false, [&](std::string_view) {
-        const size_t index = client.n_events++;
-        if (!begin) return;
-        latencies_ns.push_back(client.http.arrived_unix_ns() - sent[i][index]);
-      });
-      if (state != HttpStream::State::kRunning) {
-        failed = unavailable(fmt::format("stream {} ended early with status {}: {}", i,
-                                         client.http.status(), client.http.body()));
-      }
+    if (!options.wake) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      for (size_t i = 0; i < clients.size(); ++i) read(i);
+      continue;
     }
+    epoll_event events[256];
+    const int n = ::epoll_wait(epoll, events, 256, 50);
+    for (int e = 0; e < n; ++e) read(events[e].data.u32);
   }
-  ::close(epoll);
+  if (epoll >= 0) ::close(epoll);
   if (!failed.ok()) return failed.error();
   if (!begin) return unavailable("the streams did not run long enough");
   const RouterProcess::Schedule end = router.schedule();
@@ -341,7 +350,7 @@ Status run(const Options& options) {
     return internal_error("cannot write a config");
 
   RouterProcess router;
-  const Cores cores;
+  const Cores cores(options.router_cores);
   TRY(router.start(config_path, cores));
   cores.use_for_load();
   const int most = *std::max_element(options.streams.begin(), options.streams.end());
@@ -354,8 +363,10 @@ Status run(const Options& options) {
   std::vector<std::thread> replicas;
   replicas.reserve(static_cast<size_t>(options.n_replicas));
   const std::string address = fmt::format("tcp://127.0.0.1:{}", config.router.wire_port);
+  const int64_t start_ns = SystemClock().now_ns();
   for (int i = 0; i < options.n_replicas; ++i) {
-    replicas.emplace_back([&, i] { run_replica(address, i, options, script, sent, stop); });
+    replicas.emplace_back(
+        [&, i] { run_replica(address, i, options, start_ns, script, sent, stop); });
   }
   const Url url{"127.0.0.1", std::to_string(config.router.port)};
   Status status = wait_until_ready(url, router);
@@ -366,10 +377,10 @@ Status run(const Options& options) {
       status = m.error();
       break;
     }
-    const std::string shape =
-        fmt::format("{} streams, a token per {} ms each, {} replicas, {} tokens, client {}",
-                    n_streams, options.interval_ms, options.n_replicas, m->n_tokens,
-                    options.wake ? "woken by each event" : "reads once a ms");
+    const std::string shape = fmt::format(
+        "{} streams, a token per {} ms each, {} replicas {}, {} tokens, client {}", n_streams,
+        options.interval_ms, options.n_replicas, options.in_step ? "in step" : "out of step",
+        m->n_tokens, options.wake ? "woken by each event" : "reads once a ms");
     print(cores, "cpu_per_token", shape, m->cpu_us_per_token, "us", kCpuLimitUs,
           m->starved_percent);
     print(cores, "added_latency_p50", shape, m->p50_ms, "ms", kLatencyLimitMs, m->starved_percent);
@@ -398,6 +409,11 @@ int run_bench_router(int argc, char** argv) {
       ->check(CLI::Range(0.5, 600.0));
   app.add_option("--model", options.model, "folder whose tokenizer is used");
   app.add_flag("--wake", options.wake, "a client that sleeps until an event wakes it");
+  app.add_flag("--in-step", options.in_step,
+               "all replicas send at the same moments: the worst case");
+  app.add_option("--router-cores", options.router_cores,
+                 "cores of the router; with all of them the load generator shares one")
+      ->check(CLI::Range(1, 64));
   bool json = true;
   app.add_flag("--json", json, "lines are always JSON");
   app.footer("Example: trireme bench router --replicas 2 --streams 64,256");

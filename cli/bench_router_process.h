@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -17,19 +18,21 @@
 
 namespace trireme::cli {
 
-// Who runs where: the router on the last core (from 4 cores on the last two), the load generator on
-// the others. A machine of one core has no choice.
+// Who runs where: the router on the last core (from 4 cores on the last two) or on as many as it is
+// given, the load generator on the others. Where none is left, it shares the router's first one. A
+// machine of one core has no choice.
 class Cores {
  public:
-  Cores() {
-    const int n = static_cast<int>(std::thread::hardware_concurrency());
-    n_router_ = n >= 4 ? 2 : n >= 2 ? 1 : 0;
-    n_load_ = n - n_router_;
+  explicit Cores(int n_router)  // 0: as said above
+      : n_(static_cast<int>(std::thread::hardware_concurrency())) {
+    n_router_ = n_ < 2 ? 0 : n_router > 0 ? std::min(n_router, n_) : n_ >= 4 ? 2 : 1;
   }
-  void use_for_load() const { use(0, n_load_); }
-  void use_for_router() const { use(n_load_, n_load_ + n_router_); }
+  void use_for_load() const { use(0, std::max(1, n_ - n_router_)); }
+  void use_for_router() const { use(n_ - n_router_, n_); }
   std::string text() const {
-    return n_router_ == 0 ? "shared" : fmt::format("router {}, load {}", n_router_, n_load_);
+    if (n_router_ == 0) return "shared";
+    if (n_router_ == n_) return fmt::format("router {}, load 1 of them", n_);
+    return fmt::format("router {}, load {}", n_router_, n_ - n_router_);
   }
 
  private:
@@ -42,7 +45,7 @@ class Cores {
     (void)::sched_setaffinity(0, sizeof(set), &set);
   }
 
-  int n_router_ = 0, n_load_ = 0;
+  int n_, n_router_;
 };
 
 class RouterProcess {

@@ -377,10 +377,11 @@ void Serving::mark_dirty(GenerationCall* call) {
 }
 
 void Serving::flush_dirty() {
-  while (!dirty.empty()) {  // ending one may mark others
-    const auto batch = std::exchange(dirty, {});
-    for (const auto& call : batch) call->after_batch();
+  for (size_t i = 0; i < dirty.size(); ++i) {  // ending one may mark others
+    const auto call = std::move(dirty[i]);
+    call->after_batch();
   }
+  dirty.clear();
 }
 
 }  // namespace trireme::router

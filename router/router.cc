@@ -23,7 +23,7 @@ uint64_t random_u64() {
   return (uint64_t{device()} << 32) | device();
 }
 
-HttpServerOptions http_options(const ClusterConfig& config, int port, bool tls) {
+HttpServerOptions http_options(const ClusterConfig& config, int port, bool tls, int n_writers) {
   HttpServerOptions options;
   options.host = config.router.host;
   options.port = port;
@@ -31,6 +31,7 @@ HttpServerOptions http_options(const ClusterConfig& config, int port, bool tls) 
     options.tls_certificate = config.router.tls_certificate;
     options.tls_key = config.router.tls_key;
   }
+  options.n_writers = n_writers;
   const LimitConfig& l = config.limits;
   options.limits = {.body_bytes = l.body_bytes,
                     .header_bytes = l.header_bytes,
@@ -94,14 +95,15 @@ Status Router::Impl::open() {
   serving->started_unix_ns = clock.unix_ns();
   routes = std::make_unique<Routes>(*serving, registry);
   const RouterConfig& r = config.router;
-  ASSIGN_OR_RETURN(api,
-                   HttpServer::listen(
-                       loop, clock, http_options(config, nth_port(r.port, options.index), true),
-                       [this](std::shared_ptr<Exchange> exchange) { routes->handle_api(exchange); },
-                       [this](const HttpRequest& head) { return routes->check_api_head(head); }));
+  ASSIGN_OR_RETURN(
+      api, HttpServer::listen(
+               loop, clock,
+               http_options(config, nth_port(r.port, options.index), true, default_writers()),
+               [this](std::shared_ptr<Exchange> exchange) { routes->handle_api(exchange); },
+               [this](const HttpRequest& head) { return routes->check_api_head(head); }));
   ASSIGN_OR_RETURN(
       admin, HttpServer::listen(
-                 loop, clock, http_options(config, nth_port(r.admin_port, options.index), false),
+                 loop, clock, http_options(config, nth_port(r.admin_port, options.index), false, 1),
                  [this](std::shared_ptr<Exchange> exchange) { routes->handle_admin(exchange); }));
   const int wire_port = nth_port(r.wire_port, options.index);
   const std::string wire_address =
@@ -140,10 +142,12 @@ Status Router::Impl::open() {
 // One event batch: every message that has arrived, then one write per stream that they touched.
 void Router::Impl::poll() {
   serving->now_ns = clock.now_ns();
+  api->begin_write_batch();
   serving->in_batch = true;
   (void)serving->upstream->poll();
   serving->in_batch = false;
   serving->flush_dirty();
+  api->end_write_batch();
 }
 
 // After a send the endpoint may hold messages without its fd telling so.

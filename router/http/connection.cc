@@ -3,7 +3,6 @@
 #include <array>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/rfc7230.hpp>
-#include <charconv>
 #include <ctime>
 
 namespace trireme::router {
@@ -53,6 +52,11 @@ void Exchange::respond(HttpResponse response) {
 
 void Exchange::start_stream(HttpHeaders headers) {
   if (connection_ != nullptr) connection_->start_stream(*this, headers);
+}
+
+void Exchange::begin_pending() {
+  if (connection_ != nullptr) pending_ = connection_->take_buffer();
+  pending_.resize(kChunkHeadBytes);
 }
 
 void Exchange::flush() {
@@ -293,41 +297,47 @@ void Connection::start_stream(Exchange& exchange, const HttpHeaders& headers) {
   out_ += http_1_0_ ? "\r\n" : "Transfer-Encoding: chunked\r\n\r\n";
 }
 
+// Puts a chunk's head before and its end behind the gathered events, in place. Returns where it
+// begins.
+size_t Connection::frame_chunk(std::string& pending) const {
+  size_t begin = Exchange::kChunkHeadBytes;
+  if (http_1_0_) return begin;
+  size_t n_left = pending.size() - begin;
+  pending += "\r\n";
+  pending[--begin] = '\n';
+  pending[--begin] = '\r';
+  for (; n_left > 0; n_left >>= 4) {
+    CHECK_GT(begin, 0U) << "a chunk of 4 GiB";
+    pending[--begin] = "0123456789abcdef"[n_left & 15];
+  }
+  return begin;
+}
+
 void Connection::flush_stream(Exchange& exchange) {
   CHECK(exchange.stream_started_);
-  if (!exchange.pending_.empty()) {
-    if (!http_1_0_) {
-      std::array<char, 20> size;
-      const auto end =
-          std::to_chars(size.data(), size.data() + size.size(), exchange.pending_.size(), 16);
-      out_.append(size.data(), static_cast<size_t>(end.ptr - size.data()));
-      out_ += "\r\n";
-    }
-    out_ += exchange.pending_;
-    if (!http_1_0_) out_ += "\r\n";
-    exchange.pending_.clear();
+  if (exchange.has_pending()) {
+    const size_t begin = frame_chunk(exchange.pending_);
+    write(exchange.pending_, begin);
+  } else {
+    pump();
   }
-  pump();
-  if (phase_ == Phase::kResponding &&
-      static_cast<int64_t>(out_.size() - out_begin_) > context_->limits.slow_reader_bytes) {
-    ++context_->n_slow_readers;
-    hang_up(HangUp::kSlowReader);
-  }
+  check_slow_reader();
+}
+
+void Connection::check_slow_reader() {
+  if (phase_ != Phase::kResponding) return;
+  const auto n_unread = static_cast<int64_t>(out_.size() - out_begin_);
+  if (n_unread <= context_->limits.slow_reader_bytes) return;
+  ++context_->n_slow_readers;
+  hang_up(HangUp::kSlowReader);
 }
 
 void Connection::end_stream(Exchange& exchange) {
   // The last events and the end of the chunks share one write.
-  const std::string last = std::move(exchange.pending_);
-  exchange.pending_.clear();
-  if (!last.empty()) {
-    if (http_1_0_) {
-      out_ += last;
-    } else {
-      std::array<char, 20> size;
-      const auto end = std::to_chars(size.data(), size.data() + size.size(), last.size(), 16);
-      out_.append(size.data(), static_cast<size_t>(end.ptr - size.data()));
-      out_ += "\r\n" + last + "\r\n";
-    }
+  if (exchange.has_pending()) {
+    const size_t begin = frame_chunk(exchange.pending_);
+    out_ += std::string_view(exchange.pending_).substr(begin);
+    context_->spare.give_back(std::exchange(exchange.pending_, {}));
   }
   if (!http_1_0_) out_ += "0\r\n\r\n";
   finish_response();
@@ -358,8 +368,44 @@ void Connection::finish_response() {
   }
 }
 
+// Writes the buffer from `begin`, where nothing waits before it, and gives it back.
+void Connection::write(std::string& buffer, size_t begin) {
+  const std::string_view bytes = std::string_view(buffer).substr(begin);
+  const bool first = out_.empty() && !waiting_writable_ && !gathered_ && phase_ != Phase::kClosed;
+  if (first && context_->gathering && transport_->plain_fd() >= 0) {
+    gathered_ = true;
+    context_->gathered.push_back({shared_from_this(), std::exchange(buffer, {}), begin});
+    return;
+  }
+  if (first) {
+    on_written(bytes, transport_->write_now(bytes.data(), bytes.size()));
+  } else {
+    out_ += bytes;
+    pump();
+  }
+  context_->spare.give_back(std::exchange(buffer, {}));
+}
+
+void Connection::on_gathered_written(std::string_view bytes, IoResult put) {
+  gathered_ = false;
+  if (phase_ == Phase::kClosed) return;
+  on_written(bytes, put);
+  check_slow_reader();
+}
+
+// Of `bytes`, which go before everything in out_, the socket took what `put` says.
+void Connection::on_written(std::string_view bytes, IoResult put) {
+  if (put.state == IoState::kError) return on_end();
+  if (put.state == IoState::kOk) {
+    write_blocked_since_ns_ = 0;
+    bytes.remove_prefix(put.n_bytes);
+  }
+  if (!bytes.empty()) out_.insert(out_begin_, bytes);
+  if (!out_.empty() || close_after_write_) pump();
+}
+
 void Connection::pump() {
-  if (waiting_writable_ || phase_ == Phase::kClosed) return;
+  if (waiting_writable_ || gathered_ || phase_ == Phase::kClosed) return;
   while (out_begin_ < out_.size()) {
     const IoResult put = transport_->write_now(out_.data() + out_begin_, out_.size() - out_begin_);
     if (put.state == IoState::kOk) {

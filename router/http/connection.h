@@ -8,6 +8,10 @@
 // bound. A read is outstanding in every phase, so that a hang-up is seen at once. Lingering reads
 // and drops what a client still sends, so that an early answer (413) is not destroyed by a TCP
 // reset.
+//
+// A stream's chunk goes straight from the buffer that it was gathered in to the socket; `out_`
+// holds what the socket did not take. While a batch of writes is gathered (begin_write_batch) the
+// chunk waits for the batch's end, and what else is written meanwhile waits behind it.
 #pragma once
 
 #include <boost/beast/http/parser.hpp>
@@ -15,13 +19,23 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/clock.h"
 #include "router/http/exchange.h"
 #include "router/http/server.h"
+#include "router/http/spare_buffers.h"
 #include "router/http/transport.h"
 
 namespace trireme::router {
+
+// One chunk that waits for the end of a batch.
+struct GatheredWrite {
+  std::shared_ptr<Connection> connection;
+  std::string buffer;
+  size_t begin = 0;  // of the chunk in it
+};
 
 // What all connections of a server share.
 struct ConnectionContext {
@@ -33,6 +47,9 @@ struct ConnectionContext {
   std::function<void(Connection*)> on_closed;
   bool draining = false;
   int64_t body_bytes_held = 0;  // of requests that are still arriving
+  SpareBuffers spare;
+  bool gathering = false;  // a batch of writes
+  std::vector<GatheredWrite> gathered;
   int64_t n_slow_readers = 0;
 };
 
@@ -53,6 +70,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void start_stream(Exchange& exchange, const HttpHeaders& headers);
   void flush_stream(Exchange& exchange);
   void end_stream(Exchange& exchange);
+  std::string take_buffer() { return context_->spare.take(); }
+  // A gathered chunk: where it is to be written (-1: nowhere any more), and what became of it.
+  int gathered_fd() const { return phase_ == Phase::kClosed ? -1 : transport_->plain_fd(); }
+  void on_gathered_written(std::string_view bytes, IoResult put);
 
  private:
   enum class Phase { kHandshake, kIdle, kHeader, kBody, kResponding, kLinger, kClosed };
@@ -70,7 +91,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void fail_request(int status, const std::string& message);
   void append_head(int status, const std::string& content_type, const HttpHeaders& headers);
   void finish_response();
+  size_t frame_chunk(std::string& pending) const;
+  void write(std::string& buffer, size_t begin);
+  void on_written(std::string_view bytes, IoResult put);
   void pump();  // writes what can be written now
+  void check_slow_reader();
   void hang_up(HangUp reason);
   void linger();
   void set_phase(Phase phase, int64_t timeout_ns);
@@ -90,6 +115,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   int64_t n_lingered_bytes_ = 0;
   bool waiting_readable_ = false;
   bool waiting_writable_ = false;
+  bool gathered_ = false;  // a chunk of ours waits for the batch's end
   bool keep_alive_ = true;
   bool http_1_0_ = false;
   bool head_request_ = false;

@@ -1,7 +1,7 @@
 // Exchange: one request and its response, as a handler sees it.
 //
 // Belongs to the loop's thread. It outlives its connection: once the client is gone, every call
-// does nothing. A handler either calls respond() once, or start_stream(), any number of append()
+// does nothing. A handler either calls respond() once, or start_stream(), any number of pending()
 // and flush(), and end_stream().
 #pragma once
 
@@ -34,11 +34,15 @@ class Exchange {
   // The whole response at once.
   void respond(HttpResponse response);
 
-  // A response of unknown length (server-sent events). append() gathers; flush() frames what was
+  // A response of unknown length (server-sent events). pending() gathers; flush() frames what was
   // gathered as one chunk and writes it, so that the tokens of one event batch cost one system
   // call.
   void start_stream(HttpHeaders headers);
-  std::string& pending() { return pending_; }  // append here
+  // Append here, and nothing else: it begins with room for the chunk's head.
+  std::string& pending() {
+    if (pending_.empty()) begin_pending();
+    return pending_;
+  }
   void flush();
   void end_stream();
 
@@ -49,6 +53,11 @@ class Exchange {
 
  private:
   friend class Connection;
+  static constexpr size_t kChunkHeadBytes = 10;  // of pending_: eight hexadecimal digits, CRLF
+
+  void begin_pending();
+  bool has_pending() const { return pending_.size() > kChunkHeadBytes; }
+
   Connection* connection_;  // null when the client is gone or the response is complete
   HttpRequest request_;
   std::string pending_;

@@ -11,6 +11,7 @@
 #include "router/http/connection.h"
 #include "router/http/event_loop_impl.h"
 #include "router/http/transport.h"
+#include "router/http/write_pool.h"
 
 namespace trireme::router {
 
@@ -26,7 +27,9 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
         acceptor(event_loop.impl().io),
         retry(event_loop.impl().io),
         context(std::make_shared<ConnectionContext>(ConnectionContext{
-            clock, server_options.limits, std::move(handler), std::move(head_check), {}, {}})) {}
+            clock, server_options.limits, std::move(handler), std::move(head_check), {}, {}})) {
+    if (options.n_writers > 1) write_pool = std::make_unique<WritePool>(options.n_writers - 1);
+  }
 
   Status open();
   Status load_tls();
@@ -40,6 +43,8 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   std::unique_ptr<asio::ssl::context> tls;
   std::shared_ptr<ConnectionContext> context;
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections;
+  std::unique_ptr<WritePool> write_pool;  // null: one thread does it all
+  std::vector<PlannedWrite> writes;       // of the batch that is being ended
 };
 
 namespace {
@@ -183,6 +188,29 @@ int HttpServer::n_busy_connections() const {
 }
 
 int64_t HttpServer::n_slow_readers_dropped() const { return impl_->context->n_slow_readers; }
+
+void HttpServer::begin_write_batch() {
+  CHECK(!impl_->context->gathering && impl_->context->gathered.empty());
+  impl_->context->gathering = impl_->write_pool != nullptr;
+}
+
+void HttpServer::end_write_batch() {
+  ConnectionContext& context = *impl_->context;
+  if (!std::exchange(context.gathering, false)) return;
+  impl_->writes.clear();
+  for (const GatheredWrite& one : context.gathered) {
+    const int fd = one.connection->gathered_fd();
+    const auto bytes = std::string_view(one.buffer).substr(one.begin);
+    impl_->writes.push_back({fd, fd < 0 ? std::string_view() : bytes, {}});
+  }
+  impl_->write_pool->run(impl_->writes);
+  for (size_t i = 0; i < impl_->writes.size(); ++i) {
+    GatheredWrite& one = context.gathered[i];
+    one.connection->on_gathered_written(impl_->writes[i].bytes, impl_->writes[i].result);
+    context.spare.give_back(std::move(one.buffer));
+  }
+  context.gathered.clear();
+}
 
 void HttpServer::tick() {
   const int64_t now_ns = impl_->context->clock.now_ns();

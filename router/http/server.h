@@ -37,6 +37,7 @@ struct HttpServerOptions {
   int port = 0;                          // 0: any free one
   std::string tls_certificate, tls_key;  // PEM paths; both or neither
   HttpLimits limits;
+  int n_writers = 1;  // threads that share the writes of a batch, the loop's own included
 };
 
 class HttpServer {
@@ -58,6 +59,12 @@ class HttpServer {
   int n_busy_connections() const;  // with an answer that is not yet wholly written
   int64_t n_slow_readers_dropped() const;
 
+  // Between the two, streams' chunks are gathered; the second writes them, by n_writers threads,
+  // and returns when that is done. To be called from the loop, outside of handlers, always as a
+  // pair.
+  void begin_write_batch();
+  void end_write_batch();
+
   // Times out what is late. Call every 250 ms or so: timers are coarse on purpose.
   void tick();
   // Closes the listening port and idle connections; the others close after their response.
@@ -69,6 +76,9 @@ class HttpServer {
   explicit HttpServer(std::shared_ptr<Impl> impl);
   std::shared_ptr<Impl> impl_;
 };
+
+// How many threads may write at once on the processors that this process has: two where it can.
+int default_writers();
 
 // Whether every address that `host` stands for is a loopback one.
 bool is_loopback_host(const std::string& host);

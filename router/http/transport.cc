@@ -16,6 +16,8 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 using boost::system::error_code;
 
+bool blocked() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
+
 class PlainTransport final : public Transport {
  public:
   explicit PlainTransport(tcp::socket socket) : socket_(std::move(socket)) {}
@@ -42,9 +44,12 @@ class PlainTransport final : public Transport {
   }
 
   IoResult write_now(const char* data, size_t n_bytes) override {
-    const ssize_t n = ::send(socket_.native_handle(), data, n_bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n >= 0) return {IoState::kOk, static_cast<size_t>(n)};
-    return {blocked() ? IoState::kWouldBlock : IoState::kError};
+    return send_now(plain_fd(), data, n_bytes);
+  }
+
+  int plain_fd() const override {
+    // What asks for it only reads; native_handle() is not const.
+    return const_cast<tcp::socket&>(socket_).native_handle();
   }
 
   void shutdown_send() override {
@@ -58,8 +63,6 @@ class PlainTransport final : public Transport {
   }
 
  private:
-  static bool blocked() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
-
   tcp::socket socket_;
 };
 
@@ -164,6 +167,12 @@ class TlsTransport final : public Transport {
 };
 
 }  // namespace
+
+IoResult send_now(int fd, const char* data, size_t n_bytes) {
+  const ssize_t n = ::send(fd, data, n_bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (n >= 0) return {IoState::kOk, static_cast<size_t>(n)};
+  return {blocked() ? IoState::kWouldBlock : IoState::kError};
+}
 
 std::unique_ptr<Transport> make_plain_transport(tcp::socket socket) {
   return std::make_unique<PlainTransport>(std::move(socket));

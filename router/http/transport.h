@@ -29,9 +29,14 @@ class Transport {
   virtual void wait_writable(Ready ready) = 0;
   virtual IoResult read_now(char* data, size_t n_bytes) = 0;
   virtual IoResult write_now(const char* data, size_t n_bytes) = 0;
+  // The socket, where write_now() is send_now() to it and nothing else; -1 where it is more.
+  virtual int plain_fd() const { return -1; }
   virtual void shutdown_send() = 0;  // what was written still arrives
   virtual void close() = 0;          // outstanding waits call back with false
 };
+
+// Writes to a socket what it takes now. Thread-safe for different sockets.
+IoResult send_now(int fd, const char* data, size_t n_bytes);
 
 std::unique_ptr<Transport> make_plain_transport(boost::asio::ip::tcp::socket socket);
 std::unique_ptr<Transport> make_tls_transport(boost::asio::ip::tcp::socket socket,
