@@ -93,6 +93,13 @@ Result<ClusterConfig> build_config(const ServeFlags& flags) {
   return config;
 }
 
+// "http://127.0.0.1:[9000-9001]/metrics (2 x router)": all ports, as curl takes them.
+std::string metrics_urls(const std::string& host, int port, int count, const char* of) {
+  if (count == 1) return fmt::format("http://{}:{}/metrics ({})", host, port, of);
+  return fmt::format("http://{}:[{}-{}]/metrics ({} x {})", host, port, port + count - 1, count,
+                     of);
+}
+
 void print_banner(const LaunchPlan& launch) {
   const ClusterConfig& config = launch.config;
   std::string apis;
@@ -102,16 +109,21 @@ void print_banner(const LaunchPlan& launch) {
                         config.router.port + i);
   }
   fmt::print(stderr, "  API      {}\n", apis);
-  fmt::print(
-      stderr,
-      "  metrics  http://127.0.0.1:{}/metrics (router)  http://127.0.0.1:{}/metrics (replica)\n",
-      config.router.admin_port, config.replicas.metrics_port);
+  const std::string admin_host = config.router.host == "0.0.0.0" ? "127.0.0.1" : config.router.host;
+  fmt::print(stderr, "  metrics  {}  {}\n",
+             metrics_urls(admin_host, config.router.admin_port, config.router.count, "router"),
+             metrics_urls("127.0.0.1", config.replicas.metrics_port, config.replicas.count,
+                          launch.hosts.empty() ? "replica" : "replica, on its first host"));
   fmt::print(stderr, "  model    {}  ({:.1f} M parameters, context {})\n", config.model.served_name,
              static_cast<double>(launch.spec.n_parameters()) / 1e6, launch.spec.context);
   fmt::print(stderr, "  plan     {} replica{} of {}, {} on {}, {} thread{} per rank\n",
              config.replicas.count, config.replicas.count == 1 ? "" : "s",
              launch.parallel.to_string(), config.model.compute_dtype, config.replicas.backend,
              config.replicas.threads_per_rank, config.replicas.threads_per_rank == 1 ? "" : "s");
+  for (size_t i = 0; i < launch.hosts.size(); ++i) {
+    fmt::print(stderr, "  {}    replica {}: {}\n", i == 0 ? "hosts" : "     ", i,
+               launch::describe_hosts(launch.hosts[i]));
+  }
   fmt::print(
       stderr,
       "  price    $ {:.4f} per million input tokens, $ {:.4f} cached, $ {:.4f} output; a rank "

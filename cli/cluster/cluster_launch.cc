@@ -126,9 +126,8 @@ std::vector<std::string> mpirun_argv(const LaunchPlan& launch, const std::string
   const ReplicaConfig& replicas = launch.config.replicas;
   std::vector<std::string> argv = {"mpirun", "--quiet", "--oversubscribe", "--bind-to", "none"};
   if (geteuid() == 0) argv.emplace_back("--allow-run-as-root");
-  if (!replicas.hosts.empty()) {
-    std::string hosts;
-    for (const std::string& host : replicas.hosts) hosts += (hosts.empty() ? "" : ",") + host;
+  if (!launch.hosts.empty()) {
+    const std::string hosts = launch::mpirun_hosts(launch.hosts[static_cast<size_t>(replica)]);
     argv.insert(argv.end(), {"--host", hosts});
   }
   // Ranks outnumber cores here, so MPI's own waits must give the core away.
@@ -152,6 +151,7 @@ Result<LaunchPlan> prepare_launch(ClusterConfig config) {
   LaunchPlan launch;
   TRY(launch::resolve_config(config));
   ASSIGN_OR_RETURN(launch.spec, plan::load_model_spec(config.model.path));
+  ASSIGN_OR_RETURN(launch.hosts, launch::assign_hosts(config));
   const ReplicaConfig& replicas = config.replicas;
   ASSIGN_OR_RETURN(launch.parallel,
                    plan::make_parallel_plan(launch.spec, plan::parallel_options(replicas)));

@@ -8,6 +8,7 @@
 #include "base/cluster_config.h"
 #include "base/result.h"
 #include "cli/cluster/supervisor.h"
+#include "parallel/launch/host_assignment.h"
 #include "parallel/plan/model_spec.h"
 #include "parallel/plan/parallel_plan.h"
 
@@ -19,6 +20,7 @@ struct LaunchPlan {
   ClusterConfig config;
   plan::ModelSpec spec;
   plan::ParallelPlan parallel;
+  std::vector<launch::ReplicaHosts> hosts;  // by replica; empty: all of it on this machine
 };
 
 // Says before anything is started what would fail: a plan that the shapes forbid, not enough memory

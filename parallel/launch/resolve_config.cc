@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 
+#include "parallel/launch/host_assignment.h"
 #include "parallel/launch/run_dir.h"
 
 namespace trireme::launch {
@@ -26,21 +28,38 @@ int64_t machine_memory_bytes() {
   return static_cast<int64_t>(info.totalram) * info.mem_unit;
 }
 
+// On the machine that holds the most of them.
+Result<int> ranks_of_a_machine(const ClusterConfig& config) {
+  ASSIGN_OR_RETURN(const std::vector<ReplicaHosts> assigned, assign_hosts(config));
+  if (assigned.empty()) {
+    return config.replicas.tp * config.replicas.pp * config.replicas.count;
+  }
+  std::map<std::string, int> n_ranks;
+  int most = 1;
+  for (const ReplicaHosts& replica : assigned) {
+    for (const HostShare& share : replica) {
+      most = std::max(most, n_ranks[share.host] += share.n_ranks);
+    }
+  }
+  return most;
+}
+
 }  // namespace
 
 Status resolve_config(ClusterConfig& config) {
   ReplicaConfig& replicas = config.replicas;
   if (replicas.backend == "auto") replicas.backend = "cpu";
   if (replicas.backend != "cpu") {
-    return unimplemented("backend \"" + replicas.backend +
-                         "\" is not opened to clusters yet, as no GPU has run it; --backend cpu is");
+    return unimplemented(
+        "backend \"" + replicas.backend +
+        "\" is not opened to clusters yet, as no GPU has run it; --backend cpu is");
   }
   if (replicas.collective == "auto") replicas.collective = "mpi";
   if (replicas.collective == "nccl") {
     return failed_precondition("collective \"nccl\" needs backend cuda");
   }
   if (config.model.compute_dtype == "auto") config.model.compute_dtype = "bfloat16";
-  const int n_ranks = replicas.tp * replicas.pp * replicas.count;
+  ASSIGN_OR_RETURN(const int n_ranks, ranks_of_a_machine(config));
   if (replicas.threads_per_rank == 0) {
     replicas.threads_per_rank = std::max(1, usable_cores() / n_ranks);
   }

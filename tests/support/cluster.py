@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import tempfile
@@ -76,7 +77,7 @@ class Cluster:
     def admin_port(self):
         for line in self.log_text().splitlines():
             if line.strip().startswith("metrics"):
-                return int(line.split(":")[2].split("/")[0])
+                return int(re.search(r":\[?(\d+)", line).group(1))  # the first router's
         raise AssertionError("no metrics line in the log")
 
     # -- processes ------------------------------------------------------------------------------------------------
