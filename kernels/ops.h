@@ -48,7 +48,8 @@ struct AddRmsNormArgs {
   float delta_scale = 1;
 };
 
-// out = (x - mean) / sqrt(var + eps) * weight + bias, var being the mean of (x - mean)^2.
+// out = (x - mean) / sqrt(var + eps) * weight + bias, var being the mean of (x - mean)^2. May be in
+// place.
 // Source: Ba et al., arXiv:1607.06450.
 struct LayerNormArgs {
   TensorView x;       // [n_tokens, hidden] f32
@@ -189,7 +190,8 @@ struct KvAppendArgs {
 // position p = context_len[s] - n_queries(s) + i and sees the keys 0..p, or the last of them. Each
 // row walks the keys in tiles of 64 positions from 0, whatever the cut of queries, with an online
 // softmax. Blocks of which no query of the call sees a key are not read, and the table's entries
-// for them may be anything. Source: Dao, arXiv:2307.08691; Kwon et al., arXiv:2309.06180.
+// for them may be anything. Encoders are not causal: each row sees all keys of its sequence.
+// Source: Dao, arXiv:2307.08691; Kwon et al., arXiv:2309.06180.
 struct PagedAttentionArgs {
   TensorView q;            // [n_tokens, n_heads, head_dim] f32
   TensorView k_cache;      // [n_blocks, n_kv_heads, block_size, head_dim] f32|f16|bf16
@@ -205,6 +207,7 @@ struct PagedAttentionArgs {
   // [n_heads] f32, or undefined: one more score for each head in the softmax, without a value.
   // Source: Xiao et al., arXiv:2309.17453.
   TensorView sinks;
+  bool causal = true;  // false: neither window nor chunk
 };
 
 // Writes each token's compressed key-value row, [latent | rope_key], into its slot of the paged

@@ -100,6 +100,7 @@ void check_shapes(const PagedAttentionArgs& args) {
   CHECK_GE(args.window, 0);
   CHECK_GE(args.chunk, 0);
   CHECK_GE(args.softcap, 0.0f);
+  if (!args.causal) CHECK_EQ(args.window + args.chunk, 0) << "without causality";
   if (!args.sinks.defined()) return;
   check_vector(args.sinks, DType::kF32, "sinks");
   CHECK_EQ(args.sinks.dim(0), args.q.dim(1));

@@ -93,15 +93,20 @@ struct Attention {
     return key;
   }
 
+  // One behind the last key that position p sees.
+  static int64_t end_key_of(const AttentionItem& item, int64_t p) {
+    return item.causal ? p + 1 : item.n_keys;
+  }
+
   // Tokens before `first` see nothing of the tile, and those whose window begins behind it neither.
   static Tile tile_at(const AttentionItem& item, int64_t first, int64_t n_keys) {
     Tile tile;
     tile.first = first;
     tile.end = n_keys - first < kPanelWidth ? n_keys - first : kPanelWidth;
-    tile.first_token = first > item.first_position ? first - item.first_position : 0;
+    tile.first_token = item.causal && first > item.first_position ? first - item.first_position : 0;
     const int64_t oldest = first_key_of(item, item.first_position + tile.first_token) - first;
     tile.begin = oldest > 0 ? oldest / kRun * kRun : 0;
-    int64_t end_position = n_keys;
+    int64_t end_position = item.first_position + item.n_tokens;
     const int64_t last = first + kPanelWidth - 1;
     if (item.window > 0 && last + item.window < end_position) end_position = last + item.window;
     if (item.chunk > 0 && (last / item.chunk + 1) * item.chunk < end_position) {
@@ -328,7 +333,7 @@ struct Attention {
   static void run(const AttentionItem& item) {
     const Work w = split_scratch(item);
     start(item, w);
-    const int64_t n_keys = item.first_position + item.n_tokens;
+    const int64_t n_keys = item.n_keys;
     const bool in_place = values_stay_in_place(item, item.n_tokens * item.group);
     const int64_t first_key = first_key_of(item, item.first_position);
     for (int64_t first = first_key / kPanelWidth * kPanelWidth; first < n_keys;
@@ -340,7 +345,8 @@ struct Attention {
       score(item, w, row, n_rows);
       for (int64_t i = 0; i < n_rows; ++i) {
         const int64_t position = item.first_position + tile.first_token + i / item.group;
-        softmax_row(item, w, row + i, first_key_of(item, position) - first, position - first + 1);
+        softmax_row(item, w, row + i, first_key_of(item, position) - first,
+                    end_key_of(item, position) - first);
       }
       if (in_place) {
         mix_in_place(item, w, row, n_rows, tile);

@@ -45,6 +45,8 @@ struct AttentionItem {
   int64_t key_dim = 0;         // channels of queries and keys
   int64_t value_dim = 0;       // channels of values and of the output
   int64_t first_position = 0;  // of the first token
+  int64_t n_keys = 0;          // some token sees keys [0, n_keys)
+  bool causal = true;          // false: every token sees them all
   float scale = 1;
   int64_t window = 0;            // position p sees keys j > p - window only; 0: all
   int64_t chunk = 0;             // and keys j >= p - p % chunk only; 0: all

@@ -63,7 +63,9 @@ void PagedAttention::run_item(const Call& call, const Chunk& chunk, int64_t part
   item.q = call.q.row<float>(chunk.begin) + first_head * item.key_dim;
   item.n_tokens = chunk.end - chunk.begin;
   item.group = (in_group + 1) * call.group / call.n_group_parts - first_in_group;
-  item.first_position = call.context_len.as<int32_t>()[chunk.seq] - (sequence_end - chunk.begin);
+  const int64_t n_context = call.context_len.as<int32_t>()[chunk.seq];
+  item.first_position = n_context - (sequence_end - chunk.begin);
+  item.n_keys = item.causal ? item.first_position + item.n_tokens : n_context;
   if (item.sinks != nullptr) item.sinks += first_head;
   item.k_cache = offset(item.k_cache, kv_head * call.kv_head_bytes);
   item.v_cache = offset(item.v_cache, kv_head * call.kv_head_bytes);
@@ -107,6 +109,7 @@ void PagedAttention::run(const PagedAttentionArgs& args) {
   call.common.window = args.window;
   call.common.chunk = args.chunk;
   call.common.softcap = args.softcap;
+  call.common.causal = args.causal;
   call.common.sinks = args.sinks.defined() ? args.sinks.as<float>() : nullptr;
   call.common.cache_dtype = args.k_cache.dtype;
   call.common.k_cache = args.k_cache.data;

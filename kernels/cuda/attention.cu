@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kThreads) plain_attention_kernel(AttentionPara
         dot += q[packed * p.key_dim + c] * k[i % kTileKeys * (p.key_dim + 1) + c];
       }
       const int64_t position = tile.first_position + packed / tile.n_heads;
-      scores[i] = masked_score(p, dot, first + i % kTileKeys, position);
+      scores[i] = masked_score(p, dot, first + i % kTileKeys, position, tile.n_context);
     }
     block_sync();
     for (int packed = thread / kWarpSize; packed < n_packed; packed += kThreads / kWarpSize) {
@@ -146,7 +146,8 @@ __global__ void combine_kernel(AttentionParams p) {
   const int64_t seq = run_of_row(p.query_start, p.n_seqs, token);
   const int64_t position = p.context_len[seq] - (p.query_start[seq + 1] - token);
   const int64_t first_split = first_visible(position, p.window, p.chunk) / p.plan.split_keys;
-  const int64_t last_split = position / p.plan.split_keys;
+  const int64_t end_key = end_visible(position, p.context_len[seq], p.causal);
+  const int64_t last_split = (end_key - 1) / p.plan.split_keys;
   float max = -INFINITY;
   for (int64_t s = first_split; s <= last_split; ++s) {
     max = fmaxf(max, p.partial_max[2 * partial_index(p, token, head, s)]);

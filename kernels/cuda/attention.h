@@ -56,6 +56,11 @@ TRIREME_HD constexpr int64_t first_visible(int64_t position, int32_t window, int
   return first;
 }
 
+// One behind the last key that it sees, of `n_context`.
+TRIREME_HD constexpr int64_t end_visible(int64_t position, int64_t n_context, bool causal) {
+  return causal ? position + 1 : n_context;
+}
+
 struct AttentionParams {
   const float* q;
   int64_t q_stride;
@@ -78,6 +83,7 @@ struct AttentionParams {
   int32_t chunk;
   float softcap;
   const float* sinks;  // [n_heads] or nullptr
+  bool causal = true;  // false: a row sees all keys of its sequence
   void* out;
   int64_t out_stride;
   bool out_is_bf16;

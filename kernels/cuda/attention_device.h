@@ -39,15 +39,16 @@ TRIREME_HD inline AttentionTile attention_tile(const AttentionParams& p, int64_t
   // Blocks before it may be anything: the table's entries for them are not read.
   const int64_t aligned = seen / kBlockSizeMultiple * kBlockSizeMultiple;
   tile.first_key = aligned > split_begin ? aligned : split_begin;
-  const int64_t end = tile.first_position + tile.rows.n;
+  const int64_t end = end_visible(tile.first_position + tile.rows.n - 1, tile.n_context, p.causal);
   const int64_t split_end = split_begin + p.plan.split_keys;
   tile.end_key = end < split_end ? end : split_end;
   return tile;
 }
 
 __device__ __forceinline__ float masked_score(const AttentionParams& p, float dot, int64_t key,
-                                              int64_t position) {
-  if (key > position || key < first_visible(position, p.window, p.chunk)) return -INFINITY;
+                                              int64_t position, int64_t n_context) {
+  if (key >= end_visible(position, n_context, p.causal)) return -INFINITY;
+  if (key < first_visible(position, p.window, p.chunk)) return -INFINITY;
   const float score = dot * p.scale;
   return p.softcap > 0 ? p.softcap * tanhf(score / p.softcap) : score;
 }

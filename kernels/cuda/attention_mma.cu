@@ -90,7 +90,7 @@ __device__ __forceinline__ void soften(const AttentionParams& p, const Attention
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       float& s = score[i / 2][2 * half + i % 2];
-      s = masked_score(p, s, key + i / 2 * 8 + lane % 4 * 2 + i % 2, position);
+      s = masked_score(p, s, key + i / 2 * 8 + lane % 4 * 2 + i % 2, position, tile.n_context);
       max = fmaxf(max, s);
     }
     // The four lanes of a row.

@@ -241,11 +241,12 @@ void CudaBackend::paged_attention(const PagedAttentionArgs& args, Stream stream)
                                      .chunk = args.chunk,
                                      .softcap = args.softcap,
                                      .sinks = sinks,
+                                     .causal = args.causal,
                                      .out = args.out.data,
                                      .out_stride = args.out.row_stride,
                                      .out_is_bf16 = args.out.dtype == DType::kBF16};
   const Launcher launcher = on(stream);
-  if (compute_dtype_ == ComputeDType::kBF16 &&
+  if (args.causal && compute_dtype_ == ComputeDType::kBF16 &&
       cuda::mma_attention_takes(info, args.k_cache.dtype)) {
     cuda::mma_attention(params, info, attention_workspace(), launcher);
   } else {

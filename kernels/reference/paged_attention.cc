@@ -37,6 +37,7 @@ float score_of(const PagedAttentionArgs& args, const float* q, const KeyPlace& p
 // rounding only.
 void attend_one(const PagedAttentionArgs& args, int64_t seq, int64_t row, int64_t head,
                 int64_t position) {
+  const int64_t last_key = args.causal ? position : args.context_len.as<int32_t>()[seq] - 1;
   const int64_t head_dim = args.q.dim(2);
   const int64_t kv_head = head / (args.q.dim(1) / args.k_cache.dim(1));
   const float* q = args.q.row<float>(row) + head * head_dim;
@@ -44,13 +45,13 @@ void attend_one(const PagedAttentionArgs& args, int64_t seq, int64_t row, int64_
   std::vector<float> scores;
   float max =
       args.sinks.defined() ? args.sinks.as<float>()[head] : -std::numeric_limits<float>::infinity();
-  for (int64_t key = first_key; key <= position; ++key) {
+  for (int64_t key = first_key; key <= last_key; ++key) {
     scores.push_back(score_of(args, q, place_of(args, seq, kv_head, key)));
     max = std::max(max, scores.back());
   }
   float sum = args.sinks.defined() ? std::exp(args.sinks.as<float>()[head] - max) : 0;
   std::vector<float> mixed(static_cast<size_t>(head_dim), 0.0f);
-  for (int64_t key = first_key; key <= position; ++key) {
+  for (int64_t key = first_key; key <= last_key; ++key) {
     const KeyPlace place = place_of(args, seq, kv_head, key);
     const float weight = std::exp(scores[static_cast<size_t>(key - first_key)] - max);
     sum += weight;

@@ -73,11 +73,9 @@ TEST_F(DeviceAttention, PrefillHasRowsOfItsOwnPerWarp) {
 // blocks.
 TEST_F(DeviceAttention, RulesBeyondCausality) {
   const std::vector<float> sinks = {0.5f, -1.0f, 3.0f, 0.0f, 1.5f, -4.0f};
-  const AttentionRules kRules[] = {{.window = 33},
-                                   {.chunk = 48},
-                                   {.softcap = 2},
-                                   {.sinks = sinks},
-                                   {.window = 300, .softcap = 5, .sinks = sinks}};
+  const AttentionRules kRules[] = {{.window = 33},   {.causal = false},
+                                   {.chunk = 48},    {.softcap = 2},
+                                   {.sinks = sinks}, {.window = 300, .softcap = 5, .sinks = sinks}};
   const PagedSequences sequences({6, 2, 64, 16}, DType::kBF16, {900, 131, 100}, 91);
   const std::vector<PagedSequences::Span> spans = {{0, 899, 900}, {1, 60, 131}, {2, 99, 100}};
   for (const AttentionRules& rules : kRules) {

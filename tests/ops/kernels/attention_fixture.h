@@ -25,6 +25,7 @@ struct AttentionRules {
   int32_t chunk = 0;
   float softcap = 0;
   std::vector<float> sinks = {};
+  bool causal = true;
 };
 
 // Sequences whose queries are known at every position, so that any cut of them can be asked for.
@@ -101,7 +102,8 @@ class PagedSequences {
                               .window = rules.window,
                               .chunk = rules.chunk,
                               .softcap = rules.softcap,
-                              .sinks = rules.sinks.empty() ? TensorView() : sinks.view()},
+                              .sinks = rules.sinks.empty() ? TensorView() : sinks.view(),
+                              .causal = rules.causal},
                              {});
     return out;
   }

@@ -26,6 +26,7 @@ std::vector<AttentionRules> rules_of(int64_t n_heads) {
           {.chunk = 32},
           {.chunk = 100},
           {.softcap = 2},
+          {.causal = false},
           {.sinks = sinks_of(n_heads)},
           {.window = 70, .sinks = sinks_of(n_heads)},
           {.window = 40, .chunk = 50, .softcap = 1.5f, .sinks = sinks_of(n_heads)}};
@@ -97,7 +98,8 @@ TEST_P(AttentionTest, RulesMeanWhatTheySay) {
                                 .out = out.view(),
                                 .window = rules.window,
                                 .chunk = rules.chunk,
-                                .sinks = rules.sinks.empty() ? TensorView() : sinks.view()},
+                                .sinks = rules.sinks.empty() ? TensorView() : sinks.view(),
+                                .causal = rules.causal},
                                {});
       std::vector<float> values;
       for (int64_t i = 0; i < kKeys; ++i) values.push_back(out.at(i));
@@ -106,6 +108,7 @@ TEST_P(AttentionTest, RulesMeanWhatTheySay) {
     EXPECT_EQ(attend({}), (std::vector<float>{0, 0.5f, 1, 1.5f, 2}));
     EXPECT_EQ(attend({.window = 2}), (std::vector<float>{0, 0.5f, 1.5f, 2.5f, 3.5f}));
     EXPECT_EQ(attend({.chunk = 2}), (std::vector<float>{0, 0.5f, 2, 2.5f, 4}));
+    EXPECT_EQ(attend({.causal = false}), (std::vector<float>{2, 2, 2, 2, 2}));
     EXPECT_EQ(attend({.sinks = {0}}), (std::vector<float>{0, 1.0f / 3, 0.75f, 1.2f, 10.0f / 6}));
   }
 }
