@@ -27,6 +27,7 @@ void HostBatch::clear() {
   context_len.clear();
   max_blocks = 0;
   rope_sets.clear();
+  embedded.clear();
   logits_rows.clear();
 }
 
@@ -171,6 +172,7 @@ Status SequenceTable::append_span(const step::SequenceSpan& span, HostBatch& bat
   if (static_cast<int64_t>(batch.ids.size()) + span.n_tokens > limits_.max_step_tokens) {
     return wrong(span.id, "makes the step longer than {} tokens", limits_.max_step_tokens);
   }
+  TRY(check_purpose(span, sequence));
   if (limits_.recompute_length > 0) TRY(take_rope_set(span, sequence, batch));
   TRY(take_token(span, sequence));
   TRY(take_blocks(span, sequence));
@@ -192,7 +194,29 @@ Status SequenceTable::append_span(const step::SequenceSpan& span, HostBatch& bat
   batch.context_len.push_back(end);
   sequence.next_position = end;
   in_step_.push_back(&sequence);
+  if (span.embed) batch.embedded.push_back({first_row, span.n_tokens});
   return append_logits_rows(span, sequence, first_row, batch);
+}
+
+// An encoder's rows look both ways, so that a prompt is computed whole or not at all; a decoder
+// makes tokens and no vectors.
+Status SequenceTable::check_purpose(const step::SequenceSpan& span,
+                                    const Sequence& sequence) const {
+  if (span.embed != limits_.encoder) {
+    return wrong(span.id, "{}",
+                 limits_.encoder ? "is not to be embedded, and the model is an encoder"
+                                 : "is to be embedded, and the model is no encoder");
+  }
+  if (!limits_.encoder) return {};
+  if (span.sample || span.n_logprob_positions != 0) {
+    return wrong(span.id, "wants tokens of an encoder");
+  }
+  if (span.first_position != 0 || span.n_tokens != sequence.n_prompt ||
+      sequence.tokens.size() != static_cast<size_t>(sequence.n_prompt)) {
+    return wrong(span.id, "is to be embedded in part: {} tokens from {} of {}", span.n_tokens,
+                 span.first_position, sequence.tokens.size());
+  }
+  return {};
 }
 
 Status SequenceTable::take_token(const step::SequenceSpan& span, Sequence& sequence) const {

@@ -44,6 +44,7 @@ struct TableLimits {
   int64_t max_logits_rows = 0;
   int64_t max_sequences = 1 << 16;
   int32_t recompute_length = 0;  // ModelSpec::recompute_length
+  bool encoder = false;          // whole prompts are embedded, and nothing else is asked
 };
 
 // A row whose logits are wanted.
@@ -52,6 +53,12 @@ struct LogitsRow {
   int32_t batch_row = 0;
   int32_t position = 0;  // of the row; its logits are about position + 1
   bool sample = false;   // else: log-probabilities of the known token at position + 1
+};
+
+// The rows of a prompt that are pooled to one vector.
+struct EmbeddedRows {
+  int32_t first_row = 0;
+  int32_t n_rows = 0;
 };
 
 // Of one group of layers.
@@ -67,8 +74,9 @@ struct HostBatch {
   std::vector<HostKvTable> kv_groups;
   std::vector<int32_t> query_start;
   std::vector<int32_t> context_len;
-  int32_t max_blocks = 0;          // of the longest table in the step
-  std::vector<int32_t> rope_sets;  // only where the model has a recompute length
+  int32_t max_blocks = 0;              // of the longest table in the step
+  std::vector<int32_t> rope_sets;      // only where the model has a recompute length
+  std::vector<EmbeddedRows> embedded;  // in the order of the spans
   std::vector<LogitsRow>
       logits_rows;  // in the order of the spans, prompt rows before the sampled one
 
@@ -97,6 +105,7 @@ class SequenceTable {
   Status take_group_blocks(const step::SequenceSpan& span, std::span<const BlockId> blocks,
                            std::vector<int32_t>& table) const;
   void fill_tables(HostBatch& batch) const;
+  Status check_purpose(const step::SequenceSpan& span, const Sequence& sequence) const;
   Status append_logits_rows(const step::SequenceSpan& span, const Sequence& sequence,
                             int32_t first_row, HostBatch& batch) const;
 

@@ -6,6 +6,8 @@
 #include <array>
 #include <cstring>
 
+#include "worker/pooling.h"
+
 namespace trireme::worker {
 namespace {
 
@@ -64,7 +66,7 @@ Status StepExecutor::allocate() {
   ASSIGN_OR_RETURN(query_start_, allocate_tensor(backend, DType::kI32, {n + 1}));
   ASSIGN_OR_RETURN(context_len_, allocate_tensor(backend, DType::kI32, {n}));
   ASSIGN_OR_RETURN(header_, allocate_tensor(backend, DType::kI64, {4}));
-  if (!in_.rank.last_stage) return {};
+  if (!in_.rank.last_stage || in_.spec.encoder) return {};
   ASSIGN_OR_RETURN(rows_, allocate_tensor(backend, DType::kI32, {n_rows}));
   ASSIGN_OR_RETURN(x_logits_, allocate_tensor(backend, DType::kF32, {n_rows, in_.spec.hidden}));
   ASSIGN_OR_RETURN(logits_, allocate_tensor(backend, DType::kF32, {n_rows, in_.rank.vocab_padded}));
@@ -141,6 +143,7 @@ Result<std::optional<step::StepResult>> StepExecutor::run(const step::StepPlan& 
     if (plan.header.step.value() % kExpertLoadPeriod == 0) read_expert_load(context);
     if (in_.rank.last_stage) {
       TRY(sample(x, context));
+      embed(x, context);
     } else {
       TRY(send_hidden(plan.header, x, context));
     }
@@ -288,14 +291,31 @@ Status StepExecutor::sample(const TensorView& x, StepContext& context) {
   return sampler_->run(logits, requests_, outcomes_, context);
 }
 
+// The hidden states are the same on every rank of the stage: one of them pools.
+void StepExecutor::embed(const TensorView& x, StepContext& context) {
+  embeddings_.clear();
+  if (batch_.embedded.empty() || in_.rank.tp_rank != 0) return;
+  context.op = "pooling";
+  const auto width = static_cast<size_t>(in_.spec.hidden);
+  embedded_rows_.resize(static_cast<size_t>(x.dim(0)) * width);
+  in_.backend.copy_to_host(embedded_rows_.data(), x.data, x.bytes(), context.stream);
+  in_.backend.synchronize(context.stream);
+  for (const EmbeddedRows& rows : batch_.embedded) {
+    const float* first = embedded_rows_.data() + static_cast<size_t>(rows.first_row) * width;
+    embeddings_.push_back(pool_rows(first, rows.n_rows, in_.spec.hidden, *in_.spec.encoder));
+  }
+}
+
 step::StepResult StepExecutor::collect(const step::StepPlan& plan) {
   step::StepResult result;
   result.header = plan.header;
   size_t row = 0;
+  size_t n_embedded = 0;
   for (const step::SequenceSpan& span : plan.spans) {
-    if (!span.sample && span.n_logprob_positions == 0) continue;
+    if (!span.sample && !span.embed && span.n_logprob_positions == 0) continue;
     step::SequenceOutput output;
     output.id = span.id;
+    if (span.embed) output.embedding = std::move(embeddings_.at(n_embedded++));
     for (int32_t i = 0; i < span.n_logprob_positions; ++i) {
       output.prompt_logprobs.push_back(std::move(outcomes_[row++].logprobs));
     }

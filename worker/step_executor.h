@@ -83,6 +83,7 @@ class StepExecutor {
   Status send_hidden(const step::StepHeader& header, const TensorView& x, StepContext& context);
   Status sample(const TensorView& x, StepContext& context);
   void read_expert_load(StepContext& context);
+  void embed(const TensorView& x, StepContext& context);
   step::StepResult collect(const step::StepPlan& plan);
 
   ExecutorInputs in_;
@@ -113,6 +114,8 @@ class StepExecutor {
   std::vector<int32_t> row_ids_;
   std::vector<RowRequest> requests_;
   std::vector<RowOutcome> outcomes_;
+  std::vector<std::vector<float>> embeddings_;
+  std::vector<float> embedded_rows_;
   std::vector<float> observed_;
 };
 

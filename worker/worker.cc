@@ -241,7 +241,8 @@ Status Worker::allocate_kv(int64_t n_blocks) {
                            .kv_groups = kv_layout_.groups,
                            .max_step_tokens = options_.max_step_tokens,
                            .max_logits_rows = options_.max_logits_rows,
-                           .recompute_length = options_.spec.recompute_length()};
+                           .recompute_length = options_.spec.recompute_length(),
+                           .encoder = options_.spec.encoder.has_value()};
   const ExecutorInputs inputs{.spec = options_.spec,
                               .rank = rank(),
                               .limits = limits,

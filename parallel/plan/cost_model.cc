@@ -45,8 +45,9 @@ class StageCost {
                      always + routed * routed_share(spec_, 1), step.n_tokens, weight_bytes,
                      bandwidth, flops);
     }
-    const double head_weights =
-        rank.last_stage ? to_double(rank.vocab_padded) * to_double(spec_.hidden) : 0;
+    const double head_weights = rank.last_stage && !spec_.encoder
+                                    ? to_double(rank.vocab_padded) * to_double(spec_.hidden)
+                                    : 0;
     const double head =
         roof(head_weights, head_weights, step.n_logits_rows, weight_bytes, bandwidth, flops);
     const double kv_bytes = to_double(kv_elements(spec_, rank.kv_heads.size())) *

@@ -25,7 +25,8 @@ int64_t held_elements(const ModelSpec& spec, const RankPlan& rank) {
   for (int64_t i = rank.layers.begin; i < rank.layers.end; ++i) {
     n += layer_size(spec, spec.layers[static_cast<size_t>(i)], Share::of(rank)).total();
   }
-  if (rank.first_stage) n += matrix + int64_t{spec.n_position_rows} * spec.hidden;
+  if (rank.first_stage) n += matrix + embedding_rows(spec) * spec.hidden;
+  if (spec.encoder) return n + (rank.first_stage ? final_norm_size(spec) : 0);
   if (rank.last_stage) n += matrix + final_norm_size(spec);
   return n;
 }
@@ -52,7 +53,8 @@ int64_t mlp_width(const ModelSpec& spec, const RankPlan& rank) {
 int64_t activation_bytes(const ModelSpec& spec, const RankPlan& rank, const MemoryInputs& inputs) {
   const int64_t per_token =
       5 * int64_t{spec.hidden} + attention_width(spec, rank) + mlp_width(spec, rank);
-  const int64_t logits = rank.last_stage ? inputs.max_logits_rows * rank.vocab_padded : 0;
+  const bool has_head = rank.last_stage && !spec.encoder;
+  const int64_t logits = has_head ? inputs.max_logits_rows * rank.vocab_padded : 0;
   return 4 * (inputs.max_step_tokens * per_token + logits);
 }
 

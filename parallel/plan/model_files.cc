@@ -45,16 +45,23 @@ Result<std::string> read_model_config(const std::string& path) {
   return read_bounded(fs::is_directory(given, error) ? given / "config.json" : given);
 }
 
-Result<QuantizationSpec> read_quantize_config(const std::string& path) {
+Result<std::optional<std::string>> read_beside_config(const std::string& path,
+                                                      const std::string& name) {
   ASSIGN_OR_RETURN(const std::optional<std::string> gguf_path, find_gguf(path));
-  if (gguf_path.has_value()) return QuantizationSpec{};
+  if (gguf_path.has_value()) return std::optional<std::string>();
   std::error_code error;
   const fs::path given(path);
   const fs::path folder = fs::is_directory(given, error) ? given : given.parent_path();
-  const fs::path file = folder / "quantize_config.json";
-  if (!fs::exists(file, error)) return QuantizationSpec{};
-  ASSIGN_OR_RETURN(const std::string text, read_bounded(file));
-  return parse_quantize_config(text);
+  const fs::path file = folder / name;
+  if (!fs::exists(file, error)) return std::optional<std::string>();
+  ASSIGN_OR_RETURN(std::string text, read_bounded(file));
+  return std::optional<std::string>(std::move(text));
+}
+
+Result<QuantizationSpec> read_quantize_config(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::optional<std::string> text,
+                   read_beside_config(path, "quantize_config.json"));
+  return text ? parse_quantize_config(*text) : QuantizationSpec{};
 }
 
 }  // namespace trireme::plan

@@ -102,9 +102,13 @@ int64_t kv_elements(const ModelSpec& spec, int64_t n_kv_heads) {
 
 int64_t final_norm_size(const ModelSpec& spec) { return norm_size(spec); }
 
+int64_t embedding_rows(const ModelSpec& spec) {
+  return int64_t{spec.n_position_rows} + (spec.encoder ? spec.encoder->n_token_types : 0);
+}
+
 int64_t ModelSpec::n_parameters() const {
   const int64_t matrix = int64_t{vocab} * hidden;
-  int64_t n = matrix * (tied_embeddings ? 1 : 2) + int64_t{n_position_rows} * hidden;
+  int64_t n = matrix * (tied_embeddings ? 1 : 2) + embedding_rows(*this) * hidden;
   n += final_norm_size(*this);
   for (const LayerSpec& layer : layers) n += layer_size(*this, layer, Share::whole(*this)).total();
   return n;

@@ -40,6 +40,9 @@ double routed_share(const ModelSpec& spec, double n_tokens);
 int64_t kv_elements(const ModelSpec& spec, int64_t n_kv_heads);
 
 // Weights of the final norm.
+// Of the norm behind the layers; of an encoder, that of its embedding.
 int64_t final_norm_size(const ModelSpec& spec);
+// Rows of the tables beside the vocabulary's: positions and token types, whole on the first stage.
+int64_t embedding_rows(const ModelSpec& spec);
 
 }  // namespace trireme::plan

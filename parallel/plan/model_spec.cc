@@ -52,9 +52,35 @@ Result<ModelSpec> parse_model_spec(const std::string& config_json) {
   return spec;
 }
 
+namespace {
+
+// How sentence-transformers says what becomes of the rows; without the files: their mean, of length
+// 1.
+Status read_pooling(const std::string& path, EncoderSpec& encoder) {
+  ASSIGN_OR_RETURN(const auto pooling, read_beside_config(path, "1_Pooling/config.json"));
+  if (pooling) {
+    ASSIGN_OR_RETURN(const nlohmann::json document, parse_config_json(*pooling));
+    const ConfigObject config(document, "1_Pooling: ");
+    ASSIGN_OR_RETURN(const bool first, config.boolean_or("pooling_mode_cls_token", false));
+    ASSIGN_OR_RETURN(const bool mean, config.boolean_or("pooling_mode_mean_tokens", false));
+    if (first == mean) {
+      return unimplemented(
+          "1_Pooling/config.json: exactly one of pooling_mode_cls_token and "
+          "pooling_mode_mean_tokens is served.");
+    }
+    encoder.pooling = first ? Pooling::kFirst : Pooling::kMean;
+  }
+  ASSIGN_OR_RETURN(const auto modules, read_beside_config(path, "modules.json"));
+  if (modules) encoder.normalize = modules->find("models.Normalize") != std::string::npos;
+  return {};
+}
+
+}  // namespace
+
 Result<ModelSpec> load_model_spec(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string config, read_model_config(path));
   ASSIGN_OR_RETURN(ModelSpec spec, parse_model_spec(config));
+  if (spec.encoder) TRY(read_pooling(path, *spec.encoder));
   if (!spec.quantization.enabled()) {
     ASSIGN_OR_RETURN(spec.quantization, read_quantize_config(path));
   }

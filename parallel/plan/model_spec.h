@@ -78,6 +78,14 @@ struct MoeSpec {
   float swiglu_limit = 0;     // > 0: the clamped SwiGLU of gpt-oss, instead of the activation
 };
 
+// What an encoder answers with: one vector for a whole text, made of its rows, instead of tokens.
+enum class Pooling : uint8_t { kMean, kFirst };
+struct EncoderSpec {
+  int32_t n_token_types = 0;  // rows of the token-type table; every token is of type 0
+  Pooling pooling = Pooling::kMean;
+  bool normalize = true;  // the vector's length is made 1
+};
+
 struct ModelSpec {
   std::string architecture;  // e.g. "LlamaForCausalLM"
   std::string family;        // key of the worker's model registry: "llama"
@@ -94,6 +102,8 @@ struct ModelSpec {
   std::optional<MlaSpec> mla;
   std::optional<MoeSpec> moe;
   int32_t n_predict_layers = 0;  // stored behind the others to predict further tokens: not computed
+  // Set: every row sees all rows of its text, and there is no head.
+  std::optional<EncoderSpec> encoder;
 
   NormKind norm = NormKind::kRms;
   float norm_eps = 0;

@@ -52,6 +52,7 @@ struct SequenceSpan {
   std::vector<BlockId> new_blocks;
   std::vector<int32_t> n_new_blocks;  // of each group; empty: there is one group, or no new block
   bool sample = false;                // sample the token that follows the span's last position
+  bool embed = false;                 // an encoder's: the span is the whole prompt, its rows are pooled
   int32_t first_logprob_position = 0; // prompt logprobs: logits rows wanted for positions in
   int32_t n_logprob_positions = 0;    //   [first_logprob_position, +n), inside the span; 0: none
 };
@@ -93,6 +94,7 @@ struct SequenceOutput {
   int32_t token = -1;  // sampled, or -1 when the span did not sample
   std::vector<PositionLogprobs> logprobs;         // [1] when n_logprobs >= 0 and a token was sampled
   std::vector<PositionLogprobs> prompt_logprobs;  // one per requested position p: of token p + 1 given 0..p
+  std::vector<float> embedding;                   // [hidden] when the span was to be embedded
 };
 
 // Where a rank's wall time of a step went.
@@ -114,7 +116,7 @@ struct ExpertLoad {
 
 struct StepResult {
   StepHeader header;
-  std::vector<SequenceOutput> outputs;  // in the plan's order, spans that sampled or wanted logprobs
+  std::vector<SequenceOutput> outputs;  // in the plan's order, spans that sampled, embedded or wanted logprobs
 };
 
 // A rank's word that it is lost, late or in doubt: the replica ends with it.

@@ -35,6 +35,7 @@ Attention::Attention(PartLoader& in, ColumnParallelLinear qkv, RowParallelLinear
       softcap_(in.spec().attention_softcap),
       window_(span_of(in.layer_spec(), plan::AttentionKind::kSliding)),
       chunk_(span_of(in.layer_spec(), plan::AttentionKind::kChunked)),
+      causal_(!in.spec().encoder),
       rope_(in.layer_spec().rope),
       slot_(in.slot()),
       qkv_(std::move(qkv)),
@@ -93,7 +94,8 @@ void Attention::attend(const TensorView& q, const LayerKv& kv, const TensorView&
                               .window = window_,
                               .chunk = chunk_,
                               .softcap = softcap_,
-                              .sinks = sinks_.view},
+                              .sinks = sinks_.view,
+                              .causal = causal_},
                              pass.stream());
 }
 

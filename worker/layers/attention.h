@@ -44,8 +44,9 @@ class Attention {
   float softcap_;
   int32_t window_;  // 0: none
   int32_t chunk_;   // 0: none
-  int32_t rope_;    // index into the workspace's tables, or -1
-  int64_t slot_;    // in the KV cache
+  bool causal_;
+  int32_t rope_;  // index into the workspace's tables, or -1
+  int64_t slot_;  // in the KV cache
   ColumnParallelLinear qkv_;
   RowParallelLinear o_;
   std::unique_ptr<QkNorm> qk_norm_;

@@ -32,8 +32,8 @@ class Model {
   // After run_layers: for each of this rank's layers with experts the first row of each expert, and
   // the end, [n_layers, n_experts + 1] i32. Undefined where the model has no experts.
   virtual TensorView expert_starts() const = 0;
-  // Last stage: the rows of x that need logits, x [n_rows, hidden] f32 -> logits [n_rows,
-  // vocab_padded] f32, this rank's slice of the vocabulary.
+  // Last stage of a decoder: the rows of x that need logits, x [n_rows, hidden] f32 -> logits
+  // [n_rows, vocab_padded] f32, this rank's slice of the vocabulary.
   virtual void compute_logits(const TensorView& x, const TensorView& logits,
                               StepContext& context) = 0;
 };
@@ -43,6 +43,7 @@ class Model {
 Result<std::unique_ptr<Model>> make_model(PartLoader& in);
 
 // The families, one function per file.
+std::unique_ptr<Model> make_bert(PartLoader& in);
 std::unique_ptr<Model> make_cohere(PartLoader& in);
 std::unique_ptr<Model> make_deepseek(PartLoader& in);
 std::unique_ptr<Model> make_falcon(PartLoader& in);

@@ -21,6 +21,7 @@ struct FamilyRow {
 };
 std::span<const FamilyRow> family_table();
 
+Status read_bert(const ConfigObject& config, ModelSpec& spec);
 Status read_cohere(const ConfigObject& config, ModelSpec& spec);
 Status read_cohere2(const ConfigObject& config, ModelSpec& spec);
 Status read_deepseek_v2(const ConfigObject& config, ModelSpec& spec);

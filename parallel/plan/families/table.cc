@@ -36,6 +36,7 @@ std::span<const FamilyRow> family_table() {
       {"GrokForCausalLM", "grok1_release", read_grok1},
       {"DeepseekV2ForCausalLM", "deepseek", read_deepseek_v2},
       {"DeepseekV3ForCausalLM", "deepseek", read_deepseek_v3},
+      {"BertModel", "bert", read_bert},
   };
   return kTable;
 }

@@ -218,7 +218,13 @@ TEST_P(Family, WeightsOfARankAreThoseThatItsModelAsksFor) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Goldens, Family, testing::ValuesIn(golden_models()));
+std::vector<std::string> decoders_and_encoders() {
+  std::vector<std::string> models = golden_models();
+  models.emplace_back("bert");
+  return models;
+}
+
+INSTANTIATE_TEST_SUITE_P(Goldens, Family, testing::ValuesIn(decoders_and_encoders()));
 
 // Two key-value heads of two query heads each, stored as q q k v, q q k v.
 TEST(Declare, GroupedHeadsAreTakenFromTheirGroups) {

@@ -77,4 +77,22 @@ Golden load_golden(const std::string& model) {
   return golden;
 }
 
+std::vector<EncoderPrompt> load_golden_encoder(const std::string& model) {
+  const std::string dir = golden_dir(model);
+  const GoldenFile file(dir + "/golden.safetensors");
+  std::ifstream stream(dir + "/golden.json");
+  const nlohmann::json info = nlohmann::json::parse(stream);
+  std::vector<EncoderPrompt> prompts;
+  for (int i = 0; i < 5; ++i) {
+    const auto key = [i](const char* what) { return fmt::format("p{}.{}", i, what); };
+    EncoderPrompt prompt;
+    prompt.ids = file.read<int32_t>(key("ids"));
+    prompt.hidden = file.read<float>(key("hidden"));
+    prompt.embedding = file.read<float>(key("embedding"));
+    prompt.bf16_mean_error = info["bf16_compute_abs_error"][static_cast<size_t>(i)]["mean"];
+    prompts.push_back(std::move(prompt));
+  }
+  return prompts;
+}
+
 }  // namespace trireme::worker

@@ -24,10 +24,19 @@ struct Golden {
   std::vector<GoldenPrompt> prompts;
 };
 
+// The same of an encoder.
+struct EncoderPrompt {
+  std::vector<int32_t> ids;
+  std::vector<float> hidden;     // [n, width], what the last layer leaves
+  std::vector<float> embedding;  // [width], the mean of the rows, of length 1
+  double bf16_mean_error = 0;    // of `hidden`
+};
+
 // Aborts the test binary on a file that is not there.
+std::vector<EncoderPrompt> load_golden_encoder(const std::string& model);
 Golden load_golden(const std::string& model);
 std::string golden_dir(const std::string& model);
-// Every model under tests/golden/models that this build serves.
+// Every decoder under tests/golden/models.
 std::vector<std::string> golden_models();
 // Whether TRIREME_TEST_ALL asks for the whole matrix instead of a sample.
 bool test_everything();
