@@ -41,6 +41,9 @@ Status validate(const CoordinatorOptions& options) {
   TRY(need("scheduler.block_size", s.block_size, 1, 4096));
   TRY(need("scheduler.max_kv_blocks", s.max_kv_blocks, 0, INT32_MAX));
   TRY(need("scheduler.max_step_tokens", s.max_step_tokens, 1, 1 << 20));
+  if (options.embedding_width > 0 && (options.context > s.max_step_tokens || s.prefix_cache)) {
+    return invalid_argument("an encoder's prompts are computed whole and share no prefixes");
+  }
   TRY(need("scheduler.max_running", s.max_running, 1, 1 << 16));
   TRY(need("scheduler.max_waiting", s.max_waiting, 1, 1 << 20));
   TRY(need("scheduler.step_deadline", s.step_deadline_ns, 1, 86'400 * kSecondNs));

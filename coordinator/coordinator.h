@@ -57,6 +57,9 @@ struct CoordinatorOptions {
   int32_t recompute_length = 0;  // known tokens behind which a sequence starts again; 0: never
   // The block tables of a sequence (KvLayout::groups), those that see everything first.
   std::vector<plan::KvGroup> kv_groups = {plan::KvGroup()};
+  // Of an encoder's vectors; 0: the model makes tokens. An encoder's prompts are computed whole, so
+  // that `context` is at most scheduler.max_step_tokens, and they share no prefixes.
+  int32_t embedding_width = 0;
   int64_t kv_bytes_per_block = 0;  // on all ranks together, for the metrics
   int64_t started_ns =
       0;  // monotonic, of the process's start: the ledger begins here; 0: construction

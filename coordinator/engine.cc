@@ -30,7 +30,7 @@ Engine::Engine(const CoordinatorOptions& options, const Clock& clock, step::Coor
       clock_(clock),
       link_(link),
       sink_(sink),
-      limits_{options.vocab, options.context, &budget_, 0, 0},
+      limits_{options.vocab, options.context, &budget_, 0, 0, options.embedding_width > 0},
       ledger_(start_of(options, clock), link.n_ranks(),
               nano_usd(options.price.usd_per_device_hour)),
       tenants_(options.tenants, options.max_tenants),

@@ -61,6 +61,7 @@ class Engine {
     int32_t n_tokens = 0;
     int32_t n_logprob_positions = 0;
     bool sample = false;
+    bool embed = false;
     bool sample_logprobs = false;  // wanted with the sample
     uint8_t n_work = 0;            // of the step's `work`
   };

@@ -27,7 +27,7 @@ Status Engine::apply(step::StepResult result) {
   const int64_t n_generated_before = n_generated_tokens_;
   size_t next_output = 0;
   for (const InFlightSpan& span : step.spans) {
-    const bool has_output = span.sample || span.n_logprob_positions > 0;
+    const bool has_output = span.sample || span.embed || span.n_logprob_positions > 0;
     advance(span, has_output ? &result.outputs[next_output++] : nullptr, now_ns);
   }
   metrics_.generation_tokens.add(static_cast<double>(n_generated_tokens_ - n_generated_before));
@@ -56,13 +56,15 @@ Status Engine::check_result(const InFlightStep& step, const step::StepResult& re
   };
   size_t n_outputs = 0;
   for (const InFlightSpan& span : step.spans) {
-    if (!span.sample && span.n_logprob_positions == 0) continue;
+    if (!span.sample && !span.embed && span.n_logprob_positions == 0) continue;
     if (n_outputs == result.outputs.size()) return wrong("outputs are missing");
     const step::SequenceOutput& output = result.outputs[n_outputs++];
     if (output.id != span.sequence) return wrong("outputs are not in the plan's order");
     if (span.sample && (output.token < 0 || output.token >= options_.vocab)) {
       return wrong(fmt::format("token {} is outside the vocabulary", output.token));
     }
+    const auto width = static_cast<size_t>(span.embed ? options_.embedding_width : 0);
+    if (output.embedding.size() != width) return wrong("a vector is missing or of a wrong width");
     if (span.sample_logprobs && output.logprobs.size() != 1) {
       return wrong("a sampled token has no logprobs");
     }
@@ -117,8 +119,10 @@ void Engine::advance(const InFlightSpan& span, step::SequenceOutput* output, int
     wire::TokenUpdate update;
     update.first_index = r.n_outputs();
     update.prompt_logprobs = std::move(r.prompt_logprobs);
+    if (span.embed) update.embedding = std::move(output->embedding);
     r.first_token_ns = now_ns;
-    finish(span.slot, {.reason = wire::FinishReason::kLength}, now_ns, std::move(update));
+    const auto reason = span.embed ? wire::FinishReason::kStop : wire::FinishReason::kLength;
+    finish(span.slot, {.reason = reason}, now_ns, std::move(update));
   }
 }
 

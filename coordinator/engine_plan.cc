@@ -88,6 +88,7 @@ WaitingCandidate Engine::probe(uint32_t slot) const {
   candidate.priority = r.priority;
   candidate.arrival = r.arrival;
   candidate.n_goal = r.n_goal();
+  candidate.whole = r.embeds;
   candidate.n_cached = hit.n_blocks * config_.block_size;
   candidate.n_free_blocks_taken = static_cast<int32_t>(hit.n_taken);
   return candidate;
@@ -223,6 +224,8 @@ void Engine::add_span(uint32_t slot, int32_t n_tokens, step::StepPlan& plan,
     running.bounded = r.blocks.bounded();
   }
   span.sample = running.samples && end == running.n_goal;
+  span.embed = r.embeds;
+  if (span.embed) CHECK_EQ(span.n_tokens, r.n_prompt) << "a text is embedded whole";
   if (r.sampling.n_prompt_logprobs >= 0) {
     const int32_t first = std::max(span.first_position, r.n_prompt_logprobs_planned);
     const int32_t last = std::min(end, r.n_prompt - 1);
@@ -246,6 +249,7 @@ void Engine::add_span(uint32_t slot, int32_t n_tokens, step::StepPlan& plan,
                              .n_tokens = span.n_tokens,
                              .n_logprob_positions = span.n_logprob_positions,
                              .sample = span.sample,
+                             .embed = span.embed,
                              .sample_logprobs = span.sample && r.sampling.n_logprobs >= 0,
                              .n_work = add_work(r, span.first_position, span.n_tokens, in_flight)});
 }

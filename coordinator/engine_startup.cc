@@ -45,7 +45,8 @@ Status Engine::on_ready(const step::RankReady& ready) {
   return options_.warm_up ? begin_warm_up(now_ns) : Status();
 }
 
-// A prompt of one block and one sample, greedy. Its block has no name and its cost is start-up's.
+// A prompt of one block and one sample, greedy; of an encoder, one vector. Its block has no name
+// and its cost is start-up's.
 Status Engine::begin_warm_up(int64_t now_ns) {
   WarmUp& warm_up = warm_up_.emplace();
   warm_up.sequence = SequenceId(++last_sequence_);
@@ -64,7 +65,8 @@ Status Engine::begin_warm_up(int64_t now_ns) {
   span.id = warm_up.sequence;
   span.n_tokens = n_tokens;
   warm_up.blocks.grow(n_tokens, n_tokens, span);
-  span.sample = true;
+  span.embed = options_.embedding_width > 0;
+  span.sample = !span.embed;
   plan.spans.push_back(std::move(span));
   plan.deadline_ns = config_.step_deadline_ns;
   plan.header = {.epoch = options_.epoch, .step = StepId(++last_step_)};
@@ -78,10 +80,14 @@ Status Engine::begin_warm_up(int64_t now_ns) {
 
 Status Engine::end_warm_up(const step::StepResult& result) {
   const step::StepHeader& want = warm_up_->header;
-  const bool fits = result.header.epoch == want.epoch && result.header.step == want.step &&
-                    result.header.shape_hash == want.shape_hash && result.outputs.size() == 1 &&
-                    result.outputs[0].id == warm_up_->sequence && result.outputs[0].token >= 0 &&
-                    result.outputs[0].token < options_.vocab;
+  bool fits = result.header.epoch == want.epoch && result.header.step == want.step &&
+              result.header.shape_hash == want.shape_hash && result.outputs.size() == 1 &&
+              result.outputs[0].id == warm_up_->sequence;
+  if (fits && options_.embedding_width > 0) {
+    fits = result.outputs[0].embedding.size() == static_cast<size_t>(options_.embedding_width);
+  } else if (fits) {
+    fits = result.outputs[0].token >= 0 && result.outputs[0].token < options_.vocab;
+  }
   if (!fits) return fail(internal_error("the result of the warm-up step does not fit its plan"));
   const int64_t now_ns = clock_.now_ns();
   last_result_ns_ = now_ns;

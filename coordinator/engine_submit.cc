@@ -72,7 +72,7 @@ void Engine::submit(RouterId router_id, wire::Submit submit) {
                                  r.tokens.back()) != r.stop_token_ids.end();
   if (stopped) {
     finish(slot, {.reason = wire::FinishReason::kStop, .stop_token = r.tokens.back()}, now_ns);
-  } else if (!r.samples && (r.sampling.n_prompt_logprobs < 0 || r.n_goal() == 0)) {
+  } else if (!r.samples && !r.embeds && (r.sampling.n_prompt_logprobs < 0 || r.n_goal() == 0)) {
     finish(slot, {.reason = wire::FinishReason::kLength}, now_ns);
   }
   ahead_.reset();
@@ -93,7 +93,8 @@ std::unique_ptr<Request> Engine::make_request(RouterState& router, wire::Submit 
       std::min<int64_t>(int64_t{submit.n_prompt} + submit.max_tokens, limits_.context()));
   r->tokens = std::move(submit.tokens);
   r->n_resumed = submit.resumed ? r->n_tokens() : 0;
-  r->samples = r->n_tokens() < r->n_limit;
+  r->embeds = submit.embed;
+  r->samples = !r->embeds && r->n_tokens() < r->n_limit;
   r->stop_token_ids.assign(submit.stop_token_ids.begin(), submit.stop_token_ids.end());
   r->sampling = std::move(submit.sampling);
   r->continuous_usage = submit.continuous_usage;

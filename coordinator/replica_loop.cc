@@ -67,6 +67,11 @@ Result<std::unique_ptr<ReplicaLoop>> ReplicaLoop::create(ReplicaLoopOptions opti
   engine.pp = o.plan.pp;
   engine.vocab = o.spec.vocab;
   engine.context = context_of(o);
+  if (o.spec.encoder) {
+    engine.embedding_width = o.spec.hidden;
+    engine.context = std::min(engine.context, o.config.scheduler.max_step_tokens);
+    engine.scheduler.prefix_cache = false;
+  }
   engine.recompute_length = o.spec.recompute_length();
   engine.kv_groups = plan::make_kv_layout(o.spec, o.plan).groups;
   engine.kv_bytes_per_block = kv_bytes_per_block(o);
@@ -140,6 +145,7 @@ Status ReplicaLoop::announce() {
       static_cast<int64_t>(plan::make_kv_layout(options_.spec, options_.plan).groups.size());
   hello.n_kv_blocks = coordinator_->n_kv_blocks() / n_tables;
   hello.max_running = options_.config.scheduler.max_running;
+  hello.embedding_width = options_.spec.encoder ? options_.spec.hidden : 0;
   log::info("ready: {} on {}, {} KV blocks of {} tokens in {} block table{} per sequence",
             hello.plan, device_, coordinator_->n_kv_blocks(), hello.block_size, n_tables,
             n_tables == 1 ? "" : "s");

@@ -21,18 +21,44 @@ int32_t priority_of(const GenerationRequest& request, const KeyConfig& key, bool
       int64_t{key.priority} + std::max(0, request.priority), std::numeric_limits<int32_t>::max()));
 }
 
+const char* id_prefix(CallKind kind) {
+  switch (kind) {
+    case CallKind::kChat:
+      return "chatcmpl";
+    case CallKind::kCompletion:
+      return "cmpl";
+    case CallKind::kEmbedding:
+      return "embd";
+  }
+  return "";
+}
+
+std::optional<ApiError> parse(CallKind kind, std::string_view body, const RequestBounds& bounds,
+                              GenerationRequest* request) {
+  switch (kind) {
+    case CallKind::kChat:
+      return parse_chat_request(body, bounds, request);
+    case CallKind::kCompletion:
+      return parse_completion_request(body, bounds, request);
+    case CallKind::kEmbedding:
+      return parse_embedding_request(body, bounds, request);
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
-GenerationCall::GenerationCall(Serving& serving, std::shared_ptr<Exchange> exchange, bool chat,
+GenerationCall::GenerationCall(Serving& serving, std::shared_ptr<Exchange> exchange, CallKind kind,
                                const KeyConfig& key, std::string trace)
     : serving_(serving),
       exchange_(std::move(exchange)),
+      kind_(kind),
       key_(key),
       trace_(std::move(trace)),
       names_(nullptr, false) {
-  identity_.chat = chat;
-  identity_.id = fmt::format("{}-{:016x}{:016x}", chat ? "chatcmpl" : "cmpl",
-                             serving_.random.next(), serving_.random.next());
+  identity_.chat = kind == CallKind::kChat;
+  identity_.id = fmt::format("{}-{:016x}{:016x}", id_prefix(kind), serving_.random.next(),
+                             serving_.random.next());
   identity_.model = serving_.model.name;
   identity_.created_s = serving_.clock.unix_ns() / kSecondNs;
   received_ns_ = exchange_->request().received_ns;
@@ -65,8 +91,7 @@ void GenerationCall::parse_and_prepare() {
   const RequestBounds bounds{context_.limits, context_.model->vocab, context_.context};
   // Parsed once: a stream may run for minutes and needs no megabytes of body.
   const std::string body = std::exchange(exchange_->request().body, {});
-  error_ = identity_.chat ? parse_chat_request(body, bounds, &request_)
-                          : parse_completion_request(body, bounds, &request_);
+  error_ = parse(kind_, body, bounds, &request_);
   if (error_) return;
   if (!request_.model.empty() && request_.model != context_.model->name) {
     error_ = ApiError{404,
@@ -75,6 +100,12 @@ void GenerationCall::parse_and_prepare() {
                       "model",
                       "model_not_found",
                       0};
+    return;
+  }
+  if (request_.embed != context_.model->encoder) {
+    error_ = bad_request(request_.embed ? "this model makes tokens and no embeddings"
+                                        : "this model makes embeddings: use /v1/embeddings",
+                         "model");
     return;
   }
   const auto& tokenizer = context_.model->tokenizer;
@@ -167,6 +198,7 @@ bool GenerationCall::start_choices() {
     spec.cache_salt = salt;
     // A sequence that a stop string ends here has no last word of its replica: its cost must come
     // on the way.
+    spec.embed = request_.embed;
     spec.continuous_usage = request_.continuous_usage_stats || !request_.stop.empty();
     spec.deadline_ns = serving_.clock.now_ns() + serving_.config.limits.request_timeout_ns;
     choice->job = serving_.upstream->start(std::move(spec), choice.get());
@@ -230,8 +262,8 @@ void GenerationCall::after_batch() {
   if (error_) return fail(*error_);
   const bool done = all_finished();
   if (!request_.stream) {
-    if (done) respond_whole();
-    return;
+    if (!done) return;
+    return request_.embed ? respond_embeddings() : respond_whole();
   }
   if (!exchange_->stream_started()) return;
   last_write_ns_ = serving_.now_ns;
@@ -239,6 +271,23 @@ void GenerationCall::after_batch() {
   if (request_.include_usage) append_usage_event(exchange_->pending(), identity_, usage());
   append_done_event(exchange_->pending());
   exchange_->end_stream();
+  settle(choices_.front()->finish_reason);
+}
+
+void GenerationCall::respond_embeddings() {
+  HttpResponse response{.status = 200, .headers = headers()};
+  std::string& body = response.body;
+  body += R"({"object":"list","data":[)";
+  for (const auto& choice : choices_) {
+    if (choice->index > 0) body += ',';
+    append_embedding(body, choice->index, choice->embedding, request_.base64);
+  }
+  body += R"(],"model":)";
+  append_json_string(body, identity_.model);
+  body += R"(,"usage":)";
+  append_usage(body, usage());
+  body += '}';
+  exchange_->respond(std::move(response));
   settle(choices_.front()->finish_reason);
 }
 

@@ -1,4 +1,5 @@
-// GenerationCall: the life of one chat completion or completion request, from body to last byte.
+// GenerationCall: the life of one chat completion, completion or embedding request, from body to
+// last byte.
 //
 //   begin -> parsed and tokenized (on the loop, or in the pool where it is long) -> admitted ->
 //   jobs run
@@ -23,9 +24,11 @@
 
 namespace trireme::router {
 
+enum class CallKind : uint8_t { kChat, kCompletion, kEmbedding };
+
 class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
  public:
-  GenerationCall(Serving& serving, std::shared_ptr<Exchange> exchange, bool chat,
+  GenerationCall(Serving& serving, std::shared_ptr<Exchange> exchange, CallKind kind,
                  const KeyConfig& key, std::string trace);
   ~GenerationCall();
 
@@ -45,6 +48,7 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
   void start_stream();
   void fail(const ApiError& error);
   void respond_whole();
+  void respond_embeddings();
   void on_hang_up(HangUp reason);
   void cancel_jobs();
   void settle(const std::string& outcome);
@@ -54,6 +58,7 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
 
   Serving& serving_;
   std::shared_ptr<Exchange> exchange_;
+  const CallKind kind_;
   const KeyConfig& key_;
   std::string trace_;
   ResponseIdentity identity_;

@@ -18,6 +18,7 @@ bool GenerationCall::Choice::on_update(const JobUpdate& update) {
   const int64_t now_ns = call_.serving_.now_ns;
   cached_tokens = std::max<int64_t>(cached_tokens, update.cached_tokens);
   cost_nano_usd = std::max(cost_nano_usd, update.cost_nano_usd);
+  embedding.assign(update.embedding.begin(), update.embedding.end());
   if (!update.prompt_logprobs.empty()) take_prompt_logprobs(update.prompt_logprobs);
   if (!began_) begin_output();
 

@@ -20,6 +20,7 @@ class GenerationCall::Choice final : public JobListener {
   int64_t cost_nano_usd = 0;
   int64_t queue_ns = 0, prefill_ns = 0, decode_ns = 0;
   std::string finish_reason;
+  std::vector<float> embedding;
   const PreparedPrompt& prompt;
 
   WholeChoice take_whole();

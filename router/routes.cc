@@ -7,7 +7,6 @@
 #include <string_view>
 
 #include "base/version.h"
-#include "router/generation.h"
 
 namespace trireme::router {
 namespace {
@@ -18,8 +17,9 @@ struct Route {
 };
 
 // What is served, for 404 against 405, and as the metric's bounded label.
-constexpr std::array<Route, 13> kApiRoutes = {{{"/v1/chat/completions", "POST"},
+constexpr std::array<Route, 14> kApiRoutes = {{{"/v1/chat/completions", "POST"},
                                                {"/v1/completions", "POST"},
+                                               {"/v1/embeddings", "POST"},
                                                {"/v1/models", "GET"},
                                                {"/tokenize", "POST"},
                                                {"/v1/tokenize", "POST"},
@@ -33,8 +33,8 @@ constexpr std::array<Route, 13> kApiRoutes = {{{"/v1/chat/completions", "POST"},
                                                {"/v1/usage", "GET"}}};
 
 // Known elsewhere in the field, and not here: a clear word is better than "no such route".
-constexpr std::array<std::string_view, 4> kUnserved = {"/v1/embeddings", "/v1/responses",
-                                                       "/v1/messages", "/v1/messages/count_tokens"};
+constexpr std::array<std::string_view, 3> kUnserved = {"/v1/responses", "/v1/messages",
+                                                       "/v1/messages/count_tokens"};
 
 constexpr std::string_view kModelPrefix = "/v1/models/";
 constexpr std::string_view kExplainPrefix = "/v1/routing/explain/";
@@ -142,8 +142,9 @@ void Routes::handle_api(const std::shared_ptr<Exchange>& exchange) {
   if (route->method == "POST") {
     if (const auto error = check_content_type(request)) return answer(path, error_response(*error));
   }
-  if (path == "/v1/chat/completions") return generate(exchange, true, caller);
-  if (path == "/v1/completions") return generate(exchange, false, caller);
+  if (path == "/v1/chat/completions") return generate(exchange, CallKind::kChat, caller);
+  if (path == "/v1/completions") return generate(exchange, CallKind::kCompletion, caller);
+  if (path == "/v1/embeddings") return generate(exchange, CallKind::kEmbedding, caller);
   if (path == "/v1/models") return answer(path, models());
   if (path == "/tokenize" || path == "/v1/tokenize") return answer(path, tokenize(request));
   if (path == "/detokenize" || path == "/v1/detokenize") return answer(path, detokenize(request));
@@ -185,8 +186,9 @@ void Routes::handle_admin(const std::shared_ptr<Exchange>& exchange) {
   answer("unknown", error_response(no_route()));
 }
 
-void Routes::generate(const std::shared_ptr<Exchange>& exchange, bool chat, const Caller& caller) {
-  auto call = std::make_shared<GenerationCall>(serving_, exchange, chat, *caller.key, caller.trace);
+void Routes::generate(const std::shared_ptr<Exchange>& exchange, CallKind kind,
+                      const Caller& caller) {
+  auto call = std::make_shared<GenerationCall>(serving_, exchange, kind, *caller.key, caller.trace);
   call->begin();
 }
 

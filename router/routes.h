@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/metrics.h"
+#include "router/generation.h"
 #include "router/http/exchange.h"
 #include "router/serving.h"
 
@@ -34,7 +35,7 @@ class Routes {
   Caller identify(const HttpRequest& request);
   void reply(const std::shared_ptr<Exchange>& exchange, const std::string& route,
              const Caller& caller, HttpResponse response);
-  void generate(const std::shared_ptr<Exchange>& exchange, bool chat, const Caller& caller);
+  void generate(const std::shared_ptr<Exchange>& exchange, CallKind kind, const Caller& caller);
 
   HttpResponse models() const;
   HttpResponse model(const std::string& name) const;

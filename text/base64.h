@@ -1,4 +1,4 @@
-// Base64, standard alphabet, with or without padding. Pure and thread-safe.
+// Base64, standard alphabet. Pure and thread-safe.
 #pragma once
 
 #include <optional>
@@ -7,7 +7,11 @@
 
 namespace trireme::text {
 
-// None when a character is not of the alphabet or the length is impossible.
+// With padding.
+std::string encode_base64(std::string_view bytes);
+
+// With or without padding. None when a character is not of the alphabet or the length is
+// impossible.
 std::optional<std::string> decode_base64(std::string_view text);
 
 }  // namespace trireme::text

@@ -71,6 +71,7 @@ struct Request {
   bool continuous_usage = false;
   bool use_prefix_cache = false;
   bool samples = true;  // false: max_tokens reached at submission, prompt logprobs alone are wanted
+  bool embeds = false;  // the prompt's vector is wanted, and nothing is sampled
 
   // Progress.
   RequestStateMachine state;
@@ -109,8 +110,8 @@ struct Request {
   int32_t n_tokens() const { return static_cast<int32_t>(tokens.size()); }
   int32_t n_outputs() const { return n_tokens() - n_prompt; }
   // Positions to compute before the next sample, or in all when nothing is sampled: the last prompt
-  // position would only predict what is not wanted.
-  int32_t n_goal() const { return samples ? n_tokens() : n_prompt - 1; }
+  // position would only predict what is not wanted. A vector is made of all positions.
+  int32_t n_goal() const { return samples || embeds ? n_tokens() : n_prompt - 1; }
 };
 
 // Of a Request, from its beginning to the end of `sampling`: what a decoded token needs.

@@ -60,7 +60,28 @@ Status check_sampling(const step::SamplingParams& s, int32_t vocab) {
 
 int32_t SubmitLimits::context() const { return std::min(model_context, pool_context); }
 
+namespace {
+
+Status check_purpose(const wire::Submit& submit, bool encoder) {
+  if (submit.embed && !encoder) {
+    return invalid_argument("the model makes tokens and no embeddings");
+  }
+  if (!submit.embed && encoder) {
+    return invalid_argument("the model makes embeddings and no tokens");
+  }
+  const bool tokens_wanted =
+      submit.max_tokens != 0 || submit.sampling.n_prompt_logprobs >= 0 ||
+      submit.tokens.size() != static_cast<size_t>(std::max(0, submit.n_prompt));
+  if (submit.embed && tokens_wanted) {
+    return invalid_argument("a request for an embedding asks for tokens besides");
+  }
+  return {};
+}
+
+}  // namespace
+
 Status validate(const wire::Submit& submit, const SubmitLimits& limits) {
+  TRY(check_purpose(submit, limits.encoder));
   const auto n_tokens = static_cast<int64_t>(submit.tokens.size());
   if (submit.n_prompt < 1) return invalid_argument("the prompt has no tokens");
   if (submit.n_prompt > n_tokens) {

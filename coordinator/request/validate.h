@@ -15,6 +15,7 @@ struct SubmitLimits {
   const KvBudget* budget = nullptr;
   int64_t n_kv_blocks = 0;
   int32_t pool_context = 0;  // tokens: the longest sequence that the pool can hold
+  bool encoder = false;
 
   // What one sequence can hold: the model's context, or the pool where that is smaller.
   int32_t context() const;

@@ -232,7 +232,10 @@ bool Planner::admit(const WaitingCandidate& candidate) {
     preempt_for(candidate, blocks_short, slots_short);
     return false;
   }
-  const int32_t n_tokens = std::min(budget_left(), candidate.n_goal - candidate.n_cached);
+  const int32_t n_left = candidate.n_goal - candidate.n_cached;
+  // What must be whole waits for a step with room for it; an empty step has it.
+  if (candidate.whole && n_left > budget_left()) return false;
+  const int32_t n_tokens = std::min(budget_left(), n_left);
   CHECK_GT(n_tokens, 0);
   decision_.admits.push_back({candidate.slot, candidate.arrival, n_tokens});
   decision_.n_tokens += n_tokens;

@@ -72,6 +72,7 @@ struct WaitingCandidate {
   uint64_t arrival = 0;
   int32_t n_goal = 0;    // positions to compute or find
   int32_t n_cached = 0;  // of them found, < n_goal
+  bool whole = false;    // all positions in one step, or none
   int32_t n_free_blocks_taken =
       0;  // of the pool's free blocks, found ones that nobody holds included
 };

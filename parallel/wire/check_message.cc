@@ -104,6 +104,14 @@ Status check_logprobs(const std::vector<step::PositionLogprobs>& positions) {
   return {};
 }
 
+Status check_embedding(const std::vector<float>& embedding) {
+  TRY(check_count("numbers in an embedding", embedding.size(), kMaxEmbeddingWidth));
+  for (const float number : embedding) {
+    if (!std::isfinite(number)) return invalid_argument("an embedding holds what is no number");
+  }
+  return {};
+}
+
 // ---- replica to router ----
 
 Status check_kind(const Hello& m) {
@@ -118,7 +126,8 @@ Status check_kind(const Hello& m) {
                              {"a hello's vocabulary", m.vocab},
                              {"a hello's block size", m.block_size},
                              {"a hello's KV block count", m.n_kv_blocks},
-                             {"a hello's sequence count", m.max_running}});
+                             {"a hello's sequence count", m.max_running},
+                             {"a hello's embedding width", m.embedding_width}});
 }
 
 Status check_kind(const Heartbeat& m) {
@@ -144,6 +153,7 @@ Status check_kind(const TokenBatch& m) {
     }
     TRY(check_logprobs(u.logprobs));
     TRY(check_logprobs(u.prompt_logprobs));
+    TRY(check_embedding(u.embedding));
     if (u.stop_token < -1) return invalid_argument("an update's stop token is negative");
   }
   return {};

@@ -27,6 +27,7 @@ void put(const Hello& from, pb::FromReplica* message) {
   to->set_block_size(from.block_size);
   to->set_n_kv_blocks(from.n_kv_blocks);
   to->set_max_running(from.max_running);
+  to->set_embedding_width(from.embedding_width);
 }
 
 Hello take_hello(const pb::Hello& from) {
@@ -44,6 +45,7 @@ Hello take_hello(const pb::Hello& from) {
   to.block_size = from.block_size();
   to.n_kv_blocks = from.n_kv_blocks();
   to.max_running = from.max_running();
+  to.embedding_width = from.embedding_width();
   return to;
 }
 
@@ -85,6 +87,7 @@ void put_update(const TokenUpdate& from, pb::TokenUpdate* to) {
   to->set_queue_ns(from.queue_ns);
   to->set_prefill_ns(from.prefill_ns);
   to->set_decode_ns(from.decode_ns);
+  to->mutable_embedding()->Add(from.embedding.begin(), from.embedding.end());
   if (from.error.has_value()) {
     to->mutable_error()->set_code(static_cast<uint32_t>(from.error->code));
     to->mutable_error()->set_message(clean_sentence(from.error->message));
@@ -123,6 +126,7 @@ Status take_update(const pb::TokenUpdate& from, TokenUpdate& to) {
   to.queue_ns = from.queue_ns();
   to.prefill_ns = from.prefill_ns();
   to.decode_ns = from.decode_ns();
+  to.embedding.assign(from.embedding().begin(), from.embedding().end());
   if (from.has_error()) {
     if (from.error().code() > static_cast<uint32_t>(ErrorCode::kInternal)) {
       return invalid_argument(fmt::format("the error code {} is unknown", from.error().code()));
@@ -226,6 +230,7 @@ void put(const Submit& from, pb::FromRouter* message) {
   to->set_cache_salt(from.cache_salt);
   to->set_resumed(from.resumed);
   to->set_continuous_usage(from.continuous_usage);
+  to->set_embed(from.embed);
 }
 void put(const Cancel& from, pb::FromRouter* message) {
   message->mutable_cancel()->set_request(from.request);
@@ -247,6 +252,7 @@ Result<Submit> take_submit(const pb::Submit& from) {
   to.cache_salt = from.cache_salt();
   to.resumed = from.resumed();
   to.continuous_usage = from.continuous_usage();
+  to.embed = from.embed();
   return to;
 }
 

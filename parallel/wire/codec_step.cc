@@ -51,6 +51,7 @@ void put_spans(const std::vector<step::SequenceSpan>& from, pb::Spans* to) {
   to->mutable_sample()->Reserve(n);
   to->mutable_n_new_blocks()->Reserve(n * static_cast<int>(n_groups));
   bool any_logprobs = false;
+  bool any_embeds = false;
   for (const step::SequenceSpan& span : from) {
     to->add_id(span.id.value());
     to->add_first_position(span.first_position);
@@ -67,8 +68,12 @@ void put_spans(const std::vector<step::SequenceSpan>& from, pb::Spans* to) {
     }
     for (const BlockId block : span.new_blocks) to->add_new_block(block.value());
     any_logprobs |= span.n_logprob_positions != 0 || span.first_logprob_position != 0;
+    any_embeds |= span.embed;
   }
-  // Rare: the two columns are either complete or absent.
+  // Rare: these columns are either complete or absent.
+  if (any_embeds) {
+    for (const step::SequenceSpan& span : from) to->add_embed(span.embed);
+  }
   if (!any_logprobs) return;
   for (const step::SequenceSpan& span : from) {
     to->add_first_logprob_position(span.first_logprob_position);
@@ -90,7 +95,8 @@ Status check_span_columns(const pb::Spans& from) {
       from.sample_size() != n || int64_t{from.n_new_blocks_size()} != int64_t{n} * n_groups ||
       n_blocks != static_cast<uint64_t>(from.new_block_size()) ||
       from.first_logprob_position_size() != n_logprob_rows ||
-      (n_logprob_rows != 0 && n_logprob_rows != n)) {
+      (n_logprob_rows != 0 && n_logprob_rows != n) ||
+      (from.embed_size() != 0 && from.embed_size() != n)) {
     return data_loss("the columns of a plan's spans differ in length");
   }
   if (static_cast<size_t>(n) > kMaxSequencesPerStep) {
@@ -112,6 +118,7 @@ Result<std::vector<step::SequenceSpan>> take_spans(const pb::Spans& from) {
     span.n_tokens = from.n_tokens(i);
     span.token = from.token(i);
     span.sample = from.sample(i);
+    span.embed = from.embed_size() != 0 && from.embed(i);
     size_t n_blocks = 0;
     for (int g = 0; g < n_groups; ++g) {
       n_blocks += from.n_new_blocks(i * n_groups + g);
@@ -213,6 +220,9 @@ step::RankReady take_ready(const pb::RankReady& from) {
 void put(const step::StepResult& from, pb::RankEvent* message) {
   pb::StepResult* to = message->mutable_step_result();
   put_header(from.header, to->mutable_header());
+  const bool any_embedding =
+      std::any_of(from.outputs.begin(), from.outputs.end(),
+                  [](const step::SequenceOutput& output) { return !output.embedding.empty(); });
   for (const step::SequenceOutput& output : from.outputs) {
     to->add_id(output.id.value());
     to->add_token(output.token);
@@ -222,6 +232,9 @@ void put(const step::StepResult& from, pb::RankEvent* message) {
     if (!output.prompt_logprobs.empty()) {
       put_logprobs(output.prompt_logprobs, to->mutable_prompt_logprobs());
     }
+    if (!any_embedding) continue;
+    to->add_n_embedding(static_cast<uint32_t>(output.embedding.size()));
+    to->mutable_embedding()->Add(output.embedding.begin(), output.embedding.end());
   }
 }
 
@@ -231,9 +244,13 @@ Result<step::StepResult> take_result(const pb::StepResult& from) {
   uint64_t n_prompt_logprobs = 0;
   for (const uint32_t count : from.n_logprobs()) n_logprobs += count;
   for (const uint32_t count : from.n_prompt_logprobs()) n_prompt_logprobs += count;
+  uint64_t n_embedding = 0;
+  for (const uint32_t count : from.n_embedding()) n_embedding += count;
   if (from.token_size() != n || from.n_logprobs_size() != n || from.n_prompt_logprobs_size() != n ||
       n_logprobs != static_cast<uint64_t>(from.logprobs().token_size()) ||
-      n_prompt_logprobs != static_cast<uint64_t>(from.prompt_logprobs().token_size())) {
+      n_prompt_logprobs != static_cast<uint64_t>(from.prompt_logprobs().token_size()) ||
+      (from.n_embedding_size() != 0 && from.n_embedding_size() != n) ||
+      n_embedding != static_cast<uint64_t>(from.embedding_size())) {
     return data_loss("the columns of a step's outputs differ in length");
   }
   if (static_cast<size_t>(n) > kMaxSequencesPerStep) {
@@ -245,7 +262,7 @@ Result<step::StepResult> take_result(const pb::StepResult& from) {
   step::StepResult to;
   to.header = take_header(from.header());
   to.outputs.resize(static_cast<size_t>(n));
-  int row = 0, top = 0, prompt_row = 0, prompt_top = 0;
+  int row = 0, top = 0, prompt_row = 0, prompt_top = 0, number = 0;
   for (int i = 0; i < n; ++i) {
     step::SequenceOutput& output = to.outputs[static_cast<size_t>(i)];
     output.id = SequenceId(from.id(i));
@@ -257,6 +274,10 @@ Result<step::StepResult> take_result(const pb::StepResult& from) {
         take_logprobs(from.prompt_logprobs(), prompt_row, n_prompt_rows, &prompt_top);
     row += n_rows;
     prompt_row += n_prompt_rows;
+    if (from.n_embedding_size() == 0) continue;
+    const int end = number + static_cast<int>(from.n_embedding(i));
+    output.embedding.assign(from.embedding().begin() + number, from.embedding().begin() + end);
+    number = end;
   }
   return to;
 }

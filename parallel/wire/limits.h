@@ -19,6 +19,7 @@ inline constexpr size_t kMaxLogitBias = 1 << 16;
 inline constexpr size_t kMaxAllowedTokenIds = 1 << 21;  // at most a vocabulary
 inline constexpr size_t kMaxBannedTokenIds = 8192;
 inline constexpr int32_t kMaxTopLogprobs = 256;  // per position
+inline constexpr size_t kMaxEmbeddingWidth = 1 << 16;
 inline constexpr size_t kMaxLogprobPositions = kMaxTokensPerSequence;
 inline constexpr size_t kMaxSequencesPerStep = 1 << 16;  // starts, spans, releases, outputs: each
 inline constexpr size_t kMaxBlocksPerStep = 1 << 22;     // new KV blocks of all spans together

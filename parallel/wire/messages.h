@@ -40,7 +40,8 @@ struct Hello {
   int32_t vocab = 0;
   int32_t block_size = 0;  // tokens per KV block
   int64_t n_kv_blocks = 0;
-  int32_t max_running = 0;  // sequences
+  int32_t max_running = 0;      // sequences
+  int32_t embedding_width = 0;  // of an encoder's vectors; 0: it makes tokens
 };
 
 // Sent every heartbeat interval and with every step's tokens when it changed.
@@ -83,6 +84,7 @@ struct TokenUpdate {
   int32_t cached_tokens = 0;  // of the prompt, from the prefix cache
   int64_t cost_nano_usd = 0;  // so far, on this replica
   int64_t queue_ns = 0, prefill_ns = 0, decode_ns = 0;
+  std::vector<float> embedding;  // with the finish, of a request that was to be embedded
   std::optional<Error> error;
 };
 
@@ -148,6 +150,7 @@ struct Submit {
   std::string cache_salt;        // derived by the router from the tenant (and the request's own)
   bool resumed = false;          // books its recompute as resume
   bool continuous_usage = false;
+  bool embed = false;  // the prompt's vector is wanted, and no token: max_tokens is 0
 };
 
 struct Cancel {

@@ -17,8 +17,8 @@ ApiError too_long(int64_t n_prompt, int64_t n_output, int64_t context) {
 }
 
 ApiError no_tokenizer() {
-  return bad_request("this model has no tokenizer: send the prompt as token ids to /v1/completions",
-                     "prompt");
+  return bad_request(
+      "this model has no tokenizer: send token ids to /v1/completions or /v1/embeddings", "prompt");
 }
 
 std::optional<ApiError> encode_prompt(const GenerationRequest& request,
@@ -166,6 +166,7 @@ std::optional<ApiError> prepare(const GenerationRequest& request, const PrepareC
     PreparedPrompt prompt;
     if (auto error = fit(request, context, &ids, &prompt.max_tokens)) {
       if (!request.chat && error->param == "messages") error->param = "prompt";
+      if (request.embed && error->param == "prompt") error->param = "input";
       return error;
     }
     for (const int32_t id : ids) {
@@ -173,7 +174,7 @@ std::optional<ApiError> prepare(const GenerationRequest& request, const PrepareC
         return bad_request(
             fmt::format("the prompt holds token {}, and the model's vocabulary has {}", id,
                         context.model->vocab),
-            "prompt");
+            request.embed ? "input" : "prompt");
       }
     }
     out->n_prompt_tokens += static_cast<int64_t>(ids.size());
@@ -183,7 +184,9 @@ std::optional<ApiError> prepare(const GenerationRequest& request, const PrepareC
     out->prompts.push_back(std::move(prompt));
     return std::nullopt;
   };
-  if (auto error = prepare_sampling(request, context, out)) return error;
+  if (!request.embed) {
+    if (auto error = prepare_sampling(request, context, out)) return error;
+  }
   if (request.chat) {
     std::vector<int32_t> ids;
     if (auto error = encode_chat(*context.model, request, context.now_s, &ids)) return error;

@@ -11,23 +11,21 @@ namespace {
 
 constexpr int64_t kMaxInt64 = std::numeric_limits<int64_t>::max();
 
+constexpr size_t kMaxEmbeddingInputs = 2048;  // OpenAI's own
+
 // A list that starts with a number is one prompt of token ids.
-void read_prompts(FieldReader& reader, const RequestBounds& bounds, GenerationRequest* out) {
-  const Json* prompt = reader.ok() ? reader.find("prompt") : nullptr;
+void read_prompts(FieldReader& reader, const RequestBounds& bounds, const char* name,
+                  size_t max_prompts, GenerationRequest* out) {
+  const Json* prompt = reader.ok() ? reader.find(name) : nullptr;
   if (!reader.ok()) return;
-  const auto refuse = [&](const std::string& message) {
-    reader.fail(bad_request(message, "prompt"));
-  };
-  if (reader.find("prompt_embeds") != nullptr) {
-    return reader.fail(not_implemented("prompt_embeds is not served", "prompt_embeds"));
-  }
-  if (prompt == nullptr) return refuse("prompt is missing");
+  const auto refuse = [&](const std::string& message) { reader.fail(bad_request(message, name)); };
+  if (prompt == nullptr) return refuse(fmt::format("{} is missing", name));
   const auto read_ids = [&](const Json& list) {
     std::vector<int32_t> ids;
     ids.reserve(list.size());
     for (const Json& entry : list) {
-      const auto id =
-          reader.integer_value(entry, "each token id of prompt", 0, bounds.vocab - 1, "prompt");
+      const auto id = reader.integer_value(entry, fmt::format("each token id of {}", name).c_str(),
+                                           0, bounds.vocab - 1, name);
       if (!id) return;
       ids.push_back(static_cast<int32_t>(*id));
     }
@@ -38,12 +36,13 @@ void read_prompts(FieldReader& reader, const RequestBounds& bounds, GenerationRe
     return;
   }
   if (!prompt->is_array() || prompt->empty()) {
-    return refuse(
-        "prompt must be a string, a list of strings, a list of token ids or a list of such lists");
+    return refuse(fmt::format(
+        "{} must be a string, a list of strings, a list of token ids or a list of such lists",
+        name));
   }
   if (prompt->front().is_number()) return read_ids(*prompt);
-  if (prompt->size() > static_cast<size_t>(bounds.limits.n)) {
-    return refuse(fmt::format("there are more than {} prompts", bounds.limits.n));
+  if (prompt->size() > max_prompts) {
+    return refuse(fmt::format("{} has more than {} entries", name, max_prompts));
   }
   for (const Json& entry : *prompt) {
     if (entry.is_string()) {
@@ -51,7 +50,7 @@ void read_prompts(FieldReader& reader, const RequestBounds& bounds, GenerationRe
     } else if (entry.is_array()) {
       read_ids(entry);
     } else {
-      return refuse("prompt must hold strings or lists of token ids");
+      return refuse(fmt::format("{} must hold strings or lists of token ids", name));
     }
   }
 }
@@ -88,7 +87,10 @@ std::optional<ApiError> parse_completion_request(std::string_view body, const Re
   FieldReader reader(object);
   out->chat = false;
   read_common_fields(reader, bounds, out);
-  read_prompts(reader, bounds, out);
+  if (reader.find("prompt_embeds") != nullptr) {
+    reader.fail(not_implemented("prompt_embeds is not served", "prompt_embeds"));
+  }
+  read_prompts(reader, bounds, "prompt", static_cast<size_t>(bounds.limits.n), out);
   out->echo = reader.boolean("echo").value_or(false);
   out->max_tokens = reader.integer("max_tokens", 0, kMaxInt64).value_or(16);
   if (*out->max_tokens == 0 && !out->echo && out->n_prompt_logprobs < 0) {
@@ -110,6 +112,33 @@ std::optional<ApiError> parse_completion_request(std::string_view body, const Re
         fmt::format("prompts x n is {}; at most {} are served at once", sequences, bounds.limits.n),
         "n"));
   }
+  return reader.error();
+}
+
+std::optional<ApiError> parse_embedding_request(std::string_view body, const RequestBounds& bounds,
+                                                GenerationRequest* out) {
+  Json object;
+  if (auto error = parse_body(body, bounds.limits, &object)) return error;
+  FieldReader reader(object);
+  out->embed = true;
+  out->max_tokens = 0;
+  out->model = reader.string("model", 512).value_or("");
+  out->user = reader.string("user", 512).value_or("");
+  out->add_special_tokens = reader.boolean("add_special_tokens");
+  out->priority = static_cast<int32_t>(reader
+                                           .integer("priority", std::numeric_limits<int32_t>::min(),
+                                                    std::numeric_limits<int32_t>::max())
+                                           .value_or(0));
+  const std::string format = reader.string("encoding_format", 64).value_or("float");
+  out->base64 = format == "base64";
+  if (!out->base64 && format != "float") {
+    reader.fail(bad_request("encoding_format must be float or base64", "encoding_format"));
+  }
+  if (reader.find("dimensions") != nullptr) {
+    reader.fail(bad_request("this model's vectors have one width: dimensions cannot be chosen",
+                            "dimensions"));
+  }
+  read_prompts(reader, bounds, "input", kMaxEmbeddingInputs, out);
   return reader.error();
 }
 

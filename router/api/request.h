@@ -1,4 +1,5 @@
-// GenerationRequest: a checked chat completion or completion request, as the client wrote it.
+// GenerationRequest: a checked chat completion, completion or embedding request, as the client
+// wrote it.
 //
 // Parsing checks types, ranges and limits; nothing here knows a tokenizer. Absent fields stay
 // absent, since their default is generation_config.json's, then ours (prepare.h). Unknown fields
@@ -33,9 +34,11 @@ struct SamplingFields {
 
 struct GenerationRequest {
   bool chat = false;
+  bool embed = false;   // vectors of the prompts are wanted, and no tokens
+  bool base64 = false;  // as base64 of little-endian floats
   std::string model;
 
-  // Completions: one or more prompts.
+  // Completions and embeddings: one or more prompts.
   std::vector<Prompt> prompts;
   bool echo = false;
   // Chat: JSON texts for the template, checked for shape. Content parts are already joined to one
@@ -87,6 +90,10 @@ std::optional<ApiError> parse_chat_request(std::string_view body, const RequestB
                                            GenerationRequest* request);
 std::optional<ApiError> parse_completion_request(std::string_view body, const RequestBounds& bounds,
                                                  GenerationRequest* request);
+
+// `input` is a prompt, or a list of them, as completions have it.
+std::optional<ApiError> parse_embedding_request(std::string_view body, const RequestBounds& bounds,
+                                                GenerationRequest* request);
 
 struct TokenizeRequest {
   std::string model;

@@ -1,8 +1,12 @@
 #include "router/api/response.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <bit>
 
 #include "router/api/json_text.h"
+#include "text/base64.h"
 
 namespace trireme::router {
 namespace {
@@ -148,6 +152,22 @@ void append_whole_choice(std::string& out, const ResponseIdentity& identity,
   if (!identity.chat) {
     append_field(out, "prompt_token_ids", choice.prompt_token_ids);
     append_field(out, "prompt_logprobs", choice.prompt_logprobs);
+  }
+  out += '}';
+}
+
+void append_embedding(std::string& out, int index, const std::vector<float>& vector, bool base64) {
+  out += R"({"object":"embedding","index":)";
+  append_int(out, index);
+  out += R"(,"embedding":)";
+  if (base64) {
+    static_assert(std::endian::native == std::endian::little);
+    const std::string_view bytes(reinterpret_cast<const char*>(vector.data()),
+                                 vector.size() * sizeof(float));
+    out += '"' + text::encode_base64(bytes) + '"';
+  } else {
+    // The shortest digits that are read back as the same float.
+    out += fmt::format("[{}]", fmt::join(vector, ","));
   }
   out += '}';
 }

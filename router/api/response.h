@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "router/api/api_error.h"
 
@@ -77,6 +78,9 @@ struct WholeChoice {
 void append_response_head(std::string& out, const ResponseIdentity& identity);
 void append_whole_choice(std::string& out, const ResponseIdentity& identity,
                          const WholeChoice& choice);
+// One vector of a response to an embedding request: as a list of numbers, or as the base64 of
+// little-endian floats.
+void append_embedding(std::string& out, int index, const std::vector<float>& vector, bool base64);
 std::string ids_json(const int32_t* ids, size_t n);
 
 }  // namespace trireme::router

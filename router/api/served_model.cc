@@ -61,6 +61,7 @@ Result<ServedModel> load_served_model(const ModelConfig& config) {
   model.context =
       config.max_context > 0 ? std::min(config.max_context, spec.context) : spec.context;
   model.vocab = spec.vocab;
+  model.encoder = spec.encoder.has_value();
   model.created_s = std::chrono::duration_cast<std::chrono::seconds>(
                         std::chrono::system_clock::now().time_since_epoch())
                         .count();

@@ -31,6 +31,7 @@ struct ServedModel {
   std::string name;
   int32_t context = 0;  // tokens: the model's own, or the configuration's smaller one
   int32_t vocab = 0;
+  bool encoder = false;  // makes embeddings and no tokens
   int64_t created_s = 0;
   std::vector<int32_t> eos_ids;
   GenerationDefaults defaults;

@@ -24,6 +24,7 @@ struct JobSpec {
   int32_t priority = 0;    // lower goes first
   std::string cache_salt;  // derived from the tenant
   bool continuous_usage = false;
+  bool embed = false;       // the prompt's vector is wanted, and max_tokens is 0
   int64_t deadline_ns = 0;  // of the monotonic clock; 0: none
 };
 
@@ -38,6 +39,7 @@ struct JobUpdate {
   int32_t cached_tokens = 0;  // of the prompt
   int64_t cost_nano_usd = 0;  // so far, over all replicas that worked on it
   int64_t queue_ns = 0, prefill_ns = 0, decode_ns = 0;  // with the finish
+  std::span<const float> embedding;                     // likewise, where it was asked for
 };
 
 class JobListener {

@@ -164,6 +164,11 @@ void Upstream::on_token_update(Job& job, Replica& replica, const wire::TokenUpda
     const Error error = update.error.value_or(unavailable("the replica gave the request up"));
     return fail_attempt(job, error, false);
   }
+  const bool finished = update.finish != wire::FinishReason::kNone;
+  const auto width = static_cast<size_t>(replica.hello.embedding_width);
+  if (job.spec.embed && finished && (width == 0 || update.embedding.size() != width)) {
+    return refuse("an embedding is missing or of a wrong width");
+  }
   const int64_t n_known = std::min(n_tokens, std::max<int64_t>(0, n_emitted - update.first_index));
   deliver(job, update, static_cast<size_t>(n_known));
 }
@@ -188,6 +193,7 @@ void Upstream::deliver(Job& job, const wire::TokenUpdate& update, size_t n_known
   news.queue_ns = update.queue_ns;
   news.prefill_ns = update.prefill_ns;
   news.decode_ns = update.decode_ns;
+  news.embedding = update.embedding;
   if (!news.tokens.empty()) {
     if (!job.replica_answered) job.replica->breaker.on_success();
     job.replica_answered = true;

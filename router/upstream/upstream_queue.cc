@@ -169,6 +169,7 @@ void Upstream::submit(Job& job, Replica& replica) {
   message.cache_salt = job.spec.cache_salt;
   message.resumed = !job.emitted.empty();
   message.continuous_usage = job.spec.continuous_usage;
+  message.embed = job.spec.embed;
   const Status sent = send(replica.peer, message);
   if (sent.ok()) {
     replica.prefix.insert(job.hashes);

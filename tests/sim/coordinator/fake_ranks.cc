@@ -91,7 +91,7 @@ step::StepResult FakeRanks::pop_result() {
   }
   // Only the outputs that a real last stage sends.
   std::erase_if(result.outputs, [](const step::SequenceOutput& output) {
-    return output.token < 0 && output.prompt_logprobs.empty();
+    return output.token < 0 && output.prompt_logprobs.empty() && output.embedding.empty();
   });
   return result;
 }
@@ -172,6 +172,16 @@ void FakeRanks::compute(const step::StepPlan& plan, const step::SequenceSpan& sp
 
   step::SequenceOutput output;
   output.id = span.id;
+  if (span.embed) {
+    if (span.first_position != 0 || end != s.n_prompt || span.sample) {
+      complain(&plan, "embeds a part of a text");
+    }
+    // Numbers that tell one text from another.
+    for (int32_t i = 0; i < embedding_width; ++i) {
+      const int32_t token = s.tokens[static_cast<size_t>(i) % s.tokens.size()];
+      output.embedding.push_back(static_cast<float>(end * 1000 + token));
+    }
+  }
   if (span.sample) {
     if (end != static_cast<int32_t>(s.tokens.size())) complain(&plan, "samples in mid-prompt");
     output.token = s.sampled = next_token(s.tokens, s.n_prompt, s.sampling);

@@ -66,6 +66,7 @@ class FakeRanks final : public step::CoordinatorLink {
   int most_chunks_in_flight = 0;  // of one sequence
   int64_t n_plans = 0;
   bool refuse_sends = false;
+  int32_t embedding_width = 0;   // of the vectors that embedded spans get
   int32_t recompute_length = 0;  // a sequence started with more tokens has other keys; 0: never
 
  private:

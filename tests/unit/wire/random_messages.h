@@ -45,9 +45,9 @@ void each_field(V& v, Error& m) {
 template <typename V>
 void each_field(V& v, Hello& m) {
   auto& [major, minor, replica, epoch, model, fingerprint, plan, n_devices, context, vocab,
-         block_size, n_kv_blocks, max_running] = m;
+         block_size, n_kv_blocks, max_running, embedding_width] = m;
   v(major, minor, replica, epoch, model, fingerprint, plan, n_devices, context, vocab, block_size,
-    n_kv_blocks, max_running);
+    n_kv_blocks, max_running, embedding_width);
 }
 template <typename V>
 void each_field(V& v, Load& m) {
@@ -62,9 +62,9 @@ void each_field(V& v, Heartbeat& m) {
 template <typename V>
 void each_field(V& v, TokenUpdate& m) {
   auto& [request, first_index, tokens, logprobs, prompt_logprobs, finish, stop_token, cached, cost,
-         queue_ns, prefill_ns, decode_ns, error] = m;
+         queue_ns, prefill_ns, decode_ns, embedding, error] = m;
   v(request, first_index, tokens, logprobs, prompt_logprobs, finish, stop_token, cached, cost,
-    queue_ns, prefill_ns, decode_ns, error);
+    queue_ns, prefill_ns, decode_ns, embedding, error);
 }
 template <typename V>
 void each_field(V& v, TokenBatch& m) {
@@ -103,9 +103,9 @@ void each_field(V& v, RouterHeartbeat& m) {
 template <typename V>
 void each_field(V& v, Submit& m) {
   auto& [request, trace, tenant, tokens, n_prompt, max_tokens, stop_token_ids, sampling, priority,
-         deadline, cache_salt, resumed, continuous_usage] = m;
+         deadline, cache_salt, resumed, continuous_usage, embed] = m;
   v(request, trace, tenant, tokens, n_prompt, max_tokens, stop_token_ids, sampling, priority,
-    deadline, cache_salt, resumed, continuous_usage);
+    deadline, cache_salt, resumed, continuous_usage, embed);
 }
 template <typename V>
 void each_field(V& v, Cancel& m) {
@@ -136,9 +136,9 @@ void each_field(V& v, step::SequenceStart& m) {
 }
 template <typename V>
 void each_field(V& v, step::SequenceSpan& m) {
-  auto& [id, first_position, n_tokens, token, new_blocks, n_new_blocks, sample,
+  auto& [id, first_position, n_tokens, token, new_blocks, n_new_blocks, sample, embed,
          first_logprob_position, n_logprob_positions] = m;
-  v(id, first_position, n_tokens, token, new_blocks, sample, first_logprob_position,
+  v(id, first_position, n_tokens, token, new_blocks, sample, embed, first_logprob_position,
     n_logprob_positions);
   if constexpr (V::kDraws) {
     v.deal(new_blocks.size(), n_new_blocks);
@@ -163,8 +163,8 @@ void each_field(V& v, step::RankReady& m) {
 }
 template <typename V>
 void each_field(V& v, step::SequenceOutput& m) {
-  auto& [id, token, logprobs, prompt_logprobs] = m;
-  v(id, token, logprobs, prompt_logprobs);
+  auto& [id, token, logprobs, prompt_logprobs, embedding] = m;
+  v(id, token, logprobs, prompt_logprobs, embedding);
 }
 template <typename V>
 void each_field(V& v, step::StepResult& m) {
