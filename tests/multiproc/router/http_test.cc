@@ -76,7 +76,7 @@ TEST_F(HttpTest, BadRequestsAndLimits) {
                       "text/plain\r\nContent-Length: 2\r\n\r\n{}"),
             415);
   EXPECT_EQ(status_of("DELETE /v1/models HTTP/1.1\r\n\r\n"), 405);
-  EXPECT_EQ(status_of("POST /v1/embeddings HTTP/1.1\r\nContent-Length: 0\r\n\r\n"), 501);
+  EXPECT_EQ(status_of("POST /v1/responses HTTP/1.1\r\nContent-Length: 0\r\n\r\n"), 501);
   EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1e\r\n" +
                       std::string(30, ' ') + "\r\n0\r\n\r\n"),
             400);
