@@ -113,6 +113,7 @@ Status Engine::commit(const Decision& decision, int64_t now_ns) {
   auto& plan = std::get<step::StepPlan>(plan_);
   plan.starts.clear();
   plan.spans.clear();
+  plan.n_group_blocks.clear();
   plan.header = {.epoch = options_.epoch, .step = StepId(last_step_ + 1)};
   InFlightStep in_flight = std::exchange(spare_step_, {});
   // Admissions take what the prefix index holds for them before anybody's new block evicts it.
@@ -218,7 +219,7 @@ void Engine::add_span(uint32_t slot, int32_t n_tokens, step::StepPlan& plan,
   // A prefill takes the blocks of all its tokens at once, or has them reserved, so that it never
   // stalls half-way.
   if (running.n_blocks * config_.block_size < running.n_goal || running.bounded) {
-    r.blocks.grow(end, running.n_goal, span);
+    r.blocks.grow(end, running.n_goal, span.new_blocks, plan.n_group_blocks);
     running.n_blocks = blocks_for(running.n_goal, config_.block_size);
     running.n_held = r.blocks.n_held();
     running.bounded = r.blocks.bounded();

@@ -64,7 +64,7 @@ Status Engine::begin_warm_up(int64_t now_ns) {
   step::SequenceSpan span;
   span.id = warm_up.sequence;
   span.n_tokens = n_tokens;
-  warm_up.blocks.grow(n_tokens, n_tokens, span);
+  warm_up.blocks.grow(n_tokens, n_tokens, span.new_blocks, plan.n_group_blocks);
   span.embed = options_.embedding_width > 0;
   span.sample = !span.embed;
   plan.spans.push_back(std::move(span));

@@ -244,7 +244,7 @@ class EngineBench {
     plan.starts.push_back(
         {id, std::vector<int32_t>(static_cast<size_t>(n_tokens), kAnyToken), n_tokens, greedy});
     step::SequenceSpan span{.id = id, .n_tokens = n_tokens, .sample = true};
-    add_blocks(span, first_block, (n_tokens + kBlockSize - 1) / kBlockSize);
+    add_blocks(plan, span, first_block, (n_tokens + kBlockSize - 1) / kBlockSize);
     plan.spans.push_back(std::move(span));
     return plan;
   }
@@ -306,7 +306,7 @@ class EngineBench {
                               .token = kAnyToken,
                               .sample = true};
       if (position % kBlockSize == 0) {
-        add_blocks(span, static_cast<int32_t>(i) * blocks_each + position / kBlockSize, 1);
+        add_blocks(plan, span, static_cast<int32_t>(i) * blocks_each + position / kBlockSize, 1);
       }
       plan.spans.push_back(std::move(span));
     }
@@ -314,9 +314,9 @@ class EngineBench {
   }
 
   // Blocks [first, first + n) of every group, whose ids are dealt in turn.
-  void add_blocks(step::SequenceSpan& span, int32_t first, int32_t n) const {
+  void add_blocks(step::StepPlan& plan, step::SequenceSpan& span, int32_t first, int32_t n) const {
     for (int32_t group = 0; group < n_groups_; ++group) {
-      if (n_groups_ > 1) span.n_new_blocks.push_back(n);
+      if (n_groups_ > 1) plan.n_group_blocks.push_back(n);
       for (int32_t block = first; block < first + n; ++block) {
         span.new_blocks.push_back(BlockId(block * n_groups_ + group));
       }

@@ -46,7 +46,13 @@ Status SequenceTable::apply(const step::StepPlan& plan, HostBatch& batch) {
   }
   for (const step::SequenceStart& entering : plan.starts) TRY(start(entering));
   batch.query_start.push_back(0);
-  for (const step::SequenceSpan& span : plan.spans) TRY(append_span(span, batch));
+  next_count_ = 0;
+  for (const step::SequenceSpan& span : plan.spans) TRY(append_span(plan, span, batch));
+  if (next_count_ != plan.n_group_blocks.size()) {
+    return invalid_argument(
+        fmt::format("the plan deals blocks to groups of layers in {} counts, and {} are needed",
+                    plan.n_group_blocks.size(), next_count_));
+  }
   fill_tables(batch);
   return {};
 }
@@ -154,7 +160,8 @@ Status SequenceTable::take_rope_set(const step::SequenceSpan& span, const Sequen
   return {};
 }
 
-Status SequenceTable::append_span(const step::SequenceSpan& span, HostBatch& batch) {
+Status SequenceTable::append_span(const step::StepPlan& plan, const step::SequenceSpan& span,
+                                  HostBatch& batch) {
   const auto at = sequences_.find(span.id);
   if (at == sequences_.end()) return wrong(span.id, "is not known");
   Sequence& sequence = at->second;
@@ -175,7 +182,7 @@ Status SequenceTable::append_span(const step::SequenceSpan& span, HostBatch& bat
   TRY(check_purpose(span, sequence));
   if (limits_.recompute_length > 0) TRY(take_rope_set(span, sequence, batch));
   TRY(take_token(span, sequence));
-  TRY(take_blocks(span, sequence));
+  TRY(take_blocks(plan, span, sequence));
 
   const int32_t end = span.first_position + span.n_tokens;
   const auto first_row = static_cast<int32_t>(batch.ids.size());
@@ -256,29 +263,31 @@ Status SequenceTable::take_token(const step::SequenceSpan& span, Sequence& seque
 
 // Deals the span's new blocks to the tables. At a sequence's first span, the table of a group that
 // slides begins with the block that its first position sees.
-Status SequenceTable::take_blocks(const step::SequenceSpan& span, Sequence& sequence) const {
+Status SequenceTable::take_blocks(const step::StepPlan& plan, const step::SequenceSpan& span,
+                                  Sequence& sequence) {
   const size_t n_groups = sequence.tables.size();
-  std::span<const BlockId> left(span.new_blocks);
-  if (!left.empty() && span.n_new_blocks.size() != (n_groups == 1 ? 0 : n_groups)) {
-    return wrong(span.id, "gets blocks for {} groups of layers, and there are {}",
-                 std::max<size_t>(1, span.n_new_blocks.size()), n_groups);
+  std::span<const int32_t> counts;  // none: no new blocks, or one group
+  if (n_groups > 1 && !span.new_blocks.empty()) {
+    if (plan.n_group_blocks.size() - next_count_ < n_groups) {
+      return wrong(span.id, "gets blocks, and does not say how many for each of {} groups",
+                   n_groups);
+    }
+    counts = std::span(plan.n_group_blocks).subspan(next_count_, n_groups);
+    next_count_ += n_groups;
   }
+  std::span<const BlockId> left(span.new_blocks);
   for (size_t g = 0; g < n_groups; ++g) {
     std::vector<int32_t>& table = sequence.tables[g];
     if (sequence.next_position < 0) {
       const int32_t first = limits_.kv_groups[g].first_visible(span.first_position);
       table.assign(static_cast<size_t>(first / limits_.block_size), 0);
     }
-    size_t n_new = left.size();
-    if (n_groups > 1) {
-      const int32_t n = span.new_blocks.empty() ? 0 : span.n_new_blocks[g];
-      if (n < 0 || static_cast<size_t>(n) > left.size()) {
-        return wrong(span.id, "gets {} blocks for a group of layers, of {}", n, left.size());
-      }
-      n_new = static_cast<size_t>(n);
+    const int64_t n_new = counts.empty() ? static_cast<int64_t>(left.size()) : counts[g];
+    if (n_new < 0 || n_new > static_cast<int64_t>(left.size())) {
+      return wrong(span.id, "gets {} blocks for a group of layers, of {}", n_new, left.size());
     }
-    TRY(take_group_blocks(span, left.first(n_new), table));
-    left = left.subspan(n_new);
+    TRY(take_group_blocks(span, left.first(static_cast<size_t>(n_new)), table));
+    left = left.subspan(static_cast<size_t>(n_new));
   }
   if (!left.empty()) return wrong(span.id, "gets {} blocks for no group of layers", left.size());
   return {};

@@ -97,11 +97,12 @@ class SequenceTable {
  private:
   Status start(const step::SequenceStart& start);
   Status check_sampling(SequenceId id, const step::SamplingParams& sampling) const;
-  Status append_span(const step::SequenceSpan& span, HostBatch& batch);
+  Status append_span(const step::StepPlan& plan, const step::SequenceSpan& span, HostBatch& batch);
   Status take_rope_set(const step::SequenceSpan& span, const Sequence& sequence,
                        HostBatch& batch) const;
   Status take_token(const step::SequenceSpan& span, Sequence& sequence) const;
-  Status take_blocks(const step::SequenceSpan& span, Sequence& sequence) const;
+  Status take_blocks(const step::StepPlan& plan, const step::SequenceSpan& span,
+                     Sequence& sequence);
   Status take_group_blocks(const step::SequenceSpan& span, std::span<const BlockId> blocks,
                            std::vector<int32_t>& table) const;
   void fill_tables(HostBatch& batch) const;
@@ -112,6 +113,7 @@ class SequenceTable {
   TableLimits limits_;
   std::unordered_map<SequenceId, Sequence> sequences_;
   std::vector<const Sequence*> in_step_;  // of the batch, by span
+  size_t next_count_ = 0;                 // of the plan's n_group_blocks
   uint64_t n_plans_ = 0;
 };
 

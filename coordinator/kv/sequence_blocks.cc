@@ -63,7 +63,8 @@ void SequenceBlocks::free_reservation(Group& group) {
   group.bounded = false;
 }
 
-void SequenceBlocks::grow(int32_t end, int32_t n_goal, step::SequenceSpan& span) {
+void SequenceBlocks::grow(int32_t end, int32_t n_goal, std::vector<BlockId>& new_blocks,
+                          std::vector<int32_t>& n_group_blocks) {
   for (Group& group : groups_) {
     const int32_t n_wanted = blocks_for(group.bounded ? end : n_goal, budget_->block_size());
     while (group.table.size() < n_wanted) {
@@ -76,11 +77,14 @@ void SequenceBlocks::grow(int32_t end, int32_t n_goal, step::SequenceSpan& span)
     }
     if (group.bounded && end == n_goal) free_reservation(group);
     const int32_t first = std::max(group.n_told, group.table.first());
-    for (int32_t i = first; i < group.table.size(); ++i) span.new_blocks.push_back(group.table[i]);
-    if (groups_.size() > 1) span.n_new_blocks.push_back(group.table.size() - first);
+    for (int32_t i = first; i < group.table.size(); ++i) new_blocks.push_back(group.table[i]);
+    if (groups_.size() > 1) n_group_blocks.push_back(group.table.size() - first);
     group.n_told = group.table.size();
   }
-  if (span.new_blocks.empty()) span.n_new_blocks.clear();
+  // A span without new blocks has no counts.
+  if (new_blocks.empty() && groups_.size() > 1) {
+    n_group_blocks.resize(n_group_blocks.size() - groups_.size());
+  }
   if (end == n_goal) bounded_ = false;
 }
 

@@ -21,7 +21,6 @@
 
 #include "coordinator/kv/block_pool.h"
 #include "coordinator/kv/kv_budget.h"
-#include "parallel/step/step_plan.h"
 
 namespace trireme::coordinator {
 
@@ -41,8 +40,10 @@ class SequenceBlocks {
   // blocks of `n_goal` known tokens at once.
   void reserve(int32_t n_goal);
   // Takes the blocks of a span that ends at position `end`, of a sequence with `n_goal` known
-  // tokens, and says in it which blocks are new to the ranks.
-  void grow(int32_t end, int32_t n_goal, step::SequenceSpan& span);
+  // tokens. Those that are new to the ranks go into the span's, which are empty, and their counts
+  // by group behind those of the plan's other spans (StepPlan::n_group_blocks).
+  void grow(int32_t end, int32_t n_goal, std::vector<BlockId>& new_blocks,
+            std::vector<int32_t>& n_group_blocks);
   // Positions before `n_computed` are computed: names full blocks and gives back those that are no
   // longer seen. `names`: of the full blocks before n_computed, or empty: nothing is named.
   void settle(std::span<const BlockHash> names, int32_t n_computed);

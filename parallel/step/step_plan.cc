@@ -34,10 +34,7 @@ uint64_t pair(int32_t high, int32_t low) {
 // The fields of a span that decide a shape, as one word: a sum of products with fixed odd numbers,
 // so that two spans that differ in one word always differ in the fold.
 uint64_t fold(const SequenceSpan& span) {
-  uint64_t n_blocks = span.new_blocks.size();
-  for (const int32_t n : span.n_new_blocks)
-    n_blocks = n_blocks * 0xff51afd7ed558ccd + static_cast<uint64_t>(n);
-  const auto n_blocks_and_sample = n_blocks * 2 + (span.sample ? 1 : 0);
+  const auto n_blocks_and_sample = span.new_blocks.size() * 2 + (span.sample ? 1 : 0);
   return span.id.value() * 0x9e3779b97f4a7c15 +
          pair(span.first_position, span.n_tokens) * 0xd1b54a32d192ed03 +
          n_blocks_and_sample * 0x8cb92ba72f3d8dd7 +
@@ -68,6 +65,7 @@ uint64_t shape_hash(const StepPlan& plan) {
   // A step has a thousand spans. Each is folded by itself, which processors do for several at once,
   // and only the folds go through the chain.
   for (const SequenceSpan& span : plan.spans) hash.add(fold(span));
+  for (const int32_t n : plan.n_group_blocks) hash.add_int(n);
   return hash.digest();
 }
 

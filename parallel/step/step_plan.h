@@ -50,7 +50,6 @@ struct SequenceSpan {
   // Appended to the sequence's block tables before the step, one group of layers after the other. The table of a group
   // that slides begins with the block that the first position of the sequence's first span sees.
   std::vector<BlockId> new_blocks;
-  std::vector<int32_t> n_new_blocks;  // of each group; empty: there is one group, or no new block
   bool sample = false;                // sample the token that follows the span's last position
   bool embed = false;                 // an encoder's: the span is the whole prompt, its rows are pooled
   int32_t first_logprob_position = 0; // prompt logprobs: logits rows wanted for positions in
@@ -69,6 +68,8 @@ struct StepPlan {
   std::vector<SequenceId> releases;    // forgotten first
   std::vector<SequenceStart> starts;   // then these enter
   std::vector<SequenceSpan> spans;     // then these are computed, rows in this order
+  // How many of a span's new blocks are each group's: [spans that have any][n_groups]; empty: there is one group.
+  std::vector<int32_t> n_group_blocks;
 
   int32_t n_tokens() const;
 };

@@ -2,9 +2,9 @@
 // codec.h.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <initializer_list>
-#include <optional>
 #include <span>
 
 #include "parallel/wire/codec.h"
@@ -209,18 +209,30 @@ Status check_kind(const step::SetKvBlocks& m) {
 }
 Status check_kind(const step::Shutdown&) { return {}; }
 
-// A span's blocks are those of its groups together.
-Status check_block_counts(const step::SequenceSpan& span) {
-  if (span.n_new_blocks.empty()) return {};
-  TRY(check_count("block tables per sequence", span.n_new_blocks.size(), kMaxKvGroups));
-  if (span.new_blocks.empty()) return invalid_argument("a span has counts of KV blocks, and none");
-  size_t n_blocks = 0;
-  for (const int32_t count : span.n_new_blocks) {
-    TRY(check_not_negative({{"a group's new KV blocks", count}}));
-    n_blocks += static_cast<size_t>(count);
+// The new blocks of every span are those of its groups, and there are as many groups in each.
+Status check_group_blocks(const step::StepPlan& m) {
+  if (m.n_group_blocks.empty()) return {};
+  const auto grows = [](const step::SequenceSpan& span) { return !span.new_blocks.empty(); };
+  const auto n_spans = static_cast<size_t>(std::count_if(m.spans.begin(), m.spans.end(), grows));
+  const size_t n_groups = n_spans == 0 ? 0 : m.n_group_blocks.size() / n_spans;
+  if (n_groups < 2 || n_groups * n_spans != m.n_group_blocks.size()) {
+    return invalid_argument("a plan's counts of KV blocks are not one for each span and group");
   }
-  if (n_blocks == span.new_blocks.size()) return {};
-  return invalid_argument("a span's KV blocks are not those of its groups");
+  TRY(check_count("block tables per sequence", n_groups, kMaxKvGroups));
+  size_t at = 0;
+  for (const step::SequenceSpan& span : m.spans) {
+    if (!grows(span)) continue;
+    size_t n_blocks = 0;
+    for (size_t g = 0; g < n_groups; ++g) {
+      const int32_t count = m.n_group_blocks[at++];
+      TRY(check_not_negative({{"a group's new KV blocks", count}}));
+      n_blocks += static_cast<size_t>(count);
+    }
+    if (n_blocks != span.new_blocks.size()) {
+      return invalid_argument("a span's KV blocks are not those of its groups");
+    }
+  }
+  return {};
 }
 
 Status check_kind(const step::StepPlan& m) {
@@ -236,15 +248,7 @@ Status check_kind(const step::StepPlan& m) {
     TRY(check_sampling(start.sampling));
   }
   size_t n_blocks = 0;
-  std::optional<size_t> n_groups;
   for (const step::SequenceSpan& span : m.spans) {
-    if (!span.new_blocks.empty() || !span.n_new_blocks.empty()) {
-      if (!n_groups) n_groups = span.n_new_blocks.size();
-      if (span.n_new_blocks.size() != *n_groups || *n_groups == 1) {
-        return invalid_argument("the spans of a plan differ in their block tables");
-      }
-      TRY(check_block_counts(span));
-    }
     TRY(check_not_negative({{"a span's first position", span.first_position},
                             {"a span's length", span.n_tokens},
                             {"a span's first logprob position", span.first_logprob_position},
@@ -255,6 +259,7 @@ Status check_kind(const step::StepPlan& m) {
       if (block.value() < 0) return invalid_argument("a span's KV block is negative");
     }
   }
+  TRY(check_group_blocks(m));
   return check_count("new KV blocks in one step", n_blocks, kMaxBlocksPerStep);
 }
 

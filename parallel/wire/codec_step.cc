@@ -1,7 +1,6 @@
 // The codec of the step link: see codec.h.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "parallel/wire/codec.h"
@@ -32,24 +31,14 @@ void put(const step::Shutdown& from, pb::RankCommand* message) {
   message->mutable_shutdown()->set_reason(clean_sentence(from.reason));
 }
 
-// Block tables of a sequence: the same in all spans that have new blocks, as check() has seen.
-size_t n_groups_of(const std::vector<step::SequenceSpan>& spans) {
-  for (const step::SequenceSpan& span : spans) {
-    if (!span.n_new_blocks.empty()) return span.n_new_blocks.size();
-  }
-  return 1;
-}
-
 void put_spans(const std::vector<step::SequenceSpan>& from, pb::Spans* to) {
   const int n = static_cast<int>(from.size());
-  const size_t n_groups = n_groups_of(from);
-  if (n_groups > 1) to->set_n_groups(static_cast<uint32_t>(n_groups));
   to->mutable_id()->Reserve(n);
   to->mutable_first_position()->Reserve(n);
   to->mutable_n_tokens()->Reserve(n);
   to->mutable_token()->Reserve(n);
   to->mutable_sample()->Reserve(n);
-  to->mutable_n_new_blocks()->Reserve(n * static_cast<int>(n_groups));
+  to->mutable_n_new_blocks()->Reserve(n);
   bool any_logprobs = false;
   bool any_embeds = false;
   for (const step::SequenceSpan& span : from) {
@@ -58,14 +47,7 @@ void put_spans(const std::vector<step::SequenceSpan>& from, pb::Spans* to) {
     to->add_n_tokens(span.n_tokens);
     to->add_token(span.token);
     to->add_sample(span.sample);
-    if (n_groups == 1) {
-      to->add_n_new_blocks(static_cast<uint32_t>(span.new_blocks.size()));
-    } else {
-      for (size_t g = 0; g < n_groups; ++g) {
-        const bool counted = g < span.n_new_blocks.size();
-        to->add_n_new_blocks(counted ? static_cast<uint32_t>(span.n_new_blocks[g]) : 0);
-      }
-    }
+    to->add_n_new_blocks(static_cast<uint32_t>(span.new_blocks.size()));
     for (const BlockId block : span.new_blocks) to->add_new_block(block.value());
     any_logprobs |= span.n_logprob_positions != 0 || span.first_logprob_position != 0;
     any_embeds |= span.embed;
@@ -84,15 +66,10 @@ void put_spans(const std::vector<step::SequenceSpan>& from, pb::Spans* to) {
 Status check_span_columns(const pb::Spans& from) {
   const int n = from.id_size();
   const int n_logprob_rows = from.n_logprob_positions_size();
-  const uint32_t n_groups = std::max<uint32_t>(1, from.n_groups());
-  if (n_groups > kMaxKvGroups) {
-    return resource_exhausted(
-        fmt::format("{} block tables per sequence; the limit is {}", n_groups, kMaxKvGroups));
-  }
   uint64_t n_blocks = 0;
   for (const uint32_t count : from.n_new_blocks()) n_blocks += count;
   if (from.first_position_size() != n || from.n_tokens_size() != n || from.token_size() != n ||
-      from.sample_size() != n || int64_t{from.n_new_blocks_size()} != int64_t{n} * n_groups ||
+      from.sample_size() != n || from.n_new_blocks_size() != n ||
       n_blocks != static_cast<uint64_t>(from.new_block_size()) ||
       from.first_logprob_position_size() != n_logprob_rows ||
       (n_logprob_rows != 0 && n_logprob_rows != n) ||
@@ -109,7 +86,6 @@ Status check_span_columns(const pb::Spans& from) {
 Result<std::vector<step::SequenceSpan>> take_spans(const pb::Spans& from) {
   TRY(check_span_columns(from));
   std::vector<step::SequenceSpan> to(static_cast<size_t>(from.id_size()));
-  const int n_groups = static_cast<int>(std::max<uint32_t>(1, from.n_groups()));
   int block = 0;
   for (int i = 0; i < from.id_size(); ++i) {
     step::SequenceSpan& span = to[static_cast<size_t>(i)];
@@ -119,16 +95,7 @@ Result<std::vector<step::SequenceSpan>> take_spans(const pb::Spans& from) {
     span.token = from.token(i);
     span.sample = from.sample(i);
     span.embed = from.embed_size() != 0 && from.embed(i);
-    size_t n_blocks = 0;
-    for (int g = 0; g < n_groups; ++g) {
-      n_blocks += from.n_new_blocks(i * n_groups + g);
-    }
-    if (n_groups > 1 && n_blocks > 0) {
-      for (int g = 0; g < n_groups; ++g) {
-        span.n_new_blocks.push_back(static_cast<int32_t>(from.n_new_blocks(i * n_groups + g)));
-      }
-    }
-    span.new_blocks.resize(n_blocks);
+    span.new_blocks.resize(from.n_new_blocks(i));
     for (BlockId& id : span.new_blocks) id = BlockId(from.new_block(block++));
     if (from.n_logprob_positions_size() != 0) {
       span.first_logprob_position = from.first_logprob_position(i);
@@ -151,6 +118,9 @@ void put(const step::StepPlan& from, pb::RankCommand* message) {
     put_sampling(start.sampling, start_to->mutable_sampling());
   }
   put_spans(from.spans, to->mutable_spans());
+  for (const int32_t n : from.n_group_blocks) {
+    to->mutable_spans()->add_n_group_blocks(static_cast<uint32_t>(n));
+  }
 }
 
 Result<step::StepPlan> take_plan(const pb::StepPlan& from) {
@@ -168,6 +138,9 @@ Result<step::StepPlan> take_plan(const pb::StepPlan& from) {
     ASSIGN_OR_RETURN(start.sampling, take_sampling(from.starts(i).sampling()));
   }
   ASSIGN_OR_RETURN(to.spans, take_spans(from.spans()));
+  for (const uint32_t n : from.spans().n_group_blocks()) {
+    to.n_group_blocks.push_back(static_cast<int32_t>(n));
+  }
   return to;
 }
 

@@ -128,7 +128,9 @@ void FakeRanks::execute(const step::StepPlan& plan) {
   }
   step::StepResult result;
   result.header = plan.header;
+  next_count_ = 0;
   for (const step::SequenceSpan& span : plan.spans) compute(plan, span, result);
+  if (next_count_ != plan.n_group_blocks.size()) complain(&plan, "counts of no blocks");
   results_.push_back(std::move(result));
   most_in_flight = std::max(most_in_flight, results_.size());
 }
@@ -232,13 +234,11 @@ void FakeRanks::take_blocks(const step::SequenceSpan& span, Sequence& s) {
   }
   std::span<const BlockId> left(span.new_blocks);
   if (left.empty()) return;
-  if (groups_.size() == 1) {
-    if (!span.n_new_blocks.empty()) complain(plan_, "counts of blocks for one group");
-    return append_blocks(left, s.tables[0]);
-  }
-  if (span.n_new_blocks.size() != groups_.size()) return complain(plan_, "blocks of other groups");
+  if (groups_.size() == 1) return append_blocks(left, s.tables[0]);
   for (size_t g = 0; g < groups_.size(); ++g) {
-    const auto n = static_cast<size_t>(span.n_new_blocks[g]);
+    if (next_count_ >= plan_->n_group_blocks.size()) return complain(plan_, "counts are missing");
+    const auto n = static_cast<size_t>(plan_->n_group_blocks[next_count_++]);
+    if (n > left.size()) return complain(plan_, "counts of more blocks than there are");
     append_blocks(left.first(n), s.tables[g]);
     left = left.subspan(n);
   }

@@ -101,6 +101,7 @@ class FakeRanks final : public step::CoordinatorLink {
   const std::vector<plan::KvGroup> groups_;
   const int32_t block_size_, max_step_tokens_, max_running_;
   const step::StepPlan* plan_ = nullptr;
+  size_t next_count_ = 0;  // of plan_->n_group_blocks
   uint64_t last_step_ = 0;
   std::map<uint64_t, Sequence> sequences_;
   std::set<uint64_t> seen_ids_;

@@ -17,6 +17,12 @@ constexpr plan::KvGroup kFull;
 plan::KvGroup sliding(int32_t span) { return {plan::AttentionKind::kSliding, span}; }
 plan::KvGroup chunked(int32_t span) { return {plan::AttentionKind::kChunked, span}; }
 
+// What a span says of new blocks.
+struct Told {
+  std::vector<BlockId> new_blocks;
+  std::vector<int32_t> counts;  // by group
+};
+
 std::vector<BlockHash> names_of(int n, uint8_t salt = 0) {
   std::vector<BlockHash> names(static_cast<size_t>(n));
   for (size_t i = 0; i < names.size(); ++i) {
@@ -158,8 +164,9 @@ TEST(FindPrefix, IsTheLongestOfWhichEveryGroupHasWhatIsSeen) {
     SequenceBlocks blocks(&pool, &budget);
     blocks.share_prefix(names, hit.n_blocks);
     blocks.reserve(n_names * 4);
-    step::SequenceSpan span;
-    blocks.grow(std::min(n_names * 4, hit.n_blocks * 4 + 8), n_names * 4, span);
+    Told span;
+    blocks.grow(std::min(n_names * 4, hit.n_blocks * 4 + 8), n_names * 4, span.new_blocks,
+                span.counts);
     ASSERT_LE(n_free - pool.n_free(), hit.n_taken);
   }
   EXPECT_GT(n_hits, 1000);
@@ -189,9 +196,9 @@ TEST(SequenceBlocks, ALongPromptStaysWithinItsReservation) {
   EXPECT_EQ(pool.n_free(), most - blocks.n_held());
   int32_t settle_at = blocks.next_settle(true);
   for (int32_t end = 8; end <= 160; end += 8) {
-    step::SequenceSpan span;
-    blocks.grow(end, 160, span);
-    EXPECT_EQ(span.n_new_blocks, (std::vector<int32_t>{2, 2}));
+    Told span;
+    blocks.grow(end, 160, span.new_blocks, span.counts);
+    EXPECT_EQ(span.counts, (std::vector<int32_t>{2, 2}));
     EXPECT_EQ(blocks.bounded(), end < 160);
     if (end >= settle_at) {
       blocks.settle(std::span(names).first(static_cast<size_t>(end / 4)), end);
@@ -203,8 +210,8 @@ TEST(SequenceBlocks, ALongPromptStaysWithinItsReservation) {
   EXPECT_EQ(pool.n_reserved(), 0);
   EXPECT_TRUE(pool.find(name_in_group(names[39], 1)).has_value()) << "named behind the prompt";
   for (int32_t n = 161; n < 1000; ++n) {  // and on, a token at a time
-    step::SequenceSpan span;
-    blocks.grow(n, n, span);
+    Told span;
+    blocks.grow(n, n, span.new_blocks, span.counts);
     EXPECT_EQ(span.new_blocks.size(), n % 4 == 1 ? 2u : 0u);
     if (n >= settle_at) {
       blocks.settle(std::span(names).first(static_cast<size_t>(n / 4)), n);
@@ -223,10 +230,10 @@ TEST(SequenceBlocks, WhatLeftTheWindowIsStillFound) {
   const auto names = names_of(25);
   {
     SequenceBlocks blocks(&pool, &budget);
-    step::SequenceSpan span;
+    Told span;
     blocks.share_prefix(names, 0);
     blocks.reserve(100);
-    blocks.grow(100, 100, span);
+    blocks.grow(100, 100, span.new_blocks, span.counts);
     blocks.settle(names, 100);
     EXPECT_EQ(blocks.table(1).first(), 23);
     EXPECT_EQ(pool.n_used(), 25 + 2);
@@ -237,9 +244,9 @@ TEST(SequenceBlocks, WhatLeftTheWindowIsStillFound) {
   EXPECT_EQ(pool.n_cached(), 50);
   // When one sliding block is evicted, the prefixes whose window it was in are gone, others not.
   SequenceBlocks other(&pool, &budget);
-  step::SequenceSpan span;
+  Told span;
   for (int i = 0; pool.find(name_in_group(names[0], 1)).has_value(); ++i) {
-    other.grow(4 * (i + 1), 4 * (i + 1), span);
+    other.grow(4 * (i + 1), 4 * (i + 1), span.new_blocks, span.counts);
   }
   EXPECT_EQ(find_prefix(pool, budget, names, 2, 26).n_blocks, 0);
   EXPECT_EQ(find_prefix(pool, budget, names, 20, 26).n_blocks, 20);
@@ -250,8 +257,8 @@ TEST(SequenceBlocks, FoundBlocksAreSharedAndRejoinTheOthersWhenTheyLeaveTheWindo
   BlockPool pool(30);
   const auto names = names_of(20);
   SequenceBlocks first(&pool, &budget);
-  step::SequenceSpan span;
-  first.grow(40, 40, span);
+  Told span;
+  first.grow(40, 40, span.new_blocks, span.counts);
   first.settle(std::span(names).first(10), 40);
   EXPECT_EQ(pool.n_used(), 2) << "positions 32 to 39 are what position 40 sees";
   const PrefixHit hit = find_prefix(pool, budget, names, 10, 20);
@@ -262,8 +269,8 @@ TEST(SequenceBlocks, FoundBlocksAreSharedAndRejoinTheOthersWhenTheyLeaveTheWindo
   second.reserve(80);
   EXPECT_TRUE(second.bounded());
   const int64_t reserved = pool.n_reserved();
-  step::SequenceSpan told;
-  second.grow(48, 80, told);
+  Told told;
+  second.grow(48, 80, told.new_blocks, told.counts);
   EXPECT_EQ(told.new_blocks.size(), 4u) << "the two found ones, and two of its own";
   EXPECT_EQ(told.new_blocks.front(), first.table(0)[8]);
   second.settle(std::span(names).first(12), 48);
@@ -299,9 +306,9 @@ TEST(SequenceBlocks, NothingLeaksAndNothingSeenIsFreed) {
       while (computed < n_goal + 50) {
         const int32_t goal = std::max(n_goal, computed + 1);
         for (int i = 0; i < 2 && planned < goal && planned - computed <= chunk; ++i) {
-          step::SequenceSpan span;
+          Told span;
           planned = std::min(goal, planned + static_cast<int32_t>(1 + rng() % chunk));
-          blocks.grow(planned, goal, span);
+          blocks.grow(planned, goal, span.new_blocks, span.counts);
           for (int32_t g = 0; g < budget.n_groups(); ++g) {
             const BlockTable& table = blocks.table(g);
             ASSERT_LE(table.first(), budget.first_block(g, computed));

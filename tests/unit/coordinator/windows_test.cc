@@ -71,8 +71,7 @@ TEST_F(WindowsTest, ADecodeTakesABlockForEveryTable) {
   EXPECT_EQ(coordinator->load().kv_blocks_used, 3);
   step();
   EXPECT_EQ(coordinator->load().kv_blocks_used, 6) << "position 4 begins a block in each table";
-  const step::SequenceSpan& span = ranks->plans.back().spans.at(0);
-  EXPECT_EQ(span.n_new_blocks, (std::vector<int32_t>{1, 1, 1}));
+  EXPECT_EQ(ranks->plans.back().n_group_blocks, (std::vector<int32_t>{1, 1, 1}));
   step();
   EXPECT_EQ(coordinator->load().kv_blocks_used, 0);
 }
@@ -82,7 +81,7 @@ TEST_F(WindowsTest, OneGroupSendsWhatItAlwaysSent) {
   submit(make(1, 9, 2));
   tick();
   EXPECT_EQ(ranks->plans.back().spans.at(0).new_blocks.size(), 3u);
-  EXPECT_TRUE(ranks->plans.back().spans.at(0).n_new_blocks.empty());
+  EXPECT_TRUE(ranks->plans.back().n_group_blocks.empty());
 }
 
 TEST_F(WindowsTest, APoolNeedsABlockForEveryTable) {

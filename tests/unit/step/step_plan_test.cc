@@ -53,12 +53,10 @@ TEST(ShapeHash, EveryFieldThatDecidesAShapeChangesIt) {
       [](StepPlan& p) { p.spans[1].n_logprob_positions = 1; },
       [](StepPlan& p) { p.spans[1].new_blocks.push_back(BlockId(1)); },
       [](StepPlan& p) {
-        p.spans[1].new_blocks = {BlockId(1), BlockId(2)};
-        p.spans[1].n_new_blocks = {1, 1};
+        p.n_group_blocks = {1, 1};
       },
       [](StepPlan& p) {
-        p.spans[1].new_blocks = {BlockId(1), BlockId(2)};
-        p.spans[1].n_new_blocks = {2, 0};
+        p.n_group_blocks = {2, 0};
       },
       [](StepPlan& p) { std::swap(p.spans[0], p.spans[1]); },
       [](StepPlan& p) { p.spans.pop_back(); },

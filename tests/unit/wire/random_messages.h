@@ -136,20 +136,20 @@ void each_field(V& v, step::SequenceStart& m) {
 }
 template <typename V>
 void each_field(V& v, step::SequenceSpan& m) {
-  auto& [id, first_position, n_tokens, token, new_blocks, n_new_blocks, sample, embed,
-         first_logprob_position, n_logprob_positions] = m;
+  auto& [id, first_position, n_tokens, token, new_blocks, sample, embed, first_logprob_position,
+         n_logprob_positions] = m;
   v(id, first_position, n_tokens, token, new_blocks, sample, embed, first_logprob_position,
     n_logprob_positions);
-  if constexpr (V::kDraws) {
-    v.deal(new_blocks.size(), n_new_blocks);
-  } else {
-    v(n_new_blocks);
-  }
 }
 template <typename V>
 void each_field(V& v, step::StepPlan& m) {
-  auto& [header, deadline_ns, releases, starts, spans] = m;
+  auto& [header, deadline_ns, releases, starts, spans, n_group_blocks] = m;
   v(header, deadline_ns, releases, starts, spans);
+  if constexpr (V::kDraws) {
+    v.deal(spans, n_group_blocks);
+  } else {
+    v(n_group_blocks);
+  }
 }
 template <typename V>
 void each_field(V& v, step::LoadProgress& m) {
@@ -200,14 +200,16 @@ class Randomizer {
   static constexpr bool kDraws = true;  // other visitors only look
   explicit Randomizer(uint64_t seed) : engine_(seed) {}
 
-  // The blocks of a span, dealt to three groups.
-  void deal(size_t n_blocks, std::vector<int32_t>& counts) {
+  // The blocks of the spans, dealt to three groups.
+  void deal(const std::vector<step::SequenceSpan>& spans, std::vector<int32_t>& counts) {
     counts.clear();
-    if (n_blocks == 0) return;
-    const auto n = static_cast<int32_t>(n_blocks);
-    const auto first = static_cast<int32_t>(below(n_blocks + 1));
-    const auto second = static_cast<int32_t>(below(static_cast<size_t>(n - first) + 1));
-    counts = {first, second, n - first - second};
+    for (const step::SequenceSpan& span : spans) {
+      if (span.new_blocks.empty()) continue;
+      const auto n = static_cast<int32_t>(span.new_blocks.size());
+      const auto first = static_cast<int32_t>(below(span.new_blocks.size() + 1));
+      const auto second = static_cast<int32_t>(below(static_cast<size_t>(n - first) + 1));
+      counts.insert(counts.end(), {first, second, n - first - second});
+    }
   }
 
   template <typename... Ts>

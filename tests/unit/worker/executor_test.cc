@@ -150,7 +150,7 @@ std::string hybrid_error(const std::function<void(step::StepPlan&)>& change) {
   plan.spans[0].first_position = 48;
   plan.spans[0].n_tokens = 22;
   for (const int32_t id : {0, 1, 2, 3, 4, 5, 6, 7, 1}) plan.spans[0].new_blocks.emplace_back(id);
-  plan.spans[0].n_new_blocks = {5, 4};
+  plan.n_group_blocks = {5, 4};
   change(plan);
   HostBatch batch;
   const Status status = table.apply(plan, batch);
@@ -171,24 +171,22 @@ std::string hybrid_error(const std::function<void(step::StepPlan&)>& change) {
 }
 
 TEST(SequenceTable, EveryGroupOfLayersHasATableOfItsOwn) {
-  const auto span = [](const std::function<void(step::SequenceSpan&)>& change) {
-    return hybrid_error([&](step::StepPlan& plan) { change(plan.spans[0]); });
+  const auto counts = [](std::vector<int32_t> n) {
+    return hybrid_error([&](step::StepPlan& plan) { plan.n_group_blocks = std::move(n); });
   };
-  EXPECT_EQ(span([](auto&) {}), "accepted");
-  EXPECT_THAT(span([](auto& s) { s.n_new_blocks = {}; }), HasSubstr("for 1 groups"));
-  EXPECT_THAT(span([](auto& s) { s.n_new_blocks = {5, 3, 1}; }), HasSubstr("for 3 groups"));
-  EXPECT_THAT(span([](auto& s) { s.n_new_blocks = {5, 5}; }), HasSubstr("5 blocks for a group"));
-  EXPECT_THAT(span([](auto& s) { s.n_new_blocks = {5, -1}; }), HasSubstr("-1 blocks for a group"));
-  EXPECT_THAT(span([](auto& s) {
-                s.n_new_blocks = {4, 4};
-                s.new_blocks.pop_back();
-              }),
-              HasSubstr("its 4 blocks hold 64"));
-  EXPECT_THAT(span([](auto& s) { s.new_blocks.emplace_back(1); }),
+  EXPECT_EQ(counts({5, 4}), "accepted");
+  EXPECT_THAT(counts({}), HasSubstr("for each of 2 groups"));
+  EXPECT_THAT(counts({9}), HasSubstr("for each of 2 groups"));
+  EXPECT_THAT(counts({5, 3, 1}), HasSubstr("its 4 blocks hold 64"));
+  EXPECT_THAT(counts({5, 4, 0}), HasSubstr("in 3 counts, and 2 are needed"));
+  EXPECT_THAT(counts({5, 5}), HasSubstr("5 blocks for a group"));
+  EXPECT_THAT(counts({5, -1}), HasSubstr("-1 blocks for a group"));
+  EXPECT_THAT(counts({4, 5}), HasSubstr("its 4 blocks hold 64"));
+  EXPECT_THAT(hybrid_error([](step::StepPlan& plan) { plan.spans[0].new_blocks.emplace_back(1); }),
               HasSubstr("1 blocks for no group"));
-  EXPECT_THAT(span([](auto& s) {
-                s.new_blocks.assign(14, BlockId(1));
-                s.n_new_blocks = {5, 9};
+  EXPECT_THAT(hybrid_error([](step::StepPlan& plan) {
+                plan.spans[0].new_blocks.assign(14, BlockId(1));
+                plan.n_group_blocks = {5, 9};
               }),
               HasSubstr("more blocks than its context has"));
 }

@@ -250,19 +250,19 @@ class ToyScheduler {
       span.token = generated_[i].tokens.back();
       span.sample = true;
     }
-    take_blocks(state, span);
+    take_blocks(state, span, plan.n_group_blocks);
     plan.spans.push_back(span);
     return true;
   }
 
   // New blocks, as many for every group of layers.
-  void take_blocks(State& state, step::SequenceSpan& span) {
+  void take_blocks(State& state, step::SequenceSpan& span, std::vector<int32_t>& n_group_blocks) {
     const int32_t end = span.first_position + span.n_tokens;
     const int32_t n_new = (end + kBlockSize - 1) / kBlockSize - state.n_blocks;
     if (n_new <= 0) return;
     const size_t n_groups = replica_.kv_layout().groups.size();
     state.n_blocks += n_new;
-    if (n_groups > 1) span.n_new_blocks.assign(n_groups, n_new);
+    if (n_groups > 1) n_group_blocks.insert(n_group_blocks.end(), n_groups, n_new);
     for (size_t i = 0; i < n_groups * static_cast<size_t>(n_new); ++i) {
       span.new_blocks.push_back(BlockId(next_block_++));
     }
