@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "kernels/activation.h"
 #include "kernels/dtype.h"
+#include "kernels/ops.h"
 #include "parallel/plan/quantization_spec.h"
 #include "parallel/plan/rope_spec.h"
 
@@ -52,12 +53,8 @@ struct MlaSpec {
   int32_t latent_width() const { return kv_rank + rope_dim; }  // cached per token and layer
 };
 
-enum class ExpertScoring : uint8_t {
-  kSoftmax /* over all, then choose */,
-  kSoftmaxOfChosen,
-  kSigmoid
-};
-enum class GroupScore : uint8_t { kNone, kMax, kTopTwoSum };
+using kernels::ExpertScoring;
+using kernels::GroupScore;
 
 struct MoeSpec {
   int32_t n_experts = 0;

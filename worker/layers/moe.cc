@@ -7,31 +7,6 @@
 namespace trireme::worker {
 namespace {
 
-// The enums of the plan and of the ops are the same in the same order; plan knows of no ops.
-kernels::ExpertScoring scoring_of(plan::ExpertScoring scoring) {
-  switch (scoring) {
-    case plan::ExpertScoring::kSoftmax:
-      return kernels::ExpertScoring::kSoftmax;
-    case plan::ExpertScoring::kSoftmaxOfChosen:
-      return kernels::ExpertScoring::kSoftmaxOfChosen;
-    case plan::ExpertScoring::kSigmoid:
-      return kernels::ExpertScoring::kSigmoid;
-  }
-  return {};
-}
-
-kernels::GroupScore group_score_of(plan::GroupScore score) {
-  switch (score) {
-    case plan::GroupScore::kNone:
-      return kernels::GroupScore::kNone;
-    case plan::GroupScore::kMax:
-      return kernels::GroupScore::kMax;
-    case plan::GroupScore::kTopTwoSum:
-      return kernels::GroupScore::kTopTwoSum;
-  }
-  return {};
-}
-
 // Rows and columns of a stored tensor that belong to one expert.
 WeightPart part_of(const PartLoader& in, const std::string& name, std::vector<int64_t> shape,
                    plan::Range rows, plan::Range columns) {
@@ -84,8 +59,8 @@ void Router::forward(const TensorView& h, Pass& pass) const {
                     pass.stream());
   pass.ops().moe_route({.logits = logits,
                         .choice_bias = choice_bias_.view,
-                        .scoring = scoring_of(moe_.scoring),
-                        .group_score = group_score_of(moe_.group_score),
+                        .scoring = moe_.scoring,
+                        .group_score = moe_.group_score,
                         .n_groups = moe_.n_groups,
                         .n_chosen_groups = moe_.n_chosen_groups,
                         .renormalize = moe_.renormalize,

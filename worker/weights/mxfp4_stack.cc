@@ -27,43 +27,50 @@ class Mxfp4Stack final : public ExpandedTensor {
   Mxfp4Stack(const RawTensor& blocks, const RawTensor& scales, std::vector<int64_t> shape)
       : ExpandedTensor(std::move(shape)), blocks_(blocks), scales_(scales) {}
 
-  // Stored are rows of inputs per output; asked for are rows of outputs per input. Expert by
-  // expert, output by output, so that a block is decoded once.
+  // Stored are rows of inputs per output; asked for are rows of outputs per input. By tiles of a
+  // block's inputs and a few outputs, so that both are read and written in runs.
   Status read(Range rows, Range columns, float* out) const override {
     ASSIGN_OR_RETURN(const uint8_t* blocks, blocks_.data());
     ASSIGN_OR_RETURN(const uint8_t* scales, scales_.data());
     const int64_t n_in = shape()[1];
     const int64_t n_out = shape()[2];
+    const int64_t n_blocks = n_in / kBlock;  // of an output
+    Tile tile{};
     for (int64_t row = rows.begin; row < rows.end;) {
       const int64_t expert = row / n_in;
-      const int64_t end = std::min((expert + 1) * n_in, rows.end);
-      const Range inputs{row - expert * n_in, end - expert * n_in};
-      for (int64_t column = columns.begin; column < columns.end; ++column) {
-        const int64_t first_block = (expert * n_out + column) * (n_in / kBlock);
-        read_output(blocks + first_block * kBlockBytes, scales + first_block, inputs,
-                    out + (column - columns.begin), columns.size());
+      const Range inputs{row - expert * n_in,
+                         std::min((expert + 1) * n_in, rows.end) - expert * n_in};
+      for (int64_t column = columns.begin; column < columns.end; column += kTile) {
+        const int64_t n = std::min(kTile, columns.end - column);
+        for (int64_t block = inputs.begin / kBlock; block * kBlock < inputs.end; ++block) {
+          for (int64_t o = 0; o < n; ++o) {
+            const int64_t at = (expert * n_out + column + o) * n_blocks + block;
+            decode(blocks + at * kBlockBytes, scales[at], tile, static_cast<size_t>(o));
+          }
+          const int64_t begin = std::max(inputs.begin, block * kBlock);
+          const int64_t end = std::min(inputs.end, (block + 1) * kBlock);
+          for (int64_t i = begin; i < end; ++i) {
+            float* to = out + (i - inputs.begin) * columns.size() + (column - columns.begin);
+            std::copy_n(tile[static_cast<size_t>(i - block * kBlock)].data(), n, to);
+          }
+        }
       }
       out += inputs.size() * columns.size();
-      row = end;
+      row += inputs.size();
     }
     return {};
   }
 
  private:
-  // Inputs [begin, end) of one output, `stride` floats apart.
-  static void read_output(const uint8_t* blocks, const uint8_t* scales, Range inputs, float* out,
-                          int64_t stride) {
-    int64_t block = -1;
-    float scale = 0;
-    for (int64_t i = inputs.begin; i < inputs.end; ++i) {
-      if (i / kBlock != block) {
-        block = i / kBlock;
-        scale = kernels::quant::e8m0_to_f32(scales[block]);
-      }
-      const int64_t j = i % kBlock;
-      const int code = blocks[block * kBlockBytes + j / 2] >> (4 * (j % 2)) & 0xf;
-      *out = scale * kValues[static_cast<size_t>(code)];
-      out += stride;
+  static constexpr int64_t kTile = 16;  // outputs
+  using Tile = std::array<std::array<float, kTile>, kBlock>;
+
+  // A block's inputs of one output, into a column of the tile.
+  static void decode(const uint8_t* block, uint8_t scale_bits, Tile& tile, size_t column) {
+    const float scale = kernels::quant::e8m0_to_f32(scale_bits);
+    for (size_t j = 0; j < kBlockBytes; ++j) {
+      tile[2 * j][column] = scale * kValues[block[j] & 0xf];
+      tile[2 * j + 1][column] = scale * kValues[block[j] >> 4];
     }
   }
 

@@ -61,9 +61,11 @@ class RandomWeights final : public WeightSource {
   DType dtype(const std::string&) const override { return DType::kBF16; }
 
   Status read(const plan::TensorSlice& slice, void* out) override {
-    const bool is_norm = slice.name.ends_with("norm.weight");
+    // "rms_norm_1.weight" too.
+    const bool is_norm = slice.name.ends_with("norm.weight") ||
+                         (slice.shape.size() == 1 && slice.name.find("norm") != std::string::npos);
     const bf16* table = is_norm ? norm_table_.data() : weight_table_.data();
-    const int64_t width = slice.shape.size() == 2 ? slice.shape[1] : 1;
+    const int64_t width = slice.shape.size() > 1 ? slice.shape.back() : 1;
     const uint64_t key = name_key(seed_, slice.name);
     auto* to = static_cast<bf16*>(out);
     if (slice.columns.size() == width) {

@@ -43,11 +43,23 @@ void turn(const WeightPart& part, const char* from, char* to) {
   auto* target = reinterpret_cast<T*>(to);
   const int64_t n_rows = part.n_rows();
   const int64_t n_columns = part.n_columns();
-  for (int64_t i = 0; i < n_rows; ++i) {
-    const int64_t row = part.interleaved ? deinterleaved_row(i, n_rows) : i;
+  const auto row_of = [&](int64_t i) {
+    return part.interleaved ? deinterleaved_row(i, n_rows) : i;
+  };
+  if (!part.transposed) {
+    for (int64_t i = 0; i < n_rows; ++i) {
+      std::copy_n(source + i * n_columns, n_columns, target + row_of(i) * n_columns);
+    }
+    return;
+  }
+  // A band of rows at a time: short runs are read, and as many rows are written side by side.
+  constexpr int64_t kBand = 32;
+  for (int64_t first = 0; first < n_rows; first += kBand) {
+    const int64_t end = std::min(first + kBand, n_rows);
     for (int64_t j = 0; j < n_columns; ++j) {
-      target[row * n_columns + j] =
-          part.transposed ? source[j * n_rows + i] : source[i * n_columns + j];
+      for (int64_t i = first; i < end; ++i) {
+        target[row_of(i) * n_columns + j] = source[j * n_rows + i];
+      }
     }
   }
 }

@@ -98,6 +98,21 @@ class InspectTest(CommandTest, unittest.TestCase):
             self.assertIn(f"{parameters:,}", out)
             self.assertIn(f"{kv:,} bytes per token", out)
 
+    def test_known_mixtures_of_experts(self):
+        for name, parameters, active, kv in (("mixtral-8x7b", 46_702_792_704, 12_748_853_248, 131_072),
+                                             ("mixtral-8x22b", 140_620_634_112, 38_955_423_744, 229_376),
+                                             ("qwen3-235b-a22b", 235_093_634_560, 21_568_433_664, 192_512),
+                                             ("gpt-oss-120b", 116_829_156_672, 5_132_849_472, 73_728),
+                                             ("grok-1", 315_684_820_992, 83_756_587_008, 262_144)):
+            facts = self.json_of("inspect", CONFIGS / f"{name}.json")
+            self.assertEqual(facts["parameters"], parameters)
+            self.assertEqual(facts["active_parameters"], active)
+            self.assertEqual(facts["kv_bytes_per_token"], kv)
+            code, out, _ = run("inspect", CONFIGS / f"{name}.json")
+            self.assertEqual(code, 0)
+            self.assertIn(f"{parameters:,}", out)
+            self.assertIn(f"{active:,}", out)
+
     def test_the_fewest_devices_hold_the_weights(self):
         facts = self.json_of("inspect", BIG)
         memory = {"a100": 80e9, "h100": 80e9, "h200": 141e9}

@@ -29,6 +29,9 @@ const Setting kSettings[] = {
     // Latent attention, and experts.
     {"deepseek_tp1_f32", 1, 1, ComputeDType::kF32, "deepseek_v3"},
     {"deepseek_tp2_pp2_bf16", 2, 2, ComputeDType::kBF16, "deepseek_v3"},
+    {"experts_tp2_bf16", 2, 1, ComputeDType::kBF16, "mixtral"},
+    {"experts_sinks_windows_tp2_pp2_bf16", 2, 2, ComputeDType::kBF16, "gpt_oss"},
+    {"experts_chunks_tp1_f32", 1, 1, ComputeDType::kF32, "llama4"},
 };
 
 class Invariance : public testing::TestWithParam<Setting> {

@@ -461,6 +461,25 @@ TEST(RandomWeights, AnySliceIsASliceOfTheWhole) {
   }
 }
 
+TEST(RandomWeights, AStackOfExpertsIsOneMatrixUnderTheOther) {
+  auto source = make_random_weights(42);
+  const plan::TensorSlice stack{"experts.gate_up_proj", {3, 5, 4}, {0, 15}, {0, 4}};
+  std::vector<bf16> all(60);
+  ASSERT_TRUE(source->read(stack, all.data()).ok());
+  plan::TensorSlice second = stack;
+  second.rows = {5, 10};
+  second.columns = {1, 3};
+  std::vector<bf16> some(10);
+  ASSERT_TRUE(source->read(second, some.data()).ok());
+  for (size_t r = 0; r < 5; ++r) {
+    for (size_t c = 0; c < 2; ++c) {
+      EXPECT_EQ(some[r * 2 + c].bits, all[(r + 5) * 4 + c + 1].bits);
+    }
+  }
+  // No element stands twice: rows do not overlap.
+  for (size_t r = 1; r < 15; ++r) EXPECT_NE(all[r * 4].bits, all[(r - 1) * 4 + 1].bits) << r;
+}
+
 TEST(RandomWeights, AreNearNormalAndDifferByNameAndSeed) {
   const auto fill = [](uint64_t seed, const std::string& name) {
     std::vector<bf16> bits(100'000);
