@@ -29,6 +29,30 @@ class SetupDigest {
   uint64_t digest_ = 0;
 };
 
+// What parts of a model differ in beside their sizes.
+void add_parts(const plan::ModelSpec& spec, SetupDigest& digest) {
+  digest.add_float(spec.embedding_scale).add_float(spec.logit_scale);
+  digest.add_float(spec.attention_softcap).add_float(spec.logit_softcap);
+  digest.add_float(spec.floor_scale).add_float(spec.temperature_scale);
+  digest.add(spec.activation).add(spec.qk_norm);
+  for (const plan::RopeSpec& rope : spec.ropes) {
+    for (const std::vector<float>& set : rope.inv_freq_sets()) {
+      for (const float frequency : set) digest.add_float(frequency);
+    }
+    digest.add_float(rope.cos_sin_scale()).add(rope.layout);
+  }
+  if (spec.mla) {
+    digest.add(spec.mla->q_rank).add(spec.mla->kv_rank).add(spec.mla->nope_dim);
+    digest.add(spec.mla->rope_dim).add(spec.mla->value_dim);
+  }
+  if (!spec.moe) return;
+  const plan::MoeSpec& moe = *spec.moe;
+  digest.add(moe.n_experts).add(moe.top_k).add(moe.width).add(moe.shared_width);
+  digest.add(moe.shared_gate).add(moe.scoring).add(moe.group_score).add(moe.n_groups);
+  digest.add(moe.n_chosen_groups).add(moe.renormalize).add_float(moe.weight_scale);
+  digest.add(moe.choice_bias).add(moe.scales_input).add_float(moe.swiglu_limit);
+}
+
 uint64_t setup_digest(const WorkerOptions& options, kernels::ComputeDType compute) {
   const plan::ModelSpec& spec = options.spec;
   SetupDigest digest;
@@ -40,9 +64,7 @@ uint64_t setup_digest(const WorkerOptions& options, kernels::ComputeDType comput
   for (const plan::LayerSpec& layer : spec.layers) {
     digest.add(layer.attention).add(layer.span).add(layer.rope).add(layer.moe);
   }
-  for (const plan::RopeSpec& rope : spec.ropes) {
-    for (const float frequency : rope.inv_freq()) digest.add_float(frequency);
-  }
+  add_parts(spec, digest);
   const plan::KvLayout layout = plan::make_kv_layout(spec, options.plan);
   for (const plan::KvGroup& group : layout.groups) digest.add(group.attention).add(group.span);
   for (const plan::KvPlace& place : layout.layers) digest.add(place.group).add(place.slot);

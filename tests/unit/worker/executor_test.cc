@@ -327,6 +327,28 @@ TEST(Worker, RanksThatWereStartedDifferentlyDoNotStart) {
   EXPECT_THAT(replica.errors()[0] + replica.errors()[1], HasSubstr("started with different"));
 }
 
+// Of the same sizes and weights, but not of the same arithmetic.
+TEST(Worker, RanksWhoseConfigsSayDifferentThingsDoNotStart) {
+  using Change = void (*)(plan::ModelSpec&);
+  const auto with_parts = [](plan::ModelSpec& spec) {
+    spec.mla.emplace();
+    spec.moe.emplace();
+  };
+  for (const Change change : {
+           +[](plan::ModelSpec& spec) { spec.logit_scale = 2; },
+           +[](plan::ModelSpec& spec) { spec.ropes[0].layout = plan::RopeLayout::kInterleaved; },
+           +[](plan::ModelSpec& spec) { spec.mla->nope_dim = 1; },
+           +[](plan::ModelSpec& spec) { spec.moe->weight_scale = 2; },
+           +[](plan::ModelSpec& spec) { spec.moe->group_score = plan::GroupScore::kMax; },
+       }) {
+    const SplitReplica replica(2, 1, [&](int rank, WorkerOptions& options) {
+      with_parts(options.spec);
+      if (rank == 1) change(options.spec);
+    });
+    EXPECT_THAT(replica.errors()[0] + replica.errors()[1], HasSubstr("started with different"));
+  }
+}
+
 TEST(Worker, SaysBeforeLoadingThatMemoryIsShort) {
   const SplitReplica replica(1, 1, [](int, WorkerOptions& options) {
     options.model_dir = "no such folder";  // never reached
