@@ -10,6 +10,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
 from cluster import Cluster  # noqa: E402
+from test_golden import MODELS, log_softmax, read_safetensors  # noqa: E402
 
 try:
     import openai
@@ -85,6 +86,55 @@ class OpenAiClientTest(unittest.TestCase):
                 return await asyncio.gather(*(ask(client, i) for i in range(16)))
         for chunks in asyncio.run(run()):
             self.assertTrue(any(choice.finish_reason for chunk in chunks for choice in chunk.choices))
+
+
+@unittest.skipIf(openai is None, "the openai package is not installed (tests/e2e/requirements.txt)")
+class HarnessScoringTest(unittest.TestCase):
+    """What lm-eval's local-completions sends for a log-likelihood, and what it makes of the reply: batches of context and
+    continuation as ids, `echo`, `logprobs: 1`, one token more than is asked about. The sums and the greedy flags are the golden's.
+    (The package itself brings a hundred others along and wants a tokenizer that the golden folders have not.)"""
+
+    def score(self, client, requests):
+        """[(log-likelihood, whether greedy decoding says the same)] of [(context ids, continuation ids)]."""
+        reply = client.completions.create(
+            model="golden", prompt=[context + continuation for context, continuation in requests], temperature=0, max_tokens=1,
+            logprobs=1, seed=1234, echo=True, extra_body={"return_tokens_as_token_ids": True})
+        scores = []
+        for choice, (context, _) in zip(sorted(reply.choices, key=lambda c: c.index), requests):
+            logprobs = choice.logprobs
+            told = slice(len(context), -1)
+            greedy = all(token == max(top, key=top.get)
+                         for token, top in zip(logprobs.tokens[told], logprobs.top_logprobs[told]))
+            scores.append((sum(logprobs.token_logprobs[told]), greedy))
+        return scores
+
+    def test_loglikelihood_is_the_goldens(self):
+        golden = read_safetensors(MODELS / "llama3" / "golden.safetensors")
+        requests, expected = [], []
+        for name, (shape, logits) in golden.items():
+            if not name.endswith(".logits"):
+                continue
+            ids = list(golden[name.replace(".logits", ".ids")][1])
+            if shape[0] < len(ids):
+                continue
+            rows = [list(logits[i * shape[1]:(i + 1) * shape[1]]) for i in range(shape[0])]
+            # The prompt's own end, and what greedy decoding says in its place.
+            for cut in sorted({1, len(ids) // 2, len(ids) - 1} - {0}):
+                best = max(range(shape[1]), key=rows[cut - 1].__getitem__)
+                for continuation in (ids[cut:], [best]):
+                    want = sum(log_softmax(rows[cut - 1 + i])[token] for i, token in enumerate(continuation))
+                    greedy = all(token == max(range(shape[1]), key=rows[cut - 1 + i].__getitem__)
+                                 for i, token in enumerate(continuation))
+                    requests.append((ids[:cut], continuation))
+                    expected.append((want, greedy))
+        self.assertGreater(len(requests), 5)
+        with Cluster(MODELS / "llama3", "--compute-dtype", "float32", "--served-model-name", "golden", "--tp", 2) as cluster:
+            client = openai.OpenAI(base_url=cluster.url + "/v1", api_key="none", max_retries=0)
+            scores = self.score(client, requests)
+            client.close()
+        for (got, got_greedy), (want, want_greedy), (context, continuation) in zip(scores, expected, requests):
+            self.assertAlmostEqual(got, want, delta=2e-3 * max(1, len(continuation)), msg=f"{context} + {continuation}")
+            self.assertEqual(got_greedy, want_greedy, f"{context} + {continuation}")
 
 
 if __name__ == "__main__":
