@@ -33,7 +33,14 @@ struct TenantUsage {
 struct Serving {
   Serving(const Clock& c, EventLoop& l, const ClusterConfig& cfg, const ServedModel& m,
           RouterMetrics& r, KeyTable k, uint64_t seed)
-      : clock(c), loop(l), config(cfg), model(m), metrics(r), keys(std::move(k)), random(seed) {}
+      : clock(c),
+        loop(l),
+        config(cfg),
+        model(m),
+        metrics(r),
+        keys(std::move(k)),
+        random(seed),
+        limiter(cfg.router.count) {}
 
   const Clock& clock;
   EventLoop& loop;

@@ -29,9 +29,9 @@ void choose(Bucket& minute, Bucket& day, int64_t now_ns, bool* has, int64_t* lim
 
 void Bucket::refill(int64_t now_ns) {
   if (last_ns_ != 0 && now_ns > last_ns_) {
-    const double gained = static_cast<double>(limit_) * static_cast<double>(now_ns - last_ns_) /
-                          static_cast<double>(window_ns_);
-    level_ = std::min(static_cast<double>(limit_), level_ + gained);
+    const double gained =
+        share_ * static_cast<double>(now_ns - last_ns_) / static_cast<double>(window_ns_);
+    level_ = std::min(full_, level_ + gained);
   }
   last_ns_ = std::max(last_ns_, now_ns);
 }
@@ -44,10 +44,10 @@ int64_t Bucket::remaining(int64_t now_ns) {
 int64_t Bucket::wait_ns(int64_t amount, int64_t now_ns) {
   if (unlimited()) return 0;
   refill(now_ns);
-  const double missing = static_cast<double>(std::min(amount, limit_)) - level_;
-  if (missing <= 1e-9) return amount > limit_ ? window_ns_ : 0;
-  return static_cast<int64_t>(
-      std::ceil(missing * static_cast<double>(window_ns_) / static_cast<double>(limit_)));
+  if (amount > limit_) return window_ns_;
+  const double missing = std::min(static_cast<double>(amount), full_) - level_;
+  if (missing <= 1e-9) return 0;
+  return static_cast<int64_t>(std::ceil(missing * static_cast<double>(window_ns_) / share_));
 }
 
 void Bucket::take(int64_t amount, int64_t now_ns) {
@@ -59,24 +59,26 @@ void Bucket::take(int64_t amount, int64_t now_ns) {
 void Bucket::give_back(int64_t amount, int64_t now_ns) {
   if (unlimited()) return;
   refill(now_ns);
-  level_ = std::min(static_cast<double>(limit_), level_ + static_cast<double>(amount));
+  level_ = std::min(full_, level_ + static_cast<double>(amount));
 }
 
 int64_t Bucket::full_in_ns(int64_t now_ns) {
   refill(now_ns);
   return static_cast<int64_t>(
-      std::ceil((static_cast<double>(limit_) - level_) * static_cast<double>(window_ns_) /
-                static_cast<double>(limit_)));
+      std::ceil((full_ - level_) * static_cast<double>(window_ns_) / share_));
 }
 
-RateLimiter::Buckets::Buckets(const KeyConfig& key)
-    : rpm(key.rpm, kMinuteNs),
-      rpd(key.rpd, kDayNs),
-      tpm(key.tpm, kMinuteNs),
-      tpd(key.tpd, kDayNs) {}
+RateLimiter::Buckets::Buckets(const KeyConfig& key, int n_shares)
+    : rpm(key.rpm, kMinuteNs, n_shares),
+      rpd(key.rpd, kDayNs, n_shares),
+      tpm(key.tpm, kMinuteNs, n_shares),
+      tpd(key.tpd, kDayNs, n_shares) {}
 
 RateLimiter::Buckets& RateLimiter::of(const KeyConfig& key, const std::string& model) {
-  return buckets_.try_emplace({key.name, model}, key).first->second;
+  const std::pair id(key.name, model);
+  const auto known = buckets_.find(id);
+  if (known != buckets_.end()) return known->second;
+  return buckets_.emplace(id, Buckets(key, n_routers_)).first->second;
 }
 
 std::optional<RateRefusal> RateLimiter::admit(const KeyConfig& key, const std::string& model,

@@ -8,10 +8,12 @@ namespace trireme::router {
 namespace {
 
 // An integer, also when it is written 5.0; nothing where it is not one or does not fit.
-std::optional<int64_t> as_integer(const Json& value) {
+// `beyond`: it is one, and no int64; what is returned is then the nearest that is.
+std::optional<int64_t> as_integer(const Json& value, bool* beyond) {
   if (value.is_number_unsigned()) {
     const auto v = value.get<uint64_t>();
     if (v > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
+      *beyond = true;
       return std::numeric_limits<int64_t>::max();
     }
     return static_cast<int64_t>(v);
@@ -21,6 +23,7 @@ std::optional<int64_t> as_integer(const Json& value) {
     const double v = value.get<double>();
     if (std::floor(v) != v) return std::nullopt;
     if (std::abs(v) >= 9.2e18) {
+      *beyond = true;
       return v > 0 ? std::numeric_limits<int64_t>::max() : std::numeric_limits<int64_t>::min();
     }
     return static_cast<int64_t>(v);
@@ -44,12 +47,13 @@ std::optional<int64_t> FieldReader::integer_value(const Json& value, const std::
                                                   int64_t min, int64_t max,
                                                   const std::string& param) {
   if (!ok()) return std::nullopt;
-  const auto v = as_integer(value);
+  bool beyond = false;
+  const auto v = as_integer(value, &beyond);
   if (!v) {
     fail(bad_request(fmt::format("{} must be an integer", what), param));
     return std::nullopt;
   }
-  if (*v < min || *v > max) {
+  if (beyond || *v < min || *v > max) {
     fail(bad_request(fmt::format("{} must be between {} and {}", what, min, max), param));
     return std::nullopt;
   }

@@ -293,6 +293,47 @@ std::string hex(const Sha256& hash) {
   return out;
 }
 
+TEST_F(ApiTest, TwoRoutersGrantALimitTogether) {
+  config_.router.count = 2;
+  config_.keys = {{.name = "alice", .sha256 = hex(sha256("alice-key")), .rpm = 6}};
+  start_router();
+  auto other = Router::create(config_, model_, {.index = 1, .handle_signals = false}, clock_);
+  ASSERT_TRUE(other.ok()) << other.error().message;
+  std::thread other_thread([&] { (*other)->run(); });
+  TestReplica replica(replica_options());
+  auto options = replica_options("replica-1");
+  options.router_address = (*other)->wire_address();
+  TestReplica other_replica(options);
+  const std::string alice = "Authorization: Bearer alice-key\r\n";
+  const auto status = [&](int port) {
+    HttpClient client(port);
+    return client.request("POST", "/v1/completions", R"({"prompt":[5],"max_tokens":5})", alice)
+        .status;
+  };
+  for (const int port : {router_->port(), (*other)->port()}) {
+    EXPECT_TRUE(eventually([&] {
+      HttpClient client(port);
+      return client.request("GET", "/readiness").status == 200;
+    }));
+  }
+  const auto n_admitted = [&] {
+    int n = 0;
+    for (int i = 0; i < 6; ++i) {
+      for (const int port : {router_->port(), (*other)->port()}) {
+        const int got = status(port);
+        EXPECT_TRUE(got == 200 || got == 429) << got;
+        n += got == 200 ? 1 : 0;
+      }
+    }
+    return n;
+  };
+  EXPECT_EQ(n_admitted(), 6) << "not six each";
+  clock_.ahead_ns = 20 * kSecondNs;
+  EXPECT_EQ(n_admitted(), 2) << "a third of a minute later";
+  (*other)->stop();
+  other_thread.join();
+}
+
 TEST_F(ApiTest, KeysAndTheirLimits) {
   config_.keys = {{.name = "alice", .sha256 = hex(sha256("alice-key")), .rpm = 3},
                   {.name = "bob", .sha256 = hex(sha256("bob-key")), .tpm = 120},

@@ -1,6 +1,8 @@
 // Keys and rate limits.
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "router/admit/keys.h"
 #include "router/admit/rate_limit.h"
 
@@ -90,6 +92,49 @@ TEST(RateLimit, DayLimitIsShownWhereItIsNearer) {
   const RateHeaders headers = limiter.headers(key, "m", kSecondNs);
   EXPECT_EQ(headers.limit_requests, 3);
   EXPECT_EQ(headers.remaining_requests, 2);
+}
+
+TEST(RateLimit, RoutersSideBySideGrantTheLimitTogether) {
+  const KeyConfig key{.name = "t", .rpm = 6, .tpm = 1000};
+  std::array<RateLimiter, 3> routers = {RateLimiter(3), RateLimiter(3), RateLimiter(3)};
+  int64_t now = kSecondNs;
+  int n_admitted = 0;
+  for (int minute = 0; minute < 10; ++minute) {
+    for (int second = 0; second < 60; ++second, now += kSecondNs) {
+      for (RateLimiter& router : routers) n_admitted += router.admit(key, "m", 1, now) ? 0 : 1;
+    }
+  }
+  // Full buckets to begin with, then the refill of ten minutes.
+  EXPECT_GE(n_admitted, 6 + 6 * 10 - 3);
+  EXPECT_LE(n_admitted, 6 + 6 * 10);
+  const RateHeaders headers = routers[0].headers(key, "m", now);
+  EXPECT_EQ(headers.limit_requests, 6);
+  EXPECT_LE(headers.remaining_requests, 2);
+}
+
+TEST(RateLimit, ARequestLargerThanTheShareIsOwed) {
+  RateLimiter limiter(4);
+  const KeyConfig key{.name = "t", .tpm = 1000};
+  int64_t now = kSecondNs;
+  EXPECT_FALSE(limiter.admit(key, "m", 900, now)) << "the limit allows it, the share is 250";
+  EXPECT_EQ(limiter.headers(key, "m", now).remaining_tokens, 0);
+  // 650 are owed; 250 a minute come in.
+  now += 150 * kSecondNs;
+  EXPECT_TRUE(limiter.admit(key, "m", 1, now));
+  now += 10 * kSecondNs;
+  EXPECT_FALSE(limiter.admit(key, "m", 1, now));
+  const auto never = limiter.admit(key, "m", 1001, now);
+  ASSERT_TRUE(never);
+  EXPECT_TRUE(never->never);
+}
+
+TEST(RateLimit, ALimitBelowTheNumberOfRoutersStillLetsOneIn) {
+  RateLimiter limiter(4);
+  const KeyConfig key{.name = "t", .rpm = 1};
+  EXPECT_FALSE(limiter.admit(key, "m", 1, kSecondNs));
+  const auto refusal = limiter.admit(key, "m", 1, kSecondNs);
+  ASSERT_TRUE(refusal);
+  EXPECT_EQ(refusal->retry_after_ns, 240 * kSecondNs);
 }
 
 TEST(RateLimit, ResetFormat) {

@@ -85,6 +85,8 @@ TEST(CompletionRequest, RefusesWrongFields) {
       {R"("logit_bias":[1])", "logit_bias"},
       {R"("seed":"seven")", "seed"},
       {R"("seed":1.5)", "seed"},
+      {R"("seed":9223372036854775808)", "seed"},
+      {R"("seed":-1e30)", "seed"},
       {R"("suffix":"end")", "suffix"},
       {R"("stream":"yes")", "stream"},
       {R"("stream_options":{"include_usage":true})", "stream_options"},
