@@ -28,10 +28,10 @@ int64_t kv_bytes_per_block(const ReplicaLoopOptions& options) {
   plan::MemoryInputs inputs;
   inputs.kv_dtype = options.config.model.compute_dtype == "float32" ? DType::kF32 : DType::kBF16;
   inputs.block_size = options.config.scheduler.block_size;
+  const plan::KvLayout layout = plan::make_kv_layout(options.spec, options.plan);
   int64_t bytes = 0;
   for (const plan::RankPlan& rank : options.plan.ranks) {
-    bytes +=
-        plan::rank_memory(options.spec, options.plan, rank.worker_rank, inputs).kv_bytes_per_block;
+    bytes += plan::rank_memory(options.spec, layout, rank, inputs).kv_bytes_per_block;
   }
   return bytes;
 }

@@ -170,7 +170,7 @@ Result<PlanEstimate> estimate_plan(const ModelSpec& spec, const ParallelPlan& pl
   estimate.plan = plan;
   estimate.n_replicas = count_replicas(topology, plan.tp, plan.pp);
   for (const RankPlan& rank : plan.ranks) {
-    const RankMemory memory = rank_memory(spec, plan, rank.worker_rank, inputs);
+    const RankMemory memory = rank_memory(spec, estimate.kv_layout, rank, inputs);
     if (memory.weight_bytes > estimate.largest_rank.weight_bytes) estimate.largest_rank = memory;
   }
   estimate.kv_tokens =

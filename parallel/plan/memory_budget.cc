@@ -6,7 +6,6 @@
 
 #include "base/check.h"
 #include "parallel/plan/format.h"
-#include "parallel/plan/kv_layout.h"
 #include "parallel/plan/model_size.h"
 
 namespace trireme::plan {
@@ -58,20 +57,6 @@ int64_t activation_bytes(const ModelSpec& spec, const RankPlan& rank, const Memo
   return 4 * (inputs.max_step_tokens * per_token + logits);
 }
 
-RankMemory memory_of(const ModelSpec& spec, const KvLayout& layout, const RankPlan& rank,
-                     const MemoryInputs& inputs) {
-  RankMemory memory;
-  memory.weight_bytes =
-      held_elements(spec, rank) * static_cast<int64_t>(size_of(inputs.weight_dtype));
-  memory.activation_bytes = activation_bytes(spec, rank, inputs);
-  memory.kv_bytes_per_block = layout.n_slots[static_cast<size_t>(rank.stage)] *
-                              kv_elements(spec, rank.kv_heads.size()) * inputs.block_size *
-                              static_cast<int64_t>(size_of(inputs.kv_dtype));
-  const int64_t left = usable_bytes(inputs) - memory.weight_bytes - memory.activation_bytes;
-  memory.n_kv_blocks = std::max<int64_t>(0, left / memory.kv_bytes_per_block);
-  return memory;
-}
-
 // The rank that needs the most for one sequence, and how much; and what the poorest has room for.
 struct Need {
   int worker_rank = 0;
@@ -86,7 +71,7 @@ Need largest_need(const ModelSpec& spec, const ParallelPlan& plan, const MemoryI
   Need largest;
   largest.min_blocks = kv_blocks_of(layout, min_tokens, inputs.block_size);
   for (const RankPlan& rank : plan.ranks) {
-    const RankMemory memory = memory_of(spec, layout, rank, inputs);
+    const RankMemory memory = rank_memory(spec, layout, rank, inputs);
     const int64_t bytes = memory.weight_bytes + memory.activation_bytes +
                           largest.min_blocks * memory.kv_bytes_per_block;
     largest.n_blocks = std::min(largest.n_blocks, memory.n_kv_blocks);
@@ -100,11 +85,25 @@ Need largest_need(const ModelSpec& spec, const ParallelPlan& plan, const MemoryI
 
 }  // namespace
 
+RankMemory rank_memory(const ModelSpec& spec, const KvLayout& layout, const RankPlan& rank,
+                       const MemoryInputs& inputs) {
+  RankMemory memory;
+  memory.weight_bytes =
+      held_elements(spec, rank) * static_cast<int64_t>(size_of(inputs.weight_dtype));
+  memory.activation_bytes = activation_bytes(spec, rank, inputs);
+  memory.kv_bytes_per_block = layout.n_slots[static_cast<size_t>(rank.stage)] *
+                              kv_elements(spec, rank.kv_heads.size()) * inputs.block_size *
+                              static_cast<int64_t>(size_of(inputs.kv_dtype));
+  const int64_t left = usable_bytes(inputs) - memory.weight_bytes - memory.activation_bytes;
+  memory.n_kv_blocks = std::max<int64_t>(0, left / memory.kv_bytes_per_block);
+  return memory;
+}
+
 RankMemory rank_memory(const ModelSpec& spec, const ParallelPlan& plan, int worker_rank,
                        const MemoryInputs& inputs) {
   CHECK_LT(static_cast<size_t>(worker_rank), plan.ranks.size());
-  return memory_of(spec, make_kv_layout(spec, plan), plan.ranks[static_cast<size_t>(worker_rank)],
-                   inputs);
+  return rank_memory(spec, make_kv_layout(spec, plan), plan.ranks[static_cast<size_t>(worker_rank)],
+                     inputs);
 }
 
 std::optional<ParallelPlan> smallest_plan_that_fits(const ModelSpec& spec,

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "parallel/plan/kv_layout.h"
 #include "parallel/plan/parallel_plan.h"
 
 namespace trireme::plan {
@@ -29,6 +30,9 @@ struct RankMemory {
 };
 
 RankMemory rank_memory(const ModelSpec& spec, const ParallelPlan& plan, int worker_rank,
+                       const MemoryInputs& inputs);
+// The same where the plan's layout is known: finding it costs more than all the rest.
+RankMemory rank_memory(const ModelSpec& spec, const KvLayout& layout, const RankPlan& rank,
                        const MemoryInputs& inputs);
 
 // The replica's block count: the minimum over ranks. resource_exhausted, with the numbers and what
