@@ -145,7 +145,8 @@ void print_text(const ModelSpec& spec, int32_t context, const std::vector<Fit>& 
                   format_bytes(spec.weight_bytes(spec.weight_dtype)),
                   to_string(spec.weight_dtype)));
   row("layers", std::to_string(spec.n_layers()));
-  row("hidden", fmt::format("{}, MLP {}", spec.hidden, spec.intermediate));
+  const std::string mlp = spec.intermediate > 0 ? fmt::format(", MLP {}", spec.intermediate) : "";
+  row("hidden", fmt::format("{}{}", spec.hidden, mlp));
   row("heads", describe_heads(spec));
   row("attention", describe_attention(spec));
   if (spec.moe) row("experts", describe_experts(spec));
