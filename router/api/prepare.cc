@@ -195,7 +195,10 @@ std::optional<ApiError> prepare(const GenerationRequest& request, const PrepareC
   for (const Prompt& prompt : request.prompts) {
     std::vector<int32_t> ids;
     std::string echo_text;
-    if (auto error = encode_prompt(request, context, prompt, &ids, &echo_text)) return error;
+    if (auto error = encode_prompt(request, context, prompt, &ids, &echo_text)) {
+      if (request.embed) error->param = "input";
+      return error;
+    }
     if (auto error = add(std::move(ids), std::move(echo_text))) return error;
   }
   return std::nullopt;

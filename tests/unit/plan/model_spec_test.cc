@@ -166,9 +166,9 @@ TEST(ModelSpec, BadRopeScalingIsRefusedByName) {
 }
 
 TEST(ModelSpec, WhatIsNotServedSaysSoAndWhatIs) {
-  const Error error = error_with("architectures", json::array({"BertModel"}));
+  const Error error = error_with("architectures", json::array({"T5ForConditionalGeneration"}));
   EXPECT_EQ(error.code, ErrorCode::kUnimplemented);
-  EXPECT_THAT(error.message, HasSubstr("BertModel"));
+  EXPECT_THAT(error.message, HasSubstr("T5ForConditionalGeneration"));
   EXPECT_THAT(error.message, HasSubstr("LlamaForCausalLM"));
   EXPECT_EQ(error_with("hidden_act", "gelu").code, ErrorCode::kUnimplemented);
   EXPECT_EQ(error_with("quantization_config", {{"quant_method", "hqq"}}).code,

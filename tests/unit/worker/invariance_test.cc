@@ -110,6 +110,8 @@ TEST_P(Invariance, ChunksThatAreAllInFlightAtOnce) {
   const std::vector<int32_t> prompt = make_prompt(90, 3, 512);
   step::SamplingParams sampling = greedy_sampling();
   sampling.n_logprobs = 3;
+  const auto n_groups = static_cast<int32_t>(replica_.kv_layout().groups.size());
+  int32_t next_block = 0;
   const auto run = [&](uint64_t id, int32_t chunk) {
     std::vector<step::StepPlan> plans;
     for (int32_t first = 0; first < 90; first += chunk) {
@@ -118,9 +120,8 @@ TEST_P(Invariance, ChunksThatAreAllInFlightAtOnce) {
       step::SequenceSpan span{.id = SequenceId(id), .first_position = first, .n_tokens = n};
       if (first == 0) {
         plan.starts.push_back({SequenceId(id), prompt, 90, sampling});
-        for (int32_t block = 0; block < 6; ++block) {
-          span.new_blocks.push_back(BlockId(static_cast<int32_t>(id) * 6 + block));
-        }
+        for (int32_t i = 0; i < 6 * n_groups; ++i) span.new_blocks.emplace_back(next_block++);
+        if (n_groups > 1) plan.n_group_blocks.assign(static_cast<size_t>(n_groups), 6);
       }
       span.sample = first + n == 90;
       plan.spans.push_back(std::move(span));
@@ -159,8 +160,18 @@ TEST_P(Invariance, PreemptedAndRecomputed) {
 
 TEST_P(Invariance, ACachedPrefixIsAsGoodAsAComputedOne) {
   const std::vector<int32_t> prompt = make_prompt(40, 5, 512);
-  const auto plan_of = [&](uint64_t id, int32_t first, std::vector<BlockId> blocks) {
+  const std::vector<plan::KvGroup>& groups = replica_.kv_layout().groups;
+  // Each group of layers has three blocks of its own, and is told those that the first row sees.
+  const auto plan_of = [&](uint64_t id, int32_t first, const std::vector<int32_t>& of_first_group) {
     step::StepPlan plan;
+    std::vector<BlockId> blocks;
+    for (size_t g = 0; g < groups.size(); ++g) {
+      const int32_t seen = groups[g].first_visible(first) / 16;
+      for (size_t i = static_cast<size_t>(seen); i < of_first_group.size(); ++i) {
+        blocks.emplace_back(of_first_group[i] + 20 * static_cast<int32_t>(g));
+      }
+      if (groups.size() > 1) plan.n_group_blocks.push_back(3 - seen);
+    }
     plan.starts.push_back({SequenceId(id), prompt, 40, greedy_sampling()});
     plan.spans.push_back({.id = SequenceId(id),
                           .first_position = first,
@@ -169,10 +180,10 @@ TEST_P(Invariance, ACachedPrefixIsAsGoodAsAComputedOne) {
                           .sample = true});
     return plan;
   };
-  replica_.run(plan_of(100, 0, {BlockId(9), BlockId(4), BlockId(700)}));
+  replica_.run(plan_of(100, 0, {9, 4, 700}));
   const auto computed = replica_.logits();
   // The second sequence shares the two full blocks and computes the rest into a block of its own.
-  replica_.run(plan_of(101, 32, {BlockId(9), BlockId(4), BlockId(3)}));
+  replica_.run(plan_of(101, 32, {9, 4, 3}));
   EXPECT_EQ(replica_.logits(), computed);
 }
 

@@ -28,6 +28,10 @@ const Setting kSettings[] = {
     {"gemma3_pp2_f32", "gemma3", 1, 2, ComputeDType::kF32},
     {"cohere2_f32", "cohere2", 2, 1, ComputeDType::kF32},
     {"cohere2_pp3_bf16", "cohere2", 1, 3, ComputeDType::kBF16},
+    {"gpt_oss_f32", "gpt_oss", 2, 1, ComputeDType::kF32},
+    {"gpt_oss_pp2_bf16", "gpt_oss", 1, 2, ComputeDType::kBF16},
+    {"llama4_bf16", "llama4", 1, 1, ComputeDType::kBF16},
+    {"llama4_tp2_pp2_f32", "llama4", 2, 2, ComputeDType::kF32},
     {"mistral_f32", "mistral", 1, 1, ComputeDType::kF32},
     {"mistral_tp2_pp2_bf16", "mistral", 2, 2, ComputeDType::kBF16},
 };
