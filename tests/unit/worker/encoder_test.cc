@@ -121,6 +121,7 @@ TEST_P(EncoderPlans, FirstRowIsTheGoldensHiddenState) {
   const auto rounded = embed(bf16, texts_of(prompts));
   for (size_t i = 0; i < prompts.size(); ++i) {
     const std::vector<float>& hidden = prompts[i].hidden;
+    if (hidden.empty()) continue;
     const std::vector<float> first(hidden.begin(),
                                    hidden.begin() + static_cast<int64_t>(vectors[i].size()));
     EXPECT_LT(worst_difference(vectors[i], first), 1e-3f) << "prompt " << i;

@@ -27,7 +27,7 @@ struct Golden {
 // The same of an encoder.
 struct EncoderPrompt {
   std::vector<int32_t> ids;
-  std::vector<float> hidden;     // [n, width], what the last layer leaves
+  std::vector<float> hidden;     // [n, width], what the last layer leaves; of the short prompts
   std::vector<float> embedding;  // [width], the mean of the rows, of length 1
   double bf16_mean_error = 0;    // of `hidden`
 };
