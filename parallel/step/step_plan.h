@@ -68,7 +68,7 @@ struct StepPlan {
   std::vector<SequenceId> releases;    // forgotten first
   std::vector<SequenceStart> starts;   // then these enter
   std::vector<SequenceSpan> spans;     // then these are computed, rows in this order
-  // How many of a span's new blocks are each group's: [spans that have any][n_groups]; empty: there is one group.
+  // How many of a span's new blocks are each group's: [spans that have any][n_groups]; empty: there is one group. A sequence's first are those that its first position sees.
   std::vector<int32_t> n_group_blocks;
 
   int32_t n_tokens() const;
