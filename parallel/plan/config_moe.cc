@@ -7,6 +7,8 @@ namespace trireme::plan {
 namespace {
 
 constexpr int64_t kMaxExperts = 1 << 12;
+// Columns of a layer's experts together: beyond every published model, and no size overflows.
+constexpr int64_t kMaxColumns = int64_t{1} << 30;
 
 }  // namespace
 
@@ -21,6 +23,10 @@ Result<MoeSpec> read_moe(const ConfigObject& config, const MoeKeys& keys) {
   moe.n_experts = static_cast<int32_t>(experts);
   moe.top_k = static_cast<int32_t>(top_k);
   ASSIGN_OR_RETURN(moe.width, read_width(config, keys.width));
+  if (experts * moe.width > kMaxColumns) {
+    return invalid_argument(fmt::format("config.json: {} experts of '{}' {} are absurd.", experts,
+                                        keys.width, moe.width));
+  }
   return moe;
 }
 

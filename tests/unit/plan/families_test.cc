@@ -195,6 +195,18 @@ TEST(Families, DeepSeeksTwoWaysToChooseExperts) {
   EXPECT_TRUE(parse(sparse).layers[2].moe);
 }
 
+TEST(Families, TheLargestConfigsCountWithoutOverflow) {
+  json config = model_config("mixtral");
+  config["hidden_size"] = 1 << 17;
+  config["num_attention_heads"] = 64;
+  config["num_hidden_layers"] = 1 << 10;
+  config["num_local_experts"] = 1 << 12;
+  config["intermediate_size"] = 1 << 18;
+  EXPECT_GT(parse(config).weight_bytes(DType::kF32), int64_t{3} << 59);
+  config["intermediate_size"] = 1 << 19;
+  EXPECT_THAT(error_of(config).message, HasSubstr("intermediate_size"));
+}
+
 TEST(Families, WhatWouldChangeTheArithmeticIsRefusedByName) {
   const auto refused = [](const char* model, const char* key, const json& value) {
     json config = model_config(model);
