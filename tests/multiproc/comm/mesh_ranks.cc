@@ -98,7 +98,11 @@ Status abort_by_last(Rank& rank) {
 }
 
 // The first rank to reach its deadline aborts the rest, so every rank's error quotes or is that
-// rank's.
+// rank's. Over the network the others see the last rank through rank 0 alone, and would name rank 0
+// if their clocks ran out first: here they wait a little longer than it does.
+int64_t deadline_of(const Rank& rank) {
+  return rank.mesh.worker_rank == 0 ? kShortDeadlineNs : kShortDeadlineNs + kSecond;
+}
 std::string late_words(const Rank& rank) {
   return "rank " + std::to_string(rank.last()) + " did not come to step 42, 'layer 3 all_reduce'";
 }
@@ -114,7 +118,7 @@ Status late_last(Rank& rank) {
     return own.ok() ? wrong("the late rank was let in") : Status{};
   }
   const Status status = rank.mesh.world->all_reduce_sum(
-      GroupCases::view(x), rank.within("layer 3 all_reduce", kShortDeadlineNs));
+      GroupCases::view(x), rank.within("layer 3 all_reduce", deadline_of(rank)));
   return expect_error(rank, status, began_ns, late_words(rank));
 }
 
@@ -132,7 +136,7 @@ Status stop_last(Rank& rank) {
     return status.ok() ? wrong("the stopped rank was let in") : Status{};
   }
   const Status status = rank.mesh.world->all_reduce_sum(
-      GroupCases::view(x), rank.within("layer 3 all_reduce", kShortDeadlineNs));
+      GroupCases::view(x), rank.within("layer 3 all_reduce", deadline_of(rank)));
   const Status verdict = expect_error(rank, status, began_ns, late_words(rank));
   if (rank.mesh.worker_rank == 0) kill(pids.back(), SIGCONT);
   return verdict;
