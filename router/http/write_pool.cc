@@ -10,6 +10,9 @@ namespace {
 // Fewer are done before a helper has woken up.
 constexpr size_t kMinShared = 16;
 constexpr int kMaxWriters = 2;
+// With fewer, a second thread takes its core from the replicas or the clients: on two it won
+// nothing.
+constexpr int kCoresForTwo = 4;
 
 }  // namespace
 
@@ -17,7 +20,7 @@ int default_writers() {
   cpu_set_t cpus;
   CPU_ZERO(&cpus);
   if (::sched_getaffinity(0, sizeof(cpus), &cpus) != 0) return 1;
-  return CPU_COUNT(&cpus) >= kMaxWriters ? kMaxWriters : 1;
+  return CPU_COUNT(&cpus) >= kCoresForTwo ? kMaxWriters : 1;
 }
 
 WritePool::WritePool(int n_helpers) {
