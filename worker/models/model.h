@@ -54,7 +54,6 @@ std::unique_ptr<Model> make_gpt2(PartLoader& in);
 std::unique_ptr<Model> make_gpt_neox(PartLoader& in);
 std::unique_ptr<Model> make_gpt_oss(PartLoader& in);
 std::unique_ptr<Model> make_granite(PartLoader& in);
-std::unique_ptr<Model> make_granitemoe(PartLoader& in);
 std::unique_ptr<Model> make_grok1(PartLoader& in);
 std::unique_ptr<Model> make_grok1_release(PartLoader& in);
 std::unique_ptr<Model> make_llama(PartLoader& in);

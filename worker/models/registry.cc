@@ -12,17 +12,27 @@ struct Family {
 
 // A new family is one file, one line here, and its config's line in parallel/plan/families.
 constexpr Family kFamilies[] = {
-    {"bert", make_bert},         {"cohere", make_cohere},
-    {"deepseek", make_deepseek}, {"falcon", make_falcon},
-    {"gemma", make_gemma},       {"gemma2", make_gemma2},
-    {"glm4", make_glm4},         {"gpt2", make_gpt2},
-    {"gpt_neox", make_gpt_neox}, {"gpt_oss", make_gpt_oss},
-    {"granite", make_granite},   {"granitemoe", make_granitemoe},
-    {"grok1", make_grok1},       {"grok1_release", make_grok1_release},
-    {"llama", make_llama},       {"llama4", make_llama4},
-    {"mixtral", make_mixtral},   {"olmo2", make_olmo2},
-    {"phi3", make_phi3},         {"qwen3", make_qwen3},
-    {"qwen_moe", make_qwen_moe}, {"starcoder2", make_starcoder2},
+    {"bert", make_bert},
+    {"cohere", make_cohere},
+    {"deepseek", make_deepseek},
+    {"falcon", make_falcon},
+    {"gemma", make_gemma},
+    {"gemma2", make_gemma2},
+    {"glm4", make_glm4},
+    {"gpt2", make_gpt2},
+    {"gpt_neox", make_gpt_neox},
+    {"gpt_oss", make_gpt_oss},
+    {"granite", make_granite},
+    {"grok1", make_grok1},
+    {"grok1_release", make_grok1_release},
+    {"llama", make_llama},
+    {"llama4", make_llama4},
+    {"mixtral", make_mixtral},
+    {"olmo2", make_olmo2},
+    {"phi3", make_phi3},
+    {"qwen3", make_qwen3},
+    {"qwen_moe", make_qwen_moe},
+    {"starcoder2", make_starcoder2},
 };
 
 }  // namespace

@@ -17,7 +17,7 @@ std::span<const FamilyRow> family_table() {
       {"Qwen2MoeForCausalLM", "qwen_moe", read_qwen2_moe},
       {"Qwen3MoeForCausalLM", "qwen_moe", read_qwen3_moe},
       {"GraniteForCausalLM", "granite", read_granite},
-      {"GraniteMoeForCausalLM", "granitemoe", read_granitemoe},
+      {"GraniteMoeForCausalLM", "granite", read_granitemoe},
       {"GemmaForCausalLM", "gemma", read_gemma},
       {"Gemma2ForCausalLM", "gemma2", read_gemma2},
       {"Gemma3ForCausalLM", "gemma2", read_gemma3},
