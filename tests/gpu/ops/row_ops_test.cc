@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "tests/gpu/ops/device_fixture.h"
+#include "tests/ops/kernels/agreement.h"
 #include "tests/ops/kernels/fixtures.h"
 
 namespace trireme::kernels::testing {
@@ -32,47 +33,11 @@ TEST_F(DeviceRowOps, Embedding) {
 }
 
 TEST_F(DeviceRowOps, RmsNorm) {
-  Random random(12);
-  for (const int64_t rows : kRows) {
-    for (const int64_t width : kWidths) {
-      const HostTensor x = random.tensor(DType::kF32, {rows, width}, 3);
-      const HostTensor weight = random.tensor(DType::kF32, {width});
-      for (const DType dtype : kActivations) {
-        HostTensor actual(dtype, {rows, width});
-        HostTensor expected(dtype, {rows, width});
-        f32_->rms_norm({x.view(), weight.view(), 1e-5f, actual.view()}, {});
-        reference_->rms_norm({x.view(), weight.view(), 1e-5f, expected.view()}, {});
-        expect_near(actual, expected, 5e-6f, "rms_norm");
-      }
-    }
-  }
+  expect_rms_norm_agrees({f32_.get(), reference_.get(), 5e-6f}, kRows, kWidths);
 }
 
 TEST_F(DeviceRowOps, AddRmsNorm) {
-  Random random(13);
-  for (const int64_t rows : kRows) {
-    for (const int64_t width : kWidths) {
-      const HostTensor delta = random.tensor(DType::kF32, {rows, width});
-      const HostTensor weight = random.tensor(DType::kF32, {width});
-      HostTensor residual = random.tensor(DType::kF32, {rows, width});
-      HostTensor expected_residual = residual;
-      for (const DType dtype : kActivations) {
-        HostTensor actual(dtype, {rows, width});
-        HostTensor expected(dtype, {rows, width});
-        AddRmsNormArgs args{.residual = residual.view(),
-                            .delta = delta.view(),
-                            .weight = weight.view(),
-                            .eps = 1e-6f,
-                            .out = actual.view()};
-        f32_->add_rms_norm(args, {});
-        args.residual = expected_residual.view();
-        args.out = expected.view();
-        reference_->add_rms_norm(args, {});
-        expect_same_bits(residual.view(), expected_residual.view(), "residual");
-        expect_near(actual, expected, 5e-6f, "add_rms_norm");
-      }
-    }
-  }
+  expect_add_rms_norm_agrees({f32_.get(), reference_.get(), 5e-6f}, kRows, kWidths);
 }
 
 TEST_F(DeviceRowOps, Add) {
@@ -141,25 +106,7 @@ TEST_F(DeviceRowOps, RopeIsAccurateUpToPosition131072) {
   }
 }
 
-TEST_F(DeviceRowOps, KvAppend) {
-  Random random(18);
-  for (const DType dtype : kFloats) {
-    for (const int64_t head_dim : {12, 24, 64, 80, 128}) {
-      const HostTensor k = random.tensor(DType::kF32, {4, 3, head_dim});
-      const HostTensor v = random.tensor(DType::kF32, {4, 3, head_dim});
-      const HostTensor slots = tensor_of<int64_t>({0, 31, 17, 79});
-      HostTensor k_cache = random.tensor(dtype, {5, 3, 16, head_dim});
-      HostTensor v_cache = random.tensor(dtype, {5, 3, 16, head_dim});
-      HostTensor expected_k = k_cache;
-      HostTensor expected_v = v_cache;
-      f32_->kv_append({k.view(), v.view(), slots.view(), k_cache.view(), v_cache.view()}, {});
-      reference_->kv_append(
-          {k.view(), v.view(), slots.view(), expected_k.view(), expected_v.view()}, {});
-      expect_same_bits(k_cache.view(), expected_k.view(), "k_cache");
-      expect_same_bits(v_cache.view(), expected_v.view(), "v_cache");
-    }
-  }
-}
+TEST_F(DeviceRowOps, KvAppend) { expect_kv_append_agrees({f32_.get(), reference_.get()}); }
 
 TEST_F(DeviceRowOps, GatherRows) {
   Random random(19);

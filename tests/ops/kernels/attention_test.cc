@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "tests/ops/kernels/agreement.h"
 #include "tests/ops/kernels/attention_fixture.h"
 
 namespace trireme::kernels::testing {
@@ -119,33 +120,8 @@ TEST_P(AttentionTest, NoQueriesAtAllIsNoWork) {
   EXPECT_EQ(sequences.attend(cpu_.get(), {{0, 9, 9}}, DType::kF32).view().numel(), 0);
 }
 
-// Queries that are far larger than usual make the running maximum jump from tile to tile.
 TEST_P(AttentionTest, SharpSoftmaxKeepsItsAccuracy) {
-  Random random(41);
-  HostTensor q = random.tensor(DType::kF32, {1, 1, 64}, 40);
-  const HostTensor k = random.tensor(DType::kF32, {5, 1, 64, 64});
-  const HostTensor v = random.tensor(DType::kF32, {5, 1, 64, 64});
-  const HostTensor table = [] {
-    HostTensor t(DType::kI32, {1, 5});
-    for (int i = 0; i < 5; ++i) t.view().as<int32_t>()[i] = 4 - i;
-    return t;
-  }();
-  const HostTensor start = tensor_of<int32_t>({0, 1});
-  const HostTensor context = tensor_of<int32_t>({300});
-  HostTensor actual(DType::kF32, {1, 1, 64});
-  HostTensor expected(DType::kF32, {1, 1, 64});
-  PagedAttentionArgs args{.q = q.view(),
-                          .k_cache = k.view(),
-                          .v_cache = v.view(),
-                          .block_table = table.view(),
-                          .query_start = start.view(),
-                          .context_len = context.view(),
-                          .scale = 0.125f,
-                          .out = actual.view()};
-  cpu_->paged_attention(args, {});
-  args.out = expected.view();
-  reference_->paged_attention(args, {});
-  expect_near(actual, expected, 2e-4f, "sharp softmax");
+  expect_sharp_softmax_agrees({cpu_.get(), reference_.get(), 2e-4f});
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, AttentionTest, ::testing::ValuesIn(isas_of_this_machine()), isa_name);

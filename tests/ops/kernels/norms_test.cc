@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "tests/ops/kernels/agreement.h"
 #include "tests/ops/kernels/fixtures.h"
 
 namespace trireme::kernels::testing {
@@ -14,51 +15,11 @@ constexpr DType kActivations[] = {DType::kF32, DType::kBF16};
 class NormsTest : public EachIsa {};
 
 TEST_P(NormsTest, RmsNorm) {
-  Random random(12);
-  for (const int64_t rows : kRows) {
-    for (const int64_t width : kWidths) {
-      const HostTensor x = random.tensor(DType::kF32, {rows, width}, 3);
-      const HostTensor weight = random.tensor(DType::kF32, {width});
-      for (const DType dtype : kActivations) {
-        HostTensor actual(dtype, {rows, width});
-        HostTensor expected(dtype, {rows, width});
-        cpu_->rms_norm({x.view(), weight.view(), 1e-5f, actual.view()}, {});
-        reference_->rms_norm({x.view(), weight.view(), 1e-5f, expected.view()}, {});
-        expect_near(actual, expected, 3e-6f, "rms_norm");
-      }
-    }
-  }
+  expect_rms_norm_agrees({cpu_.get(), reference_.get(), 3e-6f}, kRows, kWidths);
 }
 
 TEST_P(NormsTest, AddRmsNorm) {
-  Random random(13);
-  for (const int64_t rows : kRows) {
-    for (const int64_t width : kWidths) {
-      const HostTensor delta = random.tensor(DType::kF32, {rows, width});
-      const HostTensor weight = random.tensor(DType::kF32, {width});
-      HostTensor residual = random.tensor(DType::kF32, {rows, width});
-      HostTensor expected_residual = residual;
-      for (const DType dtype : kActivations) {
-        HostTensor actual(dtype, {rows, width});
-        HostTensor expected(dtype, {rows, width});
-        cpu_->add_rms_norm({residual.view(), delta.view(), weight.view(), 1e-6f, actual.view()},
-                           {});
-        reference_->add_rms_norm(
-            {expected_residual.view(), delta.view(), weight.view(), 1e-6f, expected.view()}, {});
-        expect_same_bits(residual.view(), expected_residual.view(), "residual");
-        expect_near(actual, expected, 3e-6f, "add_rms_norm");
-      }
-      HostTensor actual(DType::kF32, {rows, width});
-      HostTensor expected(DType::kF32, {rows, width});
-      cpu_->add_rms_norm({residual.view(), delta.view(), weight.view(), 1e-6f, actual.view(), 0.3f},
-                         {});
-      reference_->add_rms_norm(
-          {expected_residual.view(), delta.view(), weight.view(), 1e-6f, expected.view(), 0.3f},
-          {});
-      expect_near(residual, expected_residual, 1e-6f, "scaled residual");
-      expect_near(actual, expected, 3e-6f, "add_rms_norm, scaled");
-    }
-  }
+  expect_add_rms_norm_agrees({cpu_.get(), reference_.get(), 3e-6f}, kRows, kWidths);
 }
 
 TEST_P(NormsTest, LayerNorm) {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tests/ops/kernels/agreement.h"
 #include "tests/ops/kernels/fixtures.h"
 
 namespace trireme::kernels::testing {
@@ -98,29 +99,7 @@ TEST_P(RowOpsTest, PositionScale) {
   EXPECT_NEAR(actual.at(120), before.at(120) * (1 + 0.1 * std::log(2.0)), 1e-6);
 }
 
-TEST_P(RowOpsTest, KvAppend) {
-  Random random(18);
-  for (const DType dtype : kFloats) {
-    for (const int64_t head_dim : {12, 24, 64, 80, 128}) {
-      const HostTensor k = random.tensor(DType::kF32, {4, 3, head_dim});
-      const HostTensor v = random.tensor(DType::kF32, {4, 3, head_dim});
-      const HostTensor slots = tensor_of<int64_t>({0, 31, 17, 79});
-      HostTensor k_cache = random.tensor(dtype, {5, 3, 16, head_dim});
-      HostTensor v_cache = random.tensor(dtype, {5, 3, 16, head_dim});
-      HostTensor expected_k = k_cache;
-      HostTensor expected_v = v_cache;
-      cpu_->kv_append({k.view(), v.view(), slots.view(), k_cache.view(), v_cache.view()}, {});
-      reference_->kv_append(
-          {k.view(), v.view(), slots.view(), expected_k.view(), expected_v.view()}, {});
-      expect_same_bits(k_cache.view(), expected_k.view(), "k_cache");
-      expect_same_bits(v_cache.view(), expected_v.view(), "v_cache");
-      // Token 1, head 2, channel 3 lies in block 1 at offset 15.
-      HostTensor one(dtype, {1});
-      one.set(0, k.at((1 * 3 + 2) * head_dim + 3));
-      EXPECT_EQ(k_cache.at(((1 * 3 + 2) * 16 + 15) * head_dim + 3), one.at(0));
-    }
-  }
-}
+TEST_P(RowOpsTest, KvAppend) { expect_kv_append_agrees({cpu_.get(), reference_.get()}); }
 
 TEST_P(RowOpsTest, GatherRows) {
   Random random(19);
