@@ -109,7 +109,7 @@ int run(int argc, char** argv) {
   const Status status = run_replica(*config, arguments, **job, stop_fd, clock);
   // Told to stop: mpirun is ending every rank by signal, so there is nobody to leave MPI with.
   if (status.ok()) std::_Exit(0);
-  launch::end_process_group(status.error().message, 1);
+  launch::end_process_group(status.error().message, launch::exit_code_for(status.error()));
 }
 
 }  // namespace

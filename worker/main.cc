@@ -83,7 +83,7 @@ int run(int argc, char** argv) {
   // The coordinator said to stop, and mpirun is ending every rank: there is nobody to leave MPI
   // with.
   if (status.ok()) std::_Exit(0);
-  launch::end_process_group(status.error().message, 1);
+  launch::end_process_group(status.error().message, launch::exit_code_for(status.error()));
 }
 
 }  // namespace

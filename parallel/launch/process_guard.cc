@@ -48,6 +48,18 @@ ParentWatch::~ParentWatch() {
   close(impl_->stop_fd);
 }
 
+int exit_code_for(const Error& error) {
+  switch (error.code) {
+    case ErrorCode::kInvalidArgument:
+    case ErrorCode::kNotFound:
+    case ErrorCode::kDataLoss:
+    case ErrorCode::kUnimplemented:
+      return kExitBadConfig;
+    default:
+      return 1;
+  }
+}
+
 std::string host_name() {
   char name[256] = {};
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";

@@ -10,6 +10,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/result.h"
+
 namespace trireme::launch {
 
 // Exit codes of our processes, so that a supervisor can say what happened. 0, 1 and 2 are as
@@ -17,6 +19,10 @@ namespace trireme::launch {
 inline constexpr int kExitPeerLost = 70;  // a coordinator, rank or parent is gone or silent
 inline constexpr int kExitBadConfig =
     78;  // starting again would fail again: the supervisor gives up
+
+// What a process that ends with this error exits with: kExitBadConfig where its input is at fault
+// (a wrong configuration, a damaged checkpoint), 1 where another try may go better.
+int exit_code_for(const Error& error);
 
 // Calls `on_parent_exit` once, from a thread of its own, when the process that is the parent now
 // has ended.

@@ -111,12 +111,33 @@ def run_serve(*arguments, timeout_s=300):
     return done.returncode, done.stderr
 
 
+def rewrite_header(change):
+    """A change of a model folder: `change` edits the parsed header of its safetensors file."""
+    def rewrite(folder):
+        file = folder / "model.safetensors"
+        data = file.read_bytes()
+        end = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:end])
+        change(header)
+        text = json.dumps(header).encode()
+        file.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
+    return rewrite
+
+
 class BadStartTest(unittest.TestCase):
     def refuse(self, code, words, *arguments):
         got, err = run_serve(*arguments, "--port", 0, "--admin-port", 0, "--wire-port", 0, "--replica-metrics-port", 0)
         self.assertEqual(got, code, err)
         for word in words:
             self.assertIn(word, err)
+
+    def refuse_once(self, words, change):
+        """What is wrong with a checkpoint stays wrong: told once, never tried again."""
+        got, err = run_serve(self.broken_model(change), "--port", 0, "--admin-port", 0, "--wire-port", 0, "--replica-metrics-port", 0)
+        self.assertEqual(got, 1, err)
+        for word in words:
+            self.assertIn(word, err)
+        self.assertNotIn("starting it again", err)
 
     def broken_model(self, change):
         folder = tempfile.mkdtemp()
@@ -143,10 +164,19 @@ class BadStartTest(unittest.TestCase):
             file = folder / "model.safetensors"
             data = file.read_bytes()
             file.write_bytes(data[:len(data) // 2])
-        self.refuse(1, ["model.safetensors"], self.broken_model(cut))
+        self.refuse_once(["model.safetensors", "the file holds"], cut)
+
+    def test_lying_checkpoint(self):
+        def transpose(header):
+            header["model.embed_tokens.weight"]["shape"].reverse()
+
+        def double(header):
+            header["model.norm.weight"]["shape"][0] *= 2
+        self.refuse_once(["model.embed_tokens.weight", "config.json makes it"], rewrite_header(transpose))
+        self.refuse_once(["model.norm.weight", "bytes of data"], rewrite_header(double))
 
     def test_missing_checkpoint(self):
-        self.refuse(1, ["safetensors"], self.broken_model(lambda folder: (folder / "model.safetensors").unlink()))
+        self.refuse_once(["safetensors"], lambda folder: (folder / "model.safetensors").unlink())
 
     def test_absurd_config(self):
         def absurd(folder):
