@@ -39,6 +39,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   EventLoop& loop;
   HttpServerOptions options;
   tcp::acceptor acceptor;
+  int port = 0;  // as bound, for any thread to ask
   asio::steady_timer retry;
   std::unique_ptr<asio::ssl::context> tls;
   std::shared_ptr<ConnectionContext> context;
@@ -106,6 +107,7 @@ Status HttpServer::Impl::open() {
   if (ec == asio::error::address_in_use) {
     return Error{ErrorCode::kAlreadyExists, "cannot listen on " + where + ": the port is taken"};
   }
+  if (!ec) port = acceptor.local_endpoint(ec).port();
   if (ec) return invalid_argument("cannot listen on " + where + ": " + ec.message());
   context->post = [this](std::function<void()> task) {
     asio::post(loop.impl().io, std::move(task));
@@ -174,10 +176,7 @@ HttpServer::~HttpServer() {
   impl_->context->post = [](std::function<void()>) {};
 }
 
-int HttpServer::port() const {
-  error_code ignored;
-  return impl_->acceptor.local_endpoint(ignored).port();
-}
+int HttpServer::port() const { return impl_->port; }
 
 int HttpServer::n_connections() const { return static_cast<int>(impl_->connections.size()); }
 

@@ -54,7 +54,7 @@ class HttpServer {
                                                     Handler handler, HeadCheck head_check = {});
   ~HttpServer();
 
-  int port() const;
+  int port() const;  // as bound; from any thread
   int n_connections() const;
   int n_busy_connections() const;  // with an answer that is not yet wholly written
   int64_t n_slow_readers_dropped() const;
