@@ -36,7 +36,7 @@ Status run(const ClusterConfig& config, int replica, int stop_fd) {
     ASSIGN_OR_RETURN(const wire::KeyRing keys, wire::load_or_create_keys(config.state_dir));
     options.curve = keys.client;
   }
-  EmbeddedRanks ranks(config, clock);
+  EmbeddedRanks ranks(config, replica, clock);
   MetricsRegistry metrics;
   ASSIGN_OR_RETURN(auto loop, coordinator::ReplicaLoop::create(std::move(options), clock,
                                                                ranks.link(), metrics));

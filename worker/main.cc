@@ -6,6 +6,7 @@
 
 #include "base/cluster_config.h"
 #include "base/log.h"
+#include "parallel/launch/host_assignment.h"
 #include "parallel/launch/mpi_job.h"
 #include "parallel/launch/process_guard.h"
 #include "parallel/launch/resolve_config.h"
@@ -22,7 +23,7 @@ struct Arguments {
 };
 
 // Everything after MPI is up. An error has been told to the coordinator, as far as it could be.
-Status run_rank(const ClusterConfig& config, launch::MpiJob& job, const Clock& clock) {
+Status run_rank(const ClusterConfig& config, int replica, launch::MpiJob& job, const Clock& clock) {
   const int worker_rank = job.rank() - 1;
   ASSIGN_OR_RETURN(const std::string address_text, job.broadcast_from_coordinator(""));
   ASSIGN_OR_RETURN(const wire::StepLinkAddress address, wire::StepLinkAddress::parse(address_text));
@@ -38,7 +39,8 @@ Status run_rank(const ClusterConfig& config, launch::MpiJob& job, const Clock& c
 
   const auto create = [&]() -> Result<std::unique_ptr<Worker>> {
     ASSIGN_OR_RETURN(WorkerOptions options, worker_options(config, worker_rank));
-    ASSIGN_OR_RETURN(auto backend, make_backend(config, worker_rank));
+    ASSIGN_OR_RETURN(const int n_taken, launch::n_earlier_ranks(config, replica, worker_rank));
+    ASSIGN_OR_RETURN(auto backend, make_backend(config, launch::host_name(), n_taken, mesh));
     ASSIGN_OR_RETURN(comm::Mesh groups, make_device_mesh(config, std::move(mesh), clock));
     return Worker::create(std::move(options), std::move(groups), std::move(backend), clock,
                           report_progress(*link, worker_rank));
@@ -79,7 +81,7 @@ int run(int argc, char** argv) {
   const launch::ParentWatch watch(
       [] { launch::end_process_group("mpirun is gone", launch::kExitPeerLost); });
   SystemClock clock;
-  const Status status = run_rank(*config, **job, clock);
+  const Status status = run_rank(*config, arguments.replica, **job, clock);
   // The coordinator said to stop, and mpirun is ending every rank: there is nobody to leave MPI
   // with.
   if (status.ok()) std::_Exit(0);

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "kernels/cuda/device_limits.h"
+#include "kernels/cuda/devices.h"
 #include "parallel/comm/nccl/nccl_group.h"
+#include "worker/gpu_choice.h"
 
 namespace trireme::worker {
 
@@ -29,12 +30,13 @@ Result<WorkerOptions> worker_options(const ClusterConfig& config, int worker_ran
 }
 
 Result<std::unique_ptr<kernels::Backend>> make_backend(const ClusterConfig& config,
-                                                       int worker_rank) {
+                                                       const std::string& host, int n_taken,
+                                                       comm::Mesh& mesh) {
   const auto compute = config.model.compute_dtype == "float32" ? kernels::ComputeDType::kF32
                                                                : kernels::ComputeDType::kBF16;
   if (config.replicas.backend == "cuda") {
-    const int n_devices = std::max(1, kernels::cuda::device_count());
-    return kernels::make_cuda_backend(worker_rank % n_devices, compute);
+    ASSIGN_OR_RETURN(const int device, choose_gpu(host, n_taken, kernels::cuda::list_gpus(), mesh));
+    return kernels::make_cuda_backend(device, compute);
   }
   return kernels::make_cpu_backend(
       {.compute_dtype = compute, .n_threads = config.replicas.threads_per_rank});

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "base/cluster_config.h"
 #include "base/result.h"
@@ -14,11 +15,13 @@ namespace trireme::worker {
 // Reads the model's config.json and cuts it as the configuration says.
 Result<WorkerOptions> worker_options(const ClusterConfig& config, int worker_rank);
 
-// failed_precondition when the configured backend is not in this build or on this machine. One GPU
-// per rank: rank r takes device r modulo the machine's, which gives neighbours in a node devices of
-// their own wherever a node holds as many ranks as it has devices.
+// failed_precondition when the configured backend is not in this build or on this machine. A rank
+// on a GPU has one of its own: the ranks of a machine, named `host`, take its GPUs in order, behind
+// the `n_taken` that earlier replicas have there (gpu_choice.h). Called by every rank, with its
+// groups over host memory.
 Result<std::unique_ptr<kernels::Backend>> make_backend(const ClusterConfig& config,
-                                                       int worker_rank);
+                                                       const std::string& host, int n_taken,
+                                                       comm::Mesh& mesh);
 
 // The groups that the backend's memory wants: the host's own for CPUs and for a single rank,
 // NCCL's, started over them, for several GPUs. Called by every rank, after make_backend.

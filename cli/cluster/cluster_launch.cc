@@ -12,7 +12,9 @@
 #include <filesystem>
 #include <random>
 
+#include "kernels/cuda/devices.h"
 #include "parallel/launch/resolve_config.h"
+#include "parallel/plan/gpu_placement.h"
 #include "parallel/plan/memory_budget.h"
 
 namespace trireme::cli {
@@ -81,7 +83,20 @@ class PortChooser {
   std::mt19937 random_{std::random_device{}()};
 };
 
-Status check_memory(const LaunchPlan& launch) {
+// Where all ranks run on this machine: one GPU for each, and the bytes of the smallest. 0 where
+// they need none, or have other machines' (each rank looks at its own, and the replica fails with
+// one sentence).
+Result<int64_t> check_gpus(const LaunchPlan& launch) {
+  const ReplicaConfig& replicas = launch.config.replicas;
+  if (replicas.backend != "cuda" || !launch.hosts.empty()) return 0;
+  ASSIGN_OR_RETURN(const auto gpus, kernels::cuda::list_gpus());
+  TRY(plan::check_gpus_of_one_machine(gpus, replicas.tp, replicas.pp, replicas.count));
+  int64_t smallest = INT64_MAX;
+  for (const auto& gpu : gpus) smallest = std::min(smallest, gpu.memory_bytes);
+  return smallest;
+}
+
+Status check_memory(const LaunchPlan& launch, int64_t smallest_gpu_bytes) {
   const ReplicaConfig& replicas = launch.config.replicas;
   plan::MemoryInputs inputs;
   const bool f32 = launch.config.model.compute_dtype == "float32";
@@ -93,6 +108,8 @@ Status check_memory(const LaunchPlan& launch) {
   inputs.max_logits_rows =
       std::max(launch.config.scheduler.max_step_tokens, launch.config.scheduler.max_running);
   inputs.memory_bytes = static_cast<int64_t>(replicas.memory_gib * kGiB);
+  if (inputs.memory_bytes == 0) inputs.memory_bytes = smallest_gpu_bytes;
+  if (inputs.memory_bytes == 0) return {};  // GPUs of other machines: their ranks will say
   inputs.utilisation = replicas.memory_utilisation;
   const auto blocks = plan::plan_kv_blocks(launch.spec, launch.parallel, inputs, kMinKvTokens);
   if (!blocks.ok()) return blocks.error();
@@ -162,7 +179,8 @@ Result<LaunchPlan> prepare_launch(ClusterConfig config) {
   TRY(ports.choose(config.router.wire_port, config.router.wire_host, config.router.count));
   TRY(ports.choose(config.replicas.metrics_port, "127.0.0.1", config.replicas.count));
   launch.config = std::move(config);
-  TRY(check_memory(launch));
+  ASSIGN_OR_RETURN(const int64_t smallest_gpu_bytes, check_gpus(launch));
+  TRY(check_memory(launch, smallest_gpu_bytes));
   return launch;
 }
 

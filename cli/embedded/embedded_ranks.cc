@@ -8,11 +8,12 @@
 namespace trireme::cli {
 namespace {
 
-void run_rank(const ClusterConfig& config, const Clock& clock, int worker_rank, comm::Mesh mesh,
-              step::RankLink& link) {
+void run_rank(const ClusterConfig& config, int replica, const Clock& clock, int worker_rank,
+              comm::Mesh mesh, step::RankLink& link) {
   const auto create = [&]() -> Result<std::unique_ptr<worker::Worker>> {
     ASSIGN_OR_RETURN(worker::WorkerOptions options, worker::worker_options(config, worker_rank));
-    ASSIGN_OR_RETURN(auto backend, worker::make_backend(config, worker_rank));
+    const int n_taken = replica * config.replicas.tp * config.replicas.pp;
+    ASSIGN_OR_RETURN(auto backend, worker::make_backend(config, "this machine", n_taken, mesh));
     ASSIGN_OR_RETURN(comm::Mesh groups, worker::make_device_mesh(config, std::move(mesh), clock));
     return worker::Worker::create(std::move(options), std::move(groups), std::move(backend), clock,
                                   worker::report_progress(link, worker_rank));
@@ -28,16 +29,16 @@ void run_rank(const ClusterConfig& config, const Clock& clock, int worker_rank, 
 
 }  // namespace
 
-EmbeddedRanks::EmbeddedRanks(const ClusterConfig& config, const Clock& clock) {
+EmbeddedRanks::EmbeddedRanks(const ClusterConfig& config, int replica, const Clock& clock) {
   const int n_ranks = config.replicas.tp * config.replicas.pp;
   step::InprocLinks links = step::make_inproc_links(n_ranks);
   link_ = std::move(links.coordinator);
   std::vector<comm::Mesh> meshes =
       comm::make_inproc_meshes(config.replicas.tp, config.replicas.pp, clock);
   for (int i = 0; i < n_ranks; ++i) {
-    threads_.emplace_back([config, &clock, i, mesh = std::move(meshes[i]),
+    threads_.emplace_back([config, replica, &clock, i, mesh = std::move(meshes[i]),
                            link = std::move(links.ranks[i])]() mutable {
-      run_rank(config, clock, i, std::move(mesh), *link);
+      run_rank(config, replica, clock, i, std::move(mesh), *link);
     });
   }
 }

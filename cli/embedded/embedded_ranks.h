@@ -21,8 +21,8 @@ namespace trireme::cli {
 class EmbeddedRanks {
  public:
   // Starts a thread per rank; each loads its weights, says RankReady on its link and obeys. `clock`
-  // outlives the ranks.
-  EmbeddedRanks(const ClusterConfig& config, const Clock& clock);
+  // outlives the ranks. `replica`: earlier ones have their devices, in processes of their own.
+  EmbeddedRanks(const ClusterConfig& config, int replica, const Clock& clock);
   // Ends the ranks: a Shutdown, then the join.
   ~EmbeddedRanks();
   EmbeddedRanks(const EmbeddedRanks&) = delete;

@@ -2,6 +2,7 @@
 // clearly.
 #include "kernels/backend.h"
 #include "kernels/cuda/device_limits.h"
+#include "kernels/cuda/devices.h"
 
 namespace trireme::kernels {
 
@@ -13,6 +14,11 @@ Result<std::unique_ptr<Backend>> make_cuda_backend(int /*device*/, ComputeDType 
 namespace cuda {
 
 int device_count() { return 0; }
+
+Result<std::vector<GpuDescription>> list_gpus() {
+  return failed_precondition(
+      "this build has no CUDA backend: build with -DTRIREME_CUDA=ON, or serve with --backend cpu");
+}
 
 Result<std::unique_ptr<cpu::LimitMeter>> make_device_limit_meter(int /*device*/) {
   return failed_precondition("this build has no CUDA backend");

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "kernels/cuda/device_limits.h"
+#include "kernels/cuda/devices.h"
 
 namespace trireme::kernels::cuda {
 namespace {
@@ -24,6 +25,9 @@ Error cannot_open(cudaError_t error, int device) {
   (void)cudaRuntimeGetVersion(&toolkit);
   (void)cudaGetLastError();
   if (driver == 0) return failed_precondition("this machine has no NVIDIA driver");
+  if (error == cudaErrorNoDevice) {
+    return failed_precondition("this machine has an NVIDIA driver, but no GPU that it shows");
+  }
   if (error == cudaErrorInsufficientDriver || (driver > 0 && driver / 1000 < toolkit / 1000)) {
     return failed_precondition("the NVIDIA driver supports CUDA " + version_text(driver) +
                                ", and this build needs CUDA " + version_text(toolkit) +
@@ -54,6 +58,25 @@ int device_count() {
   if (cudaGetDeviceCount(&n_devices) == cudaSuccess) return n_devices;
   (void)cudaGetLastError();
   return 0;
+}
+
+Result<std::vector<GpuDescription>> list_gpus() {
+  int n_devices = 0;
+  if (const cudaError_t error = cudaGetDeviceCount(&n_devices); error != cudaSuccess) {
+    return cannot_open(error, 0);
+  }
+  if (n_devices == 0) return cannot_open(cudaErrorNoDevice, 0);
+  std::vector<GpuDescription> gpus;
+  for (int device = 0; device < n_devices; ++device) {
+    cudaDeviceProp properties{};
+    if (const cudaError_t error = cudaGetDeviceProperties(&properties, device);
+        error != cudaSuccess) {
+      return cannot_open(error, device);
+    }
+    gpus.push_back(
+        {.name = properties.name, .memory_bytes = static_cast<int64_t>(properties.totalGlobalMem)});
+  }
+  return gpus;
 }
 
 Result<DeviceInfo> open_device(int device) {

@@ -137,6 +137,25 @@ Result<std::vector<ReplicaHosts>> assign_hosts(const ClusterConfig& config) {
   return assigned;
 }
 
+Result<int> n_earlier_ranks(const ClusterConfig& config, int replica, int worker_rank) {
+  ASSIGN_OR_RETURN(const std::vector<ReplicaHosts> assigned, assign_hosts(config));
+  if (assigned.empty()) return replica * config.replicas.tp * config.replicas.pp;
+  if (replica < 0 || static_cast<size_t>(replica) >= assigned.size()) {
+    return invalid_argument(fmt::format("there is no replica {} of {}", replica, assigned.size()));
+  }
+  std::string host;
+  int first = 0;
+  for (const HostShare& share : assigned[static_cast<size_t>(replica)]) {
+    if (worker_rank >= first && worker_rank < first + share.n_ranks) host = share.host;
+    first += share.n_ranks;
+  }
+  int n = 0;
+  for (size_t earlier = 0; earlier < static_cast<size_t>(replica); ++earlier) {
+    for (const HostShare& share : assigned[earlier]) n += share.host == host ? share.n_ranks : 0;
+  }
+  return n;
+}
+
 std::string describe_hosts(const ReplicaHosts& hosts) {
   std::string text;
   for (const HostShare& share : hosts) {

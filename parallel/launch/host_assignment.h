@@ -29,6 +29,9 @@ using ReplicaHosts = std::vector<HostShare>;
 // wire address is a loopback one.
 Result<std::vector<ReplicaHosts>> assign_hosts(const ClusterConfig& config);
 
+// Of the machine that a rank of a replica runs on: how many ranks earlier replicas have there.
+Result<int> n_earlier_ranks(const ClusterConfig& config, int replica, int worker_rank);
+
 // "node-a (8 ranks), node-b (8 ranks)"
 std::string describe_hosts(const ReplicaHosts& hosts);
 

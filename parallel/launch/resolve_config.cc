@@ -49,21 +49,23 @@ Result<int> ranks_of_a_machine(const ClusterConfig& config) {
 Status resolve_config(ClusterConfig& config) {
   ReplicaConfig& replicas = config.replicas;
   if (replicas.backend == "auto") replicas.backend = "cpu";
-  if (replicas.backend != "cpu") {
-    return unimplemented(
-        "backend \"" + replicas.backend +
-        "\" is not opened to clusters yet, as no GPU has run it; --backend cpu is");
-  }
-  if (replicas.collective == "auto") replicas.collective = "mpi";
-  if (replicas.collective == "nccl") {
+  const bool on_gpus = replicas.backend == "cuda";
+  if (replicas.collective == "auto") replicas.collective = on_gpus ? "nccl" : "mpi";
+  if (!on_gpus && replicas.collective == "nccl") {
     return failed_precondition("collective \"nccl\" needs backend cuda");
+  }
+  if (on_gpus && replicas.collective == "mpi") {
+    return failed_precondition(
+        "collective \"mpi\" sums in the hosts' memory: with backend cuda it is nccl, for which MPI "
+        "carries the ids");
   }
   if (config.model.compute_dtype == "auto") config.model.compute_dtype = "bfloat16";
   ASSIGN_OR_RETURN(const int n_ranks, ranks_of_a_machine(config));
   if (replicas.threads_per_rank == 0) {
     replicas.threads_per_rank = std::max(1, usable_cores() / n_ranks);
   }
-  if (replicas.memory_gib == 0) {
+  // A rank on a GPU asks the GPU.
+  if (replicas.memory_gib == 0 && !on_gpus) {
     replicas.memory_gib = static_cast<double>(machine_memory_bytes()) / kGiB / n_ranks;
   }
   if (config.model.served_name.empty()) {

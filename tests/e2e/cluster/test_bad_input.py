@@ -153,6 +153,14 @@ class BadStartTest(unittest.TestCase):
         self.refuse(1, ["tp"], DEMO_MODEL, "--tp", 7)
         self.refuse(1, ["pp"], DEMO_MODEL, "--pp", 100)
 
+    @unittest.skipIf(pathlib.Path("/dev/nvidiactl").exists(), "this machine has GPUs")
+    def test_no_gpu(self):
+        got, err = run_serve(DEMO_MODEL, "--backend", "cuda")
+        self.assertEqual(got, 1, err)
+        self.assertRegex(err, "^error: this (machine has no NVIDIA driver|build has no CUDA backend)")
+        self.refuse(1, ["collective", "cuda"], DEMO_MODEL, "--collective", "nccl")
+        self.refuse(1, ["collective", "nccl"], DEMO_MODEL, "--backend", "cuda", "--collective", "mpi")
+
     def test_config_typo(self):
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             file.write(f"model:\n  path: {DEMO_MODEL}\nreplicaz:\n  count: 1\n")

@@ -150,5 +150,36 @@ TEST(HostAssignment, MpirunMapsRanksAsAssigned) {
   EXPECT_EQ(host_of, expected) << command << "\n" << output;
 }
 
+TEST(HostAssignment, EarlierReplicasHaveTheirGpusOnAMachine) {
+  const auto earlier = [](const ClusterConfig& config, int replica, int rank) {
+    const auto n = n_earlier_ranks(config, replica, rank);
+    return n.ok() ? *n : -1;
+  };
+  const ClusterConfig here = cluster({}, 3, 2, 2);
+  EXPECT_EQ(earlier(here, 0, 3), 0);
+  EXPECT_EQ(earlier(here, 2, 0), 8);
+  const ClusterConfig spread = cluster({"a:8", "b:8"}, 4, 2, 2);  // a, b, a, b
+  EXPECT_EQ(earlier(spread, 1, 0), 0);
+  EXPECT_EQ(earlier(spread, 2, 3), 4);
+  const ClusterConfig cut = cluster({"a:3", "b:3"}, 3, 2, 1);  // a, b, a and b
+  EXPECT_EQ(earlier(cut, 2, 0), 2);
+  EXPECT_EQ(earlier(cut, 2, 1), 2);
+  EXPECT_EQ(earlier(cut, 3, 0), -1) << "there is no such replica";
+}
+
+TEST(ResolveConfig, GpusHaveNcclBetweenThemAndTheirOwnMemory) {
+  ClusterConfig config = cluster({}, 1, 2, 1);
+  config.model.path = "/models/m";
+  config.replicas.backend = "cuda";
+  ASSERT_TRUE(resolve_config(config).ok());
+  EXPECT_EQ(config.replicas.collective, "nccl");
+  EXPECT_EQ(config.replicas.memory_gib, 0) << "each rank asks its GPU";
+  ASSERT_TRUE(resolve_config(config).ok()) << "idempotent";
+  config.replicas.collective = "mpi";
+  const Status refused = resolve_config(config);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("nccl"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace trireme::launch
