@@ -52,6 +52,7 @@ int exit_code_for(const Error& error) {
   switch (error.code) {
     case ErrorCode::kInvalidArgument:
     case ErrorCode::kNotFound:
+    case ErrorCode::kFailedPrecondition:
     case ErrorCode::kDataLoss:
     case ErrorCode::kUnimplemented:
       return kExitBadConfig;

@@ -21,7 +21,8 @@ inline constexpr int kExitBadConfig =
     78;  // starting again would fail again: the supervisor gives up
 
 // What a process that ends with this error exits with: kExitBadConfig where its input is at fault
-// (a wrong configuration, a damaged checkpoint), 1 where another try may go better.
+// (a wrong configuration, a damaged checkpoint, GPUs that do not do), 1 where another try may go
+// better.
 int exit_code_for(const Error& error);
 
 // Calls `on_parent_exit` once, from a thread of its own, when the process that is the parent now
