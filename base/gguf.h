@@ -92,6 +92,8 @@ class Gguf {
   Result<const char*> data(const GgufTensor& tensor) const;
 
   const GgufMetadata& metadata() const { return metadata_; }
+  // Every part, in order.
+  const std::vector<std::unique_ptr<MappedFile>>& files() const { return files_; }
   bool has(std::string_view key) const { return metadata_.find(key) != metadata_.end(); }
   // Typed reads; errors name the key. An integer or number must lie in [low, high].
   Result<int64_t> integer(std::string_view key, int64_t low, int64_t high) const;

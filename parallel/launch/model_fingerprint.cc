@@ -10,6 +10,8 @@
 #include <memory>
 #include <vector>
 
+#include "base/gguf.h"
+
 namespace trireme::launch {
 namespace {
 
@@ -17,6 +19,8 @@ namespace fs = std::filesystem;
 
 // A header longer than this is refused by the loader; here its start is enough.
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
+// Of config.json, and of a GGUF file, which begins with its metadata.
+constexpr uint64_t kMaxConfigBytes = 16 << 20;
 
 class Sha256 {
  public:
@@ -61,31 +65,49 @@ Result<std::string> safetensors_header(const fs::path& path) {
   return read_start(path, 8 + std::min(n, kMaxHeaderBytes));
 }
 
+Status add_safetensors(const fs::path& folder, Sha256* hash) {
+  std::error_code error;
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  for (const fs::path& file : files) {
+    hash->add(file.filename().string());
+    hash->add(std::to_string(fs::file_size(file, error)));
+    ASSIGN_OR_RETURN(const std::string header, safetensors_header(file));
+    hash->add(header);
+  }
+  return {};
+}
+
+// Every part's size and beginning: the first holds the configuration and the vocabulary.
+Status add_gguf(const Gguf& gguf, Sha256* hash) {
+  for (const auto& file : gguf.files()) {
+    hash->add(file->name());
+    hash->add(std::to_string(file->bytes().size()));
+    hash->add(std::string(file->bytes().substr(0, kMaxConfigBytes)));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::string> model_fingerprint(const FingerprintInputs& inputs) {
   Sha256 hash;
-  std::error_code error;
-  const fs::path config = fs::is_directory(inputs.model_dir, error)
-                              ? fs::path(inputs.model_dir) / "config.json"
-                              : fs::path(inputs.model_dir);
-  ASSIGN_OR_RETURN(const std::string config_bytes, read_start(config, 16 << 20));
-  hash.add(config_bytes);
-  if (inputs.random_weights) {
-    hash.add("random weights");
+  ASSIGN_OR_RETURN(const std::optional<std::string> gguf_path, find_gguf(inputs.model_dir));
+  if (gguf_path.has_value()) {
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Gguf> gguf, Gguf::open(*gguf_path));
+    TRY(add_gguf(*gguf, &hash));
   } else {
-    std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(inputs.model_dir, error)) {
-      if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
-    }
-    std::sort(files.begin(), files.end());
-    for (const fs::path& file : files) {
-      hash.add(file.filename().string());
-      hash.add(std::to_string(fs::file_size(file, error)));
-      ASSIGN_OR_RETURN(const std::string header, safetensors_header(file));
-      hash.add(header);
-    }
+    std::error_code error;
+    const fs::path given(inputs.model_dir);
+    const fs::path config = fs::is_directory(given, error) ? given / "config.json" : given;
+    ASSIGN_OR_RETURN(const std::string config_bytes, read_start(config, kMaxConfigBytes));
+    hash.add(config_bytes);
+    if (!inputs.random_weights) TRY(add_safetensors(given, &hash));
   }
+  if (inputs.random_weights) hash.add("random weights");
   hash.add(inputs.plan);
   hash.add(inputs.compute_dtype);
   hash.add(inputs.device);

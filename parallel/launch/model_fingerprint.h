@@ -10,15 +10,15 @@
 namespace trireme::launch {
 
 struct FingerprintInputs {
-  std::string model_dir;
+  std::string model_dir;        // or a GGUF file
   bool random_weights = false;  // then the weights follow from config.json
   std::string plan;             // "tp 2 x pp 2 (layers 4 + 4)"
   std::string compute_dtype;
   std::string device;  // the ranks' backend and instruction set
 };
 
-// SHA-256 over config.json, every safetensors file's name, size and header, and the rest of the
-// inputs; 32 hex digits. The tensors' bytes are not read: two files that differ in them alone, with
+// SHA-256 over config.json, every safetensors file's name, size and header (of GGUF: every part's
+// name, size and beginning), and the rest of the inputs; 32 hex digits. The tensors' bytes are not read: two files that differ in them alone, with
 // equal sizes and headers, are taken for equal.
 Result<std::string> model_fingerprint(const FingerprintInputs& inputs);
 

@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
 from cluster import ROOT, Cluster  # noqa: E402
 
 MODELS = ROOT / "tests" / "golden" / "models"
+GGUF = ROOT / "tests" / "golden" / "formats" / "gguf"
 ALL = os.environ.get("TRIREME_TEST_ALL") == "1"
 
 
@@ -41,9 +42,9 @@ def log_softmax(row):
 
 
 class GoldenClusterTest(unittest.TestCase):
-    def check(self, model, *arguments):
-        golden = read_safetensors(MODELS / model / "golden.safetensors")
-        with Cluster(MODELS / model, "--compute-dtype", "float32", "--served-model-name", "golden", *arguments) as cluster:
+    def check(self, model, *arguments, models=MODELS):
+        golden = read_safetensors(models / model / "golden.safetensors")
+        with Cluster(models / model, "--compute-dtype", "float32", "--served-model-name", "golden", *arguments) as cluster:
             for i in range(5):
                 ids = list(golden[f"p{i}.ids"][1])
                 greedy = list(golden[f"p{i}.greedy"][1])
@@ -72,6 +73,9 @@ class GoldenClusterTest(unittest.TestCase):
 
     def test_llama3_tp2_pp2(self):
         self.check("llama3", "--tp", 2, "--pp", 2)
+
+    def test_a_folder_with_a_gguf_file(self):
+        self.check("llama_q2_k", models=GGUF)
 
     def test_bundled_model(self):
         """The bundled model's answers are those of another implementation: template, tokenizer, forward pass, decoding."""

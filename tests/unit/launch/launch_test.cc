@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "parallel/launch/child_process.h"
+#include "parallel/launch/model_fingerprint.h"
 #include "parallel/launch/process_guard.h"
 #include "parallel/launch/run_dir.h"
 
@@ -127,6 +128,26 @@ TEST(RunDir, AnImpossibleFolderIsAnError) {
   auto run = RunDir::create("/proc/trireme");
   ASSERT_FALSE(run.ok());
   EXPECT_NE(run.error().message.find("/proc/trireme"), std::string::npos);
+}
+
+// Of a GGUF model the fingerprint is that of its files, whichever way the path names them.
+TEST(Fingerprint, OfAGgufFolderAndItsFile) {
+  const fs::path folder = fs::path(testing::TempDir()) / "fingerprint_gguf";
+  fs::create_directories(folder);
+  const std::string golden = std::string(TRIREME_SOURCE_DIR) + "/tests/golden/formats/gguf/";
+  const std::string file = (folder / "m.gguf").string();
+  fs::copy_file(golden + "llama_q2_k/model.gguf", file, fs::copy_options::overwrite_existing);
+  const auto print = [](const std::string& path) {
+    const auto made = model_fingerprint({.model_dir = path, .plan = "tp 1 x pp 1"});
+    EXPECT_TRUE(made.ok()) << made.error().message;
+    return made.ok() ? *made : std::string();
+  };
+  const std::string first = print(folder.string());
+  EXPECT_EQ(first.size(), 32u);
+  EXPECT_EQ(first, print(file));
+  fs::copy_file(golden + "grok1_q8_0/model.gguf", file, fs::copy_options::overwrite_existing);
+  EXPECT_NE(first, print(folder.string()));
+  fs::remove_all(folder);
 }
 
 }  // namespace
