@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "base/gguf.h"
-#include "text/json_read.h"
+#include "text/config_files.h"
 #include "text/read_file.h"
 #include "text/tokenize/gguf_tokenizer.h"
 #include "text/tokenize/model.h"
@@ -28,30 +28,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMaxConfigBytes = 64 << 20;
 constexpr int64_t kMaxEosIds = 1024;
 constexpr size_t kMaxTemplates = 64;
 
 bool file_exists(const fs::path& path) {
   std::error_code error;
   return fs::exists(path, error);
-}
-
-// The JSON object in a file; null when there is no file.
-Result<Json> read_json(const fs::path& path) {
-  if (!file_exists(path)) return Json();
-  const std::string name = path.filename().string();
-  ASSIGN_OR_RETURN(const std::string bytes, read_file(path, kMaxConfigBytes));
-  ASSIGN_OR_RETURN(Json json, parse_json(bytes, name));
-  if (!json.is_object()) return invalid_argument(name + " is not an object");
-  return json;
-}
-
-// A special token is a string, or an object with its "content".
-std::string token_text(const Json& config, const char* key) {
-  const Json& token = get(config, key);
-  const Json& text = token.is_object() ? get(token, "content") : token;
-  return text.is_string() ? text.get<std::string>() : std::string();
 }
 
 using Sources = std::map<std::string, std::string>;
@@ -77,8 +59,14 @@ Status add_config_templates(const Json& config, Sources* out) {
   return {};
 }
 
-// Files beside the config win over what it holds.
+// Files beside the config win over what it holds. chat_template.json is what a multimodal model's
+// processor reads: it counts where nothing else says how to chat.
 Status add_template_files(const fs::path& folder, Sources* out) {
+  if (out->empty()) {
+    ASSIGN_OR_RETURN(const Json processor, read_json_file(folder / "chat_template.json"));
+    ASSIGN_OR_RETURN(const std::string text, get_string(processor, "chat_template", ""));
+    if (!text.empty()) (*out)["default"] = text;
+  }
   if (file_exists(folder / "chat_template.jinja")) {
     ASSIGN_OR_RETURN((*out)["default"],
                      read_file(folder / "chat_template.jinja", ChatTemplate::kMaxSourceBytes));
@@ -153,7 +141,7 @@ Result<ModelText> ModelText::load(const std::string& folder) {
   if (gguf.has_value()) return load_gguf(*gguf);
   const fs::path path(folder);
   auto parts = std::make_shared<Parts>();
-  ASSIGN_OR_RETURN(const Json config, read_json(path / "tokenizer_config.json"));
+  ASSIGN_OR_RETURN(const Json config, read_tokenizer_config(path));
   parts->bos = token_text(config, "bos_token");
   parts->eos = token_text(config, "eos_token");
   parts->pad = token_text(config, "pad_token");
@@ -169,7 +157,7 @@ Result<ModelText> ModelText::load(const std::string& folder) {
   }
   for (const char* file : {"generation_config.json", "config.json"}) {
     if (!parts->eos_ids.empty()) break;
-    ASSIGN_OR_RETURN(const Json json, read_json(path / file));
+    ASSIGN_OR_RETURN(const Json json, read_json_file(path / file));
     TRY(read_eos_ids(json, file, &parts->eos_ids));
   }
   if (parts->eos_ids.empty() && parts->tokenizer && !parts->eos.empty()) {

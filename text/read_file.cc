@@ -4,6 +4,8 @@
 
 #include <fstream>
 
+#include "base/lfs_pointer.h"
+
 namespace trireme::text {
 
 Result<std::string> read_file(const std::filesystem::path& path, size_t max_bytes) {
@@ -23,6 +25,7 @@ Result<std::string> read_file(const std::filesystem::path& path, size_t max_byte
   if (!file || !file.read(bytes.data(), static_cast<std::streamsize>(size))) {
     return data_loss(fmt::format("{} could not be read to its end", name));
   }
+  if (is_lfs_pointer(bytes)) return data_loss(fmt::format("{} {}", name, kIsLfsPointer));
   return bytes;
 }
 

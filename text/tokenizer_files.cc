@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <optional>
 
-#include "text/json_read.h"
+#include "text/config_files.h"
 #include "text/read_file.h"
 #include "text/tokenize/bpe.h"
 #include "text/tokenize/tokenizer_impl.h"
+#include "text/tokenize/vocab_files.h"
 
 namespace trireme::text {
 
@@ -14,7 +15,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr size_t kMaxConfigBytes = 64 << 20;
 constexpr size_t kMaxListedTokens = 1 << 18;
 constexpr size_t kMaxTokenBytes = 4096;
 
@@ -26,7 +26,9 @@ struct Settings {
   std::string eos;
   std::string tokenizer_class;
   bool clean_up = false;
-  std::vector<AddedToken> listed;  // added_tokens_decoder
+  WordListOptions word_list;
+  std::vector<std::string> special;  // spellings of the named special tokens
+  std::vector<AddedToken> listed;    // added_tokens_decoder
 };
 
 bool file_exists(const fs::path& path) {
@@ -43,12 +45,6 @@ fs::path rank_file(const fs::path& folder) {
     if (file->path().extension() == ".tiktoken") found.push_back(file->path());
   }
   return found.empty() ? fs::path() : *std::min_element(found.begin(), found.end());
-}
-
-std::string token_text(const Json& config, const char* key) {
-  const Json& token = get(config, key);
-  const Json& text = token.is_object() ? get(token, "content") : token;
-  return text.is_string() ? text.get<std::string>() : std::string();
 }
 
 // {"id": {"content", "lstrip", ...}}
@@ -91,18 +87,37 @@ Result<Settings> read_settings(const Json& config) {
   }
   settings.bos = token_text(config, "bos_token");
   settings.eos = token_text(config, "eos_token");
+  for (const char* key : {"bos_token", "eos_token", "unk_token", "pad_token"}) {
+    if (std::string token = token_text(config, key); !token.empty()) {
+      settings.special.push_back(std::move(token));
+    }
+  }
+  ASSIGN_OR_RETURN(settings.word_list.lowercase, get_bool(config, "do_lower_case", true));
+  ASSIGN_OR_RETURN(settings.word_list.split_chinese,
+                   get_bool(config, "tokenize_chinese_chars", true));
   ASSIGN_OR_RETURN(settings.tokenizer_class, get_string(config, "tokenizer_class", ""));
   ASSIGN_OR_RETURN(settings.clean_up, get_bool(config, "clean_up_tokenization_spaces", false));
   TRY(read_listed(get(config, "added_tokens_decoder"), &settings.listed));
   return settings;
 }
 
+// {"content": id}, as releases had it before "added_tokens_decoder".
+Status read_added_json(const fs::path& folder, std::vector<AddedToken>* out) {
+  ASSIGN_OR_RETURN(const Json list, read_json_file(folder / "added_tokens.json"));
+  if (list.size() > kMaxListedTokens) return invalid_argument("added_tokens.json is too large");
+  for (const auto& [content, id] : list.items()) {
+    if (content.empty() || content.size() > kMaxTokenBytes || !id.is_number_unsigned() ||
+        id.get<uint64_t>() >= static_cast<uint64_t>(kMaxVocab)) {
+      return invalid_argument(fmt::format("added_tokens.json: \"{}\" has no id of a vocabulary",
+                                          content.substr(0, 80)));
+    }
+    out->push_back({.id = id.get<int32_t>(), .content = content});
+  }
+  return {};
+}
+
 Result<Settings> load_settings(const fs::path& folder) {
-  const fs::path path = folder / "tokenizer_config.json";
-  if (!file_exists(path)) return Settings();
-  ASSIGN_OR_RETURN(const std::string bytes, read_file(path, kMaxConfigBytes));
-  ASSIGN_OR_RETURN(const Json config, parse_json(bytes, "tokenizer_config.json"));
-  if (!config.is_object()) return invalid_argument("tokenizer_config.json is not an object");
+  ASSIGN_OR_RETURN(const Json config, read_tokenizer_config(folder));
   auto settings = read_settings(config);
   if (!settings.ok()) {
     return Error{settings.error().code, "tokenizer_config.json: " + settings.error().message};
@@ -126,6 +141,54 @@ Loaded load_model_file(const std::string& bytes, const Settings& settings) {
   return load_sentencepiece(bytes, options, settings.listed);
 }
 
+bool has_merges(const fs::path& folder) {
+  return file_exists(folder / "vocab.json") && file_exists(folder / "merges.txt");
+}
+
+// The class of a tokenizer whose files do not say what it is: the config's word for it, else what
+// the model's kind implies.
+Result<std::string> class_of(const fs::path& folder, const Settings& settings) {
+  std::string name = settings.tokenizer_class;
+  if (name.ends_with("Fast")) name.resize(name.size() - std::string_view("Fast").size());
+  if (!name.empty()) return name;
+  ASSIGN_OR_RETURN(const Json config, read_json_file(folder / "config.json"));
+  ASSIGN_OR_RETURN(const std::string kind, get_string(config, "model_type", "gpt2"));
+  if (kind == "gpt2") return std::string("GPT2Tokenizer");
+  if (kind == "bert") return std::string("BertTokenizer");
+  if (kind.starts_with("qwen")) return std::string("Qwen2Tokenizer");
+  return kind;
+}
+
+// vocab.json with merges.txt, or vocab.txt.
+Loaded load_vocab_files(const fs::path& folder, const Settings& settings) {
+  constexpr size_t kMax = Tokenizer::kMaxFileBytes;
+  ASSIGN_OR_RETURN(const std::string kind, class_of(folder, settings));
+  std::vector<AddedToken> added = settings.listed;
+  if (added.empty()) TRY(read_added_json(folder, &added));
+  const bool merges = has_merges(folder);
+  if (!merges && kind == "BertTokenizer") {
+    ASSIGN_OR_RETURN(const std::string words, read_file(folder / "vocab.txt", kMax));
+    ASSIGN_OR_RETURN(const std::string json,
+                     word_list_tokenizer_json(words, settings.word_list, std::move(added)));
+    return load_tokenizer_json(json);
+  }
+  const bool qwen = kind == "Qwen2Tokenizer";
+  if (!merges || (!qwen && kind != "GPT2Tokenizer")) {
+    return unimplemented(fmt::format(
+        "the folder has no tokenizer.json, and {} of a '{}' does not say how text is split",
+        merges ? "vocab.json" : "vocab.txt", kind.substr(0, 60)));
+  }
+  ASSIGN_OR_RETURN(const std::string vocab, read_file(folder / "vocab.json", kMax));
+  ASSIGN_OR_RETURN(const std::string pairs, read_file(folder / "merges.txt", kMax));
+  std::vector<std::string> special = settings.special;
+  special.emplace_back("<|endoftext|>");
+  ASSIGN_OR_RETURN(
+      const std::string json,
+      merges_tokenizer_json(vocab, pairs, qwen ? MergesFamily::kQwen2 : MergesFamily::kGpt2,
+                            std::move(added), special));
+  return load_tokenizer_json(json);
+}
+
 Loaded load_files(const fs::path& folder, const Settings& settings) {
   constexpr size_t kMax = Tokenizer::kMaxFileBytes;
   if (file_exists(folder / "tokenizer.json")) {
@@ -144,7 +207,12 @@ Loaded load_files(const fs::path& folder, const Settings& settings) {
     ASSIGN_OR_RETURN(const std::string bytes, read_file(ranks, kMax));
     return load_ranks(bytes, RankFamily::kQwen, settings.listed);
   }
-  return not_found("the folder has neither tokenizer.json nor tokenizer.model");
+  if (has_merges(folder) || file_exists(folder / "vocab.txt")) {
+    return load_vocab_files(folder, settings);
+  }
+  return not_found(
+      "the folder has no tokenizer: neither tokenizer.json nor tokenizer.model nor vocab.json with "
+      "merges.txt");
 }
 
 // These classes of the reference take the config's word over the file's.
@@ -178,7 +246,7 @@ bool has_tokenizer_files(const fs::path& folder) {
   for (const char* name : {"tokenizer.json", "tekken.json", "tokenizer.model"}) {
     if (file_exists(folder / name)) return true;
   }
-  return !rank_file(folder).empty();
+  return has_merges(folder) || file_exists(folder / "vocab.txt") || !rank_file(folder).empty();
 }
 
 Result<Tokenizer> load_tokenizer_files(const fs::path& folder, BosRule rule) {

@@ -143,6 +143,31 @@ TEST_F(ModelTextTest, ARequestMayHaveItsControlTokensParsed) {
   EXPECT_EQ(model->encode_chat(request)->back(), eot);
 }
 
+TEST_F(ModelTextTest, AProcessorsTemplateCountsWhereThereIsNoOther) {
+  write("chat_template.json", R"({"chat_template": "of the processor"})");
+  EXPECT_EQ(load()->render_chat({.messages_json = "[]"})->text, "of the processor");
+  write("tokenizer_config.json", R"({"chat_template": "of the tokenizer"})");
+  EXPECT_EQ(load()->render_chat({.messages_json = "[]"})->text, "of the tokenizer");
+}
+
+TEST_F(ModelTextTest, SpecialTokensMayStandInAFileOfTheirOwn) {
+  write("special_tokens_map.json", R"({"bos_token": {"content": "<a>"}, "eos_token": "<b>"})");
+  EXPECT_EQ(load()->bos_token(), "<a>");
+  write("tokenizer_config.json", R"({"bos_token": null, "eos_token": "<c>"})");
+  EXPECT_EQ(load()->bos_token(), "");
+  EXPECT_EQ(load()->eos_token(), "<c>");
+}
+
+TEST_F(ModelTextTest, AGitLfsPointerIsCalledOne) {
+  for (const char* file : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json"}) {
+    write(file, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n");
+    EXPECT_EQ(load().error().message,
+              std::string(file) +
+                  " is a git-lfs pointer, not the file itself; fetch it with `git lfs pull`");
+    fs::remove(folder_ / file);
+  }
+}
+
 TEST_F(ModelTextTest, WrongFilesAreErrors) {
   for (const auto& [file, text] : {std::pair{"tokenizer_config.json", "[1]"},
                                    {"tokenizer_config.json", "{"},

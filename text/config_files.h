@@ -1,0 +1,21 @@
+// The small JSON files beside a model's weights. For .cc files only: it brings in nlohmann.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "text/json_read.h"
+
+namespace trireme::text {
+
+// The JSON object in a file; null when there is no file. Errors name the file, never its folder.
+Result<Json> read_json_file(const std::filesystem::path& path);
+
+// tokenizer_config.json, with the special tokens that it leaves out as special_tokens_map.json has
+// them. An empty object when there are neither.
+Result<Json> read_tokenizer_config(const std::filesystem::path& folder);
+
+// A special token is a string, or an object with its "content". Empty: there is none.
+std::string token_text(const Json& config, const char* key);
+
+}  // namespace trireme::text
