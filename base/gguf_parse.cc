@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "base/gguf.h"
+#include "base/lfs_pointer.h"
 #include "base/utf8.h"
 
 namespace trireme {
@@ -351,6 +352,7 @@ Status HeaderReader::place_tensors(GgufPart* part) {
 }
 
 Status HeaderReader::check_magic() {
+  if (is_lfs_pointer(bytes_)) return data_loss(fmt::format("the file {}", kIsLfsPointer));
   if (bytes_.size() < 4 || bytes_.substr(0, 4) != "GGUF") {
     return invalid_argument("the file does not begin with GGUF");
   }

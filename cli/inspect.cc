@@ -1,4 +1,5 @@
-// `trireme inspect`: what a model's config.json says, and the fewest devices that can serve it.
+// `trireme inspect`: what a model's config.json says, whether the files beside it fit it, and the
+// fewest devices that can serve it.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +12,7 @@
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/kv_text.h"
+#include "cli/model_folder.h"
 #include "parallel/plan/cost_model.h"
 #include "parallel/plan/format.h"
 #include "parallel/plan/kv_layout.h"
@@ -132,7 +134,8 @@ std::vector<Fit> find_fits(const ModelSpec& spec, int32_t context) {
   return fits;
 }
 
-void print_text(const ModelSpec& spec, int32_t context, const std::vector<Fit>& fits) {
+void print_text(const ModelSpec& spec, const std::optional<ModelFolder>& folder, int32_t context,
+                const std::vector<Fit>& fits) {
   const auto row = [](std::string_view name, const std::string& value) {
     fmt::print("{:<14} {}\n", name, value);
   };
@@ -158,8 +161,13 @@ void print_text(const ModelSpec& spec, int32_t context, const std::vector<Fit>& 
                               format_bytes(plan::kv_sequence_bytes(spec, DType::kBF16, context)),
                               format_grouped(context)));
   for (const std::string& line : describe_kv_kinds(spec, DType::kBF16)) row("", line);
-  row("end of text",
-      spec.eos_ids.empty() ? "not said" : fmt::format("{}", fmt::join(spec.eos_ids, ", ")));
+  const std::vector<int32_t>& eos_ids =
+      folder && !folder->eos_ids.empty() ? folder->eos_ids : spec.eos_ids;
+  row("end of text", eos_ids.empty() ? "not said" : fmt::format("{}", fmt::join(eos_ids, ", ")));
+  if (folder) {
+    row("tokenizer", folder->tokenizer);
+    row("files", folder->weights);
+  }
   fmt::print("\nfewest devices for the weights and one sequence of {} tokens (tp at most {}):\n",
              format_grouped(context), kMaxTp);
   for (const Fit& fit : fits) {
@@ -170,7 +178,8 @@ void print_text(const ModelSpec& spec, int32_t context, const std::vector<Fit>& 
   }
 }
 
-void print_json(const ModelSpec& spec, int32_t context, const std::vector<Fit>& fits) {
+void print_json(const ModelSpec& spec, const std::optional<ModelFolder>& folder, int32_t context,
+                const std::vector<Fit>& fits) {
   Json j;
   j["architecture"] = spec.architecture;
   j["family"] = spec.family;
@@ -196,6 +205,7 @@ void print_json(const ModelSpec& spec, int32_t context, const std::vector<Fit>& 
                                {"bytes", plan::kv_sequence_bytes(spec, DType::kBF16, context)}};
   j["eos_token_ids"] = spec.eos_ids;
   j["bos_token_id"] = spec.bos_id ? Json(*spec.bos_id) : Json(nullptr);
+  j["folder"] = folder ? folder_json(*folder) : Json(nullptr);
   j["fewest_devices"] = Json::object();
   for (const Fit& fit : fits) {
     Json need(nullptr);
@@ -231,10 +241,15 @@ int run_inspect(int argc, char** argv) {
   }
   const int32_t context = std::min(spec->context, kUsualContext);
   const std::vector<Fit> fits = find_fits(*spec, context);
+  const std::optional<ModelFolder> folder = look_into(model, *spec);
   if (json) {
-    print_json(*spec, context, fits);
+    print_json(*spec, folder, context, fits);
   } else {
-    print_text(*spec, context, fits);
+    print_text(*spec, folder, context, fits);
+  }
+  if (folder && folder->wrong) {
+    fmt::print(stderr, "error: {}\n", *folder->wrong);
+    return 1;
   }
   return 0;
 }

@@ -17,6 +17,7 @@
 #include "cli/cluster/supervisor.h"
 #include "cli/commands.h"
 #include "parallel/launch/run_dir.h"
+#include "worker/checkpoint_check.h"
 
 namespace trireme::cli {
 namespace {
@@ -100,6 +101,14 @@ std::string metrics_urls(const std::string& host, int port, int count, const cha
                      of);
 }
 
+// Wrong weights are said once, here, and not by every rank of every replica. The hosts of a larger
+// cluster may hold files that this machine does not.
+Status check_weights(const LaunchPlan& launch) {
+  if (launch.config.model.random_weights || !launch.hosts.empty()) return {};
+  const auto checked = worker::check_checkpoint(launch.config.model.path, launch.spec);
+  return checked.ok() ? Status() : checked.error();
+}
+
 void print_banner(const LaunchPlan& launch) {
   const ClusterConfig& config = launch.config;
   std::string apis;
@@ -154,6 +163,7 @@ int run_serve(int argc, char** argv) {
              .component = "serve"});
   auto launch = prepare_launch(std::move(*config));
   if (!launch.ok()) return fail(launch.error());
+  if (const Status checked = check_weights(*launch); !checked.ok()) return fail(checked.error());
   auto run_dir = launch::RunDir::create(launch->config.state_dir);
   if (!run_dir.ok()) return fail(run_dir.error());
   launch->config.state_dir = (*run_dir)->state_dir();

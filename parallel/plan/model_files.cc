@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "base/gguf.h"
+#include "base/lfs_pointer.h"
 #include "parallel/plan/config_json.h"
 #include "parallel/plan/gguf_config.h"
 
@@ -29,7 +30,27 @@ Result<std::string> read_bounded(const fs::path& file) {
   if (!stream.read(text.data(), static_cast<std::streamsize>(bytes))) {
     return not_found(fmt::format("'{}' cannot be read.", file.string()));
   }
+  if (is_lfs_pointer(text)) {
+    return data_loss(fmt::format("'{}' {}.", file.string(), kIsLfsPointer));
+  }
   return text;
+}
+
+// A folder without config.json is often one that was taken for a model's: what it is instead.
+Error no_config(const fs::path& folder) {
+  std::error_code error;
+  const auto holds = [&](const char* name) { return fs::exists(folder / name, error); };
+  std::string message = fmt::format("there is no config.json in '{}'", folder.string());
+  if (holds("adapter_config.json")) {
+    message += ": it holds an adapter (LoRA); merge it into its base model, and serve the result";
+  } else if (holds("snapshots")) {
+    message += ": it is the top of a download cache; the model is a folder under 'snapshots'";
+  } else if (holds("params.json")) {
+    message += ": params.json is of another layout; the Hugging Face form of the model is served";
+  } else if (fs::is_empty(folder, error)) {
+    message += ", which is empty";
+  }
+  return not_found(message + ".");
 }
 
 }  // namespace
@@ -42,7 +63,9 @@ Result<std::string> read_model_config(const std::string& path) {
   }
   std::error_code error;
   const fs::path given(path);
-  return read_bounded(fs::is_directory(given, error) ? given / "config.json" : given);
+  if (!fs::is_directory(given, error)) return read_bounded(given);
+  if (!fs::exists(given / "config.json", error)) return no_config(given);
+  return read_bounded(given / "config.json");
 }
 
 Result<std::optional<std::string>> read_beside_config(const std::string& path,

@@ -21,8 +21,10 @@ Result<const FamilyRow*> find_family(const ConfigObject& config) {
   for (const FamilyRow& row : family_table()) {
     if (architecture == row.architecture) return &row;
   }
-  return unimplemented(fmt::format("architecture '{}' is not served; this build serves {}.",
-                                   architecture, fmt::join(served_architectures(), ", ")));
+  const char* code =
+      config.has("auto_map") ? " (it brings code of its own, 'auto_map', which is never run)" : "";
+  return unimplemented(fmt::format("architecture '{}' is not served{}; this build serves {}.",
+                                   architecture, code, fmt::join(served_architectures(), ", ")));
 }
 
 }  // namespace

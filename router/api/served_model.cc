@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "parallel/plan/model_spec.h"
 #include "router/api/field_reader.h"
 #include "text/model_text.h"
@@ -69,6 +70,12 @@ Result<ServedModel> load_served_model(const ModelConfig& config) {
   // An id that the model cannot produce ends nothing, and a replica would refuse it.
   std::erase_if(model.eos_ids, [&](int32_t id) { return id < 0 || id >= spec.vocab; });
   if (text.has_tokenizer()) model.tokenizer = text.tokenizer();
+  if (!model.tokenizer) log::info("the model has no tokenizer: prompts are token ids");
+  if (text.has_chat_template()) {
+    if (const auto chat = text.chat_template(); !chat.ok()) {
+      log::warn("chat requests will be refused: {}", chat.error().message);
+    }
+  }
   if (text.has_tokenizer() && text.has_chat_template()) {
     model.encode_chat = [text](const GenerationRequest& request, int64_t now_s) {
       text::ChatRequest chat;

@@ -24,21 +24,29 @@ constexpr size_t kMaxShardFiles = 4096;
 constexpr std::array<std::string_view, 8> kNeverOpened = {".bin", ".pt", ".pth",     ".ckpt",
                                                           ".pkl", ".h5", ".msgpack", ".onnx"};
 
+// Says what the folder holds instead.
 Error no_checkpoint(const fs::path& dir) {
   std::error_code error;
-  std::string seen;
+  std::string never_opened;
+  std::string other;  // the first by name
   for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
     const std::string extension = it->path().extension().string();
+    if (extension == ".safetensors" && (other.empty() || name < other)) other = name;
     if (std::find(kNeverOpened.begin(), kNeverOpened.end(), extension) != kNeverOpened.end()) {
-      seen = it->path().filename().string();
-      break;
+      never_opened = name;
     }
   }
   std::string message = fmt::format("the model folder has neither {} nor {} nor a GGUF file",
                                     kSingleFile, kIndexFile);
-  if (!seen.empty()) {
+  if (other.find("-of-") != std::string::npos) {
+    message += fmt::format("; {} is a part of many, and only the index says which there are",
+                           in_quotes(other));
+  } else if (!other.empty()) {
+    message += fmt::format("; {} is of another layout", in_quotes(other));
+  } else if (!never_opened.empty()) {
     message += fmt::format("; {} is of a kind that is never opened, convert it to safetensors",
-                           in_quotes(seen));
+                           in_quotes(never_opened));
   }
   return not_found(std::move(message));
 }

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/lfs_pointer.h"
 #include "worker/weights/safetensors.h"
 
 namespace trireme::worker {
@@ -115,6 +116,7 @@ Result<std::map<std::string, std::string>> read_index(const std::string& path) {
   if (static_cast<uint64_t>(stream.gcount()) != bytes) {
     return data_loss(fmt::format("{} is truncated", kIndexFile));
   }
+  if (is_lfs_pointer(text)) return data_loss(fmt::format("{} {}", kIndexFile, kIsLfsPointer));
   return parse_index(text);
 }
 

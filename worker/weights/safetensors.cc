@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include "base/lfs_pointer.h"
+
 namespace trireme::worker {
 namespace {
 
@@ -19,14 +21,17 @@ Result<std::unique_ptr<SafetensorsFile>> SafetensorsFile::open(const std::string
   ASSIGN_OR_RETURN(auto mapped, MappedFile::open(path));
   const std::string_view bytes = mapped->bytes();
   const std::string name = mapped->name();
+  if (is_lfs_pointer(bytes)) return data_loss(fmt::format("{} {}", name, kIsLfsPointer));
   if (bytes.size() < 8) {
     return data_loss(fmt::format("{} is truncated: {} bytes, less than its header's length field",
                                  name, bytes.size()));
   }
   const uint64_t header_bytes = read_u64_le(bytes.data());
   if (header_bytes > kMaxHeaderBytes) {
-    return invalid_argument(fmt::format("{} claims a header of {} bytes; at most {} are allowed",
-                                        name, header_bytes, kMaxHeaderBytes));
+    return invalid_argument(
+        fmt::format("{} is no safetensors file: it claims a header of {} bytes; at most {} are "
+                    "allowed",
+                    name, header_bytes, kMaxHeaderBytes));
   }
   if (header_bytes > bytes.size() - 8) {
     return data_loss(fmt::format("{} is truncated: a header of {} bytes in a file of {}", name,

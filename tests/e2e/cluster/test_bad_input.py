@@ -128,6 +128,7 @@ class BadStartTest(unittest.TestCase):
     def refuse(self, code, words, *arguments):
         got, err = run_serve(*arguments, "--port", 0, "--admin-port", 0, "--wire-port", 0, "--replica-metrics-port", 0)
         self.assertEqual(got, code, err)
+        self.assertEqual(err.count("error"), 1, err)  # one sentence, said once
         for word in words:
             self.assertIn(word, err)
 
@@ -182,6 +183,19 @@ class BadStartTest(unittest.TestCase):
             header["model.norm.weight"]["shape"][0] *= 2
         self.refuse_once(["model.embed_tokens.weight", "config.json makes it"], rewrite_header(transpose))
         self.refuse_once(["model.norm.weight", "bytes of data"], rewrite_header(double))
+
+    def test_a_surplus_tensor(self):
+        """What only the whole checkpoint shows is still said once, before a rank starts."""
+        def add(folder):
+            file = folder / "model.safetensors"
+            data = file.read_bytes()
+            n = int.from_bytes(data[:8], "little")
+            header = json.loads(data[8:8 + n])
+            size = len(data) - 8 - n
+            header["model.layers.0.rotten.weight"] = {"dtype": "BF16", "shape": [2], "data_offsets": [size, size + 4]}
+            text = json.dumps(header).encode()
+            file.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + n:] + b"\0" * 4)
+        self.refuse(1, ["model.layers.0.rotten.weight"], self.broken_model(add))
 
     def test_missing_checkpoint(self):
         self.refuse_once(["safetensors"], lambda folder: (folder / "model.safetensors").unlink())

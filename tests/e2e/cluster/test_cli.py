@@ -122,7 +122,13 @@ class InspectTest(CommandTest, unittest.TestCase):
             self.assertGreater(need["devices"] * size, facts["weight_bytes"])
 
     def test_a_folder_and_a_file_are_the_same_model(self):
-        self.assertEqual(self.json_of("inspect", DEMO_MODEL), self.json_of("inspect", DEMO_MODEL / "config.json"))
+        folder, file = self.json_of("inspect", DEMO_MODEL), self.json_of("inspect", DEMO_MODEL / "config.json")
+        beside = folder.pop("folder")
+        self.assertIsNone(file.pop("folder"))
+        self.assertEqual(folder, file)
+        self.assertGreater(beside["tensors"], 0)
+        self.assertGreater(beside["tokens"], 0)
+        self.assertIsNone(beside["wrong"])
 
     def test_wrong_usage(self):
         self.refuse(2, ["model"], "inspect")

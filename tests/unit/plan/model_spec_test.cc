@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tests/unit/plan/specs.h"
@@ -192,6 +194,35 @@ TEST(ModelSpec, WhatIsNotJsonIsRefusedWithItsPlace) {
 TEST(ModelSpec, AMissingFileIsNotFound) {
   EXPECT_EQ(load_model_spec("/nowhere/at/all").error().code, ErrorCode::kNotFound);
   EXPECT_EQ(load_model_spec("/dev/zero").error().code, ErrorCode::kNotFound);
+}
+
+TEST(ModelSpec, AFolderThatIsNoModelSaysWhatItIs) {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::path(::testing::TempDir()) / "no_model";
+  const auto error_beside = [&](const char* name) {
+    fs::remove_all(folder);
+    fs::create_directories(folder);
+    if (std::string(name).ends_with('/')) fs::create_directories(folder / name);
+    if (fs::path(name).has_extension()) std::ofstream(folder / name) << "{}";
+    const Error error = load_model_spec(folder.string()).error();
+    EXPECT_EQ(error.code, ErrorCode::kNotFound);
+    return error.message;
+  };
+  EXPECT_THAT(error_beside("README.md"), HasSubstr("no config.json"));
+  EXPECT_THAT(error_beside(""), HasSubstr("empty"));
+  EXPECT_THAT(error_beside("adapter_config.json"), HasSubstr("LoRA"));
+  EXPECT_THAT(error_beside("snapshots/"), HasSubstr("snapshots"));
+  EXPECT_THAT(error_beside("params.json"), HasSubstr("another layout"));
+  std::ofstream(folder / "config.json") << "version https://git-lfs.github.com/spec/v1\n";
+  EXPECT_THAT(load_model_spec(folder.string()).error().message, HasSubstr("git-lfs"));
+  fs::remove_all(folder);
+}
+
+TEST(ModelSpec, CodeThatAModelBringsIsNamed) {
+  json config = minimal();
+  config["architectures"] = {"BaichuanForCausalLM"};
+  config["auto_map"] = {{"AutoConfig", "configuration_baichuan.BaichuanConfig"}};
+  EXPECT_THAT(parse_model_spec(config.dump()).error().message, HasSubstr("never run"));
 }
 
 }  // namespace

@@ -218,6 +218,8 @@ TEST(Gguf, WhatIsNoGguf) {
   write_file(dir / "m.gguf", "PK\3\4 something else");
   EXPECT_THAT(Gguf::open(dir / "m.gguf").error().message,
               AllOf(HasSubstr("m.gguf"), HasSubstr("GGUF")));
+  write_file(dir / "m.gguf", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n");
+  EXPECT_THAT(Gguf::open(dir / "m.gguf").error().message, HasSubstr("git-lfs"));
   write_file(dir / "empty.gguf", "");
   EXPECT_FALSE(Gguf::open(dir / "empty.gguf").ok());
   EXPECT_EQ(Gguf::open(dir / "absent.gguf").error().code, ErrorCode::kNotFound);

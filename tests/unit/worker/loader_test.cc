@@ -14,6 +14,7 @@
 #include "parallel/plan/model_spec.h"
 #include "tests/unit/worker/golden.h"
 #include "tests/unit/worker/test_replica.h"
+#include "worker/checkpoint_check.h"
 #include "worker/models/declare.h"
 #include "worker/models/model.h"
 #include "worker/stub_group.h"
@@ -56,6 +57,9 @@ std::string length_field(uint64_t length) {
 std::string file_of(const std::string& header, const std::string& data) {
   return length_field(header.size()) + header + data;
 }
+
+constexpr const char* kLfsPointer =
+    "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
 
 struct Tensor {
   std::string name;
@@ -112,6 +116,8 @@ TEST(Safetensors, FilesThatLie) {
               AllOf(HasSubstr("\"w\""), HasSubstr("7 bytes")));
   EXPECT_THAT(open_error(file_of(one, std::string(9, 'x'))),
               AllOf(HasSubstr("\"w\""), HasSubstr("belong to no tensor")));
+  EXPECT_THAT(open_error(kLfsPointer), AllOf(HasSubstr("model.safetensors"), HasSubstr("git-lfs")));
+  EXPECT_THAT(open_error("<!DOCTYPE html>"), HasSubstr("is no safetensors file"));
 }
 
 TEST(Safetensors, HeadersThatLie) {
@@ -204,6 +210,32 @@ TEST(Checkpoint, ShardsAndTheirIndex) {
   EXPECT_THAT(error_of(R"({})"), HasSubstr("no weight_map"));
   write_file(index, R"({"weight_map":{"a":"one")");
   EXPECT_THAT(open_checkpoint(dir.path()).error().message, HasSubstr("index.json"));
+  write_file(index, kLfsPointer);
+  EXPECT_THAT(open_checkpoint(dir.path()).error().message,
+              AllOf(HasSubstr("index.json"), HasSubstr("git-lfs")));
+}
+
+TEST(Checkpoint, AFolderWithoutOneSaysWhatItHoldsInstead) {
+  const TempDir dir;
+  const auto error = [&] { return open_checkpoint(dir.path()).error().message; };
+  write_file(dir / "consolidated.safetensors", "");
+  EXPECT_THAT(error(), HasSubstr("\"consolidated.safetensors\" is of another layout"));
+  fs::remove(dir / "consolidated.safetensors");
+  write_file(dir / "model-00002-of-00002.safetensors", "");
+  write_file(dir / "model-00001-of-00002.safetensors", "");
+  EXPECT_THAT(error(), HasSubstr("\"model-00001-of-00002.safetensors\" is a part of many"));
+}
+
+TEST(CheckpointCheck, SaysWhatARankWouldSay) {
+  const auto spec = plan::load_model_spec(golden_dir("llama"));
+  ASSERT_TRUE(spec.ok());
+  const auto checked = check_checkpoint(golden_dir("llama"), *spec);
+  ASSERT_TRUE(checked.ok()) << checked.error().message;
+  EXPECT_GT(checked->n_tensors, 30u);
+  const auto other = plan::load_model_spec(golden_dir("qwen2"));
+  ASSERT_TRUE(other.ok());
+  EXPECT_THAT(check_checkpoint(golden_dir("llama"), *other).error().message,
+              HasSubstr("config.json makes it"));
 }
 
 // The message of loading `tensors` as the golden `model` on rank 1 of tp 2.
