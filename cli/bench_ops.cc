@@ -1,5 +1,6 @@
 // `trireme bench ops`: every kernel beside the machine's limit. Here those of Llama, on the
-// Llama-3.2-1B shape; those of other families are in bench_ops_families.cc.
+// Llama-3.2-1B shape; those of other families are in bench_ops_families.cc, those of low-bit
+// weights in bench_ops_low_bit.cc.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
@@ -218,7 +219,8 @@ Status bench_ops(const OpsBenchOptions& options) {
   ASSIGN_OR_RETURN(const auto bench, OpsBench::create(options));
   bench->print_limits();
   TRY(LlamaOps(bench.get()).run());
-  return bench_family_ops(bench.get());
+  TRY(bench_family_ops(bench.get()));
+  return bench_low_bit_ops(bench.get());
 }
 
 }  // namespace
@@ -237,9 +239,10 @@ int run_bench_ops(int argc, char** argv) {
   app.add_option("--rounds", options.n_rounds, "rounds, of which the median counts")
       ->check(CLI::Range(1, 1000));
   app.add_option("--only", options.only,
-                 "one group: layer, linear, vocabulary, attention, rows, families, latent, moe")
-      ->check(CLI::IsMember(
-          {"layer", "linear", "vocabulary", "attention", "rows", "families", "latent", "moe"}));
+                 "one group: layer, linear, vocabulary, attention, rows, families, latent, moe, "
+                 "low_bit")
+      ->check(CLI::IsMember({"layer", "linear", "vocabulary", "attention", "rows", "families",
+                             "latent", "moe", "low_bit"}));
   app.add_option("--clock", options.clock,
                  "wall, or cpu: processor time of one thread, for a machine that others use too")
       ->check(CLI::IsMember({"wall", "cpu"}));

@@ -76,5 +76,7 @@ class OpsBench {
 // The ops of other families than Llama, in bench_ops_families.cc: groups "families", "latent" and
 // "moe".
 Status bench_family_ops(OpsBench* bench);
+// Group "low_bit", in bench_ops_low_bit.cc.
+Status bench_low_bit_ops(OpsBench* bench);
 
 }  // namespace trireme::cli

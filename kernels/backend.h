@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "kernels/low_bit.h"
 #include "kernels/ops.h"
 #include "kernels/tensor.h"
 
@@ -65,6 +66,9 @@ class Backend {
   // Packs a host matrix [out, in] of f32|f16|bf16 (rows may be strided) for `linear`. The host
   // memory may go afterwards.
   virtual Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight) = 0;
+  // The same of quantised codes, which stay what they are: a linear op reads them and their scales.
+  // Of the weights that they stand for nothing is rounded, under either compute dtype.
+  virtual Result<std::unique_ptr<PackedWeight>> pack_low_bit(const LowBitMatrix& host_weight) = 0;
 
   virtual void embedding(const EmbeddingArgs& args, Stream stream) = 0;
   virtual void rms_norm(const RmsNormArgs& args, Stream stream) = 0;

@@ -124,7 +124,8 @@ struct PositionScaleArgs {
 };
 
 // out[i, o] = sum_k x[i, k] * weight[o, k] + bias[o]. x is f32 or bf16: the packed weight's compute
-// dtype says how x is read (bf16 compute rounds f32 input once). One K order for every n_tokens.
+// dtype says how x is read (bf16 compute rounds f32 input once). One K order for every n_tokens. A
+// weight of low-bit codes (low_bit.h) is multiplied as what the codes stand for, unrounded.
 struct LinearArgs {
   TensorView x;                          // [n_tokens, in] f32|bf16
   const PackedWeight* weight = nullptr;  // [out, in]

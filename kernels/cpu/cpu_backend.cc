@@ -7,6 +7,7 @@
 #include "kernels/cpu/isa_kernels.h"
 #include "kernels/cpu/isa_select.h"
 #include "kernels/cpu/linear.h"
+#include "kernels/cpu/low_bit_weight.h"
 #include "kernels/cpu/moe.h"
 #include "kernels/cpu/packed_weight.h"
 #include "kernels/cpu/paged_attention.h"
@@ -49,6 +50,9 @@ class CpuBackend final : public HostBackend {
 
   Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight) override {
     return cpu::pack_weight(host_weight, compute_dtype_, isa_, &pool_);
+  }
+  Result<std::unique_ptr<PackedWeight>> pack_low_bit(const LowBitMatrix& host_weight) override {
+    return cpu::pack_low_bit(host_weight, isa_, &pool_);
   }
 
   void embedding(const EmbeddingArgs& args, Stream) override {

@@ -80,6 +80,29 @@ constexpr int64_t attention_scratch_size(int64_t n_rows, int64_t key_dim, int64_
   return n_rows * (keys + values + kPanelWidth + 2) + kPanelWidth * (2 * keys + values);
 }
 
+// Low-bit panels (low_bit_weight.h): codes of one kind. Their units are words of 4 or 8 inputs.
+struct LowBitKernels {
+  // The product with low-bit units as they lie, every code standing for e4m3(code) or code - 8; x
+  // holds f32s. The same bits as by `expand` and then gemm_bf16_as_f32.
+  void (*gemm_f32)(const PanelGemm&) = nullptr;
+  // The same of pairs of bf16 inputs, as by gemm_bf16; null where there is none.
+  void (*gemm_bf16)(const PanelGemm&) = nullptr;
+  // Units to the units of bf16 pairs that stand for the same, [n_units * inputs per unit / 2].
+  void (*expand)(const uint32_t* units, int64_t n_units, uint32_t* pairs) = nullptr;
+};
+
+// sums[r][o] += (parts[r][o] - input_sums[r] * offsets[o]) * scales[o] for one group of inputs.
+struct GroupSum {
+  const float* parts = nullptr;  // [n_rows][kPanelWidth]
+  int64_t n_rows = 0;
+  const float* scales = nullptr;      // [kPanelWidth]
+  const int8_t* offsets = nullptr;    // [kPanelWidth], or null: none
+  const float* input_sums = nullptr;  // of each row's inputs in the group, where there are offsets
+  int64_t input_sums_stride = 0;
+  bool first = false;     // sums are overwritten
+  float* sums = nullptr;  // [n_rows][kPanelWidth]
+};
+
 struct IsaKernels {
   const char* name = "";
 
@@ -90,6 +113,13 @@ struct IsaKernels {
   // Units are pairs of bf16 weights and of bf16 inputs, multiplied by one instruction. Null where
   // there is none.
   void (*gemm_bf16)(const PanelGemm&) = nullptr;
+
+  LowBitKernels e4m3;
+  LowBitKernels int4;
+  void (*add_group)(const GroupSum&) = nullptr;
+  // sums[i] = the sum of group i of a row of f32 or bf16, n a multiple of 16, as is group_size.
+  void (*sum_groups)(const void* x, DType dtype, int64_t n, int64_t group_size,
+                     float* sums) = nullptr;
 
   // panel[u][r] = rows[r][u] for n_rows <= kPanelWidth rows of 4-byte units; missing rows are
   // zeros.

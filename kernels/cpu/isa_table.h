@@ -9,6 +9,7 @@
 #include "kernels/cpu/attention_impl.h"
 #include "kernels/cpu/gemm_impl.h"
 #include "kernels/cpu/isa_kernels.h"
+#include "kernels/cpu/low_bit_impl.h"
 #include "kernels/cpu/norms_impl.h"
 #include "kernels/cpu/row_ops_impl.h"
 
@@ -69,6 +70,12 @@ IsaKernels make_table(const char* name) {
   k.name = name;
   k.gemm_f32 = Gemm<S, F32Format<S>, true>::panel;
   k.gemm_bf16_as_f32 = Gemm<S, ExpandedBf16Format<S>, true>::panel;
+  k.e4m3 = {Gemm<S, LowBitF32Format<S, E4M3Units<S>>, true>::panel, nullptr,
+            expand_units<S, E4M3Units<S>>};
+  k.int4 = {Gemm<S, LowBitF32Format<S, Int4Units<S>>, true>::panel, nullptr,
+            expand_units<S, Int4Units<S>>};
+  k.add_group = LowBitSums<S>::add_group;
+  k.sum_groups = LowBitSums<S>::sum_groups;
   k.transpose_to_panel = RowOps<S>::transpose_to_panel;
   k.to_f32 = RowOps<S>::to_f32;
   k.from_f32 = RowOps<S>::from_f32;

@@ -24,19 +24,34 @@ constexpr int64_t kRowPaddingBytes = 64;
 // Products of units from which on a second thread pays for being woken: a row times 1 MB of
 // weights.
 constexpr int64_t kUnitsWorthThreads = 262144;
+// Up to so many rows, low-bit codes are cheaper to read once per tile of rows than to expand.
+constexpr int64_t kRowsOfCodes = 6;
+// Pairs of inputs of a panel that are expanded at once: 64 KiB.
+constexpr int64_t kExpandedPairs = 256;
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 }  // namespace
 
-// How the product reads x: pairs of bf16 for the dot product, f32 for everything else.
+// How the product reads x: pairs of bf16 for the dot product, f32 for everything else. Rows are
+// padded with zeros.
 struct Linear::Inputs {
   bool pairs_of_bf16 = false;
   bool rounds_to_bf16 = false;
   char* data = nullptr;
   int64_t row_bytes = 0;
   int64_t first_row = 0;  // of x, the one at `data`
+  int64_t width = 0;      // values of a row, padding included
+  float* sums = nullptr;  // [n_rows, n_groups], of rows whose low-bit weight has zero points
+  int64_t n_groups = 0;
+
+  char* row(int64_t of_x) const { return data + (of_x - first_row) * row_bytes; }
+  float* sums_of(int64_t row_of_x) const { return sums + (row_of_x - first_row) * n_groups; }
 };
+
+int64_t Linear::Segment::out_features() const {
+  return plain != nullptr ? plain->out_features() : low_bit->out_features();
+}
 
 Linear::Linear(const IsaKernels& isa, ComputeDType compute_dtype, ThreadPool* pool)
     : isa_(isa),
@@ -44,62 +59,149 @@ Linear::Linear(const IsaKernels& isa, ComputeDType compute_dtype, ThreadPool* po
       pool_(pool),
       per_thread_(static_cast<size_t>(pool->n_threads())) {}
 
-void Linear::convert_row(const TensorView& x, int64_t row, const Inputs& inputs, int64_t i) const {
+// A row of x as the weight's stored inputs follow each other.
+const char* Linear::in_order_of(const CpuLowBitWeight& weight, const TensorView& x, const char* row,
+                                int thread) {
+  const std::vector<int32_t>& order = weight.input_order();
+  const size_t size = size_of(x.dtype);
+  const auto n = static_cast<int64_t>(order.size() * size);
+  char* ordered = per_thread_[static_cast<size_t>(thread)].get<char>(n);
+  for (size_t j = 0; j < order.size(); ++j) {
+    std::memcpy(ordered + j * size, row + static_cast<size_t>(order[j]) * size, size);
+  }
+  return ordered;
+}
+
+void Linear::convert_row(const TensorView& x, int64_t row, const Segment& segment,
+                         const Inputs& inputs, int thread) {
   const int64_t in = x.dim(1);
   const auto size = static_cast<int64_t>(size_of(x.dtype));
   const char* from = static_cast<const char*>(x.data) + row * x.row_stride * size;
-  char* to = inputs.data + i * inputs.row_bytes;
-  auto* floats = reinterpret_cast<float*>(to);
-  if (inputs.pairs_of_bf16) {
-    if (x.dtype == DType::kBF16) {
-      std::memcpy(to, from, static_cast<size_t>(in * size));
-    } else {
-      isa_.from_f32(reinterpret_cast<const float*>(from), in, DType::kBF16, to);
+  if (segment.low_bit != nullptr && !segment.low_bit->input_order().empty()) {
+    from = in_order_of(*segment.low_bit, x, from, thread);
+  }
+  char* to = inputs.row(row);
+  const int64_t value_bytes = inputs.pairs_of_bf16 ? 2 : 4;
+  if (!inputs.pairs_of_bf16) {
+    auto* floats = reinterpret_cast<float*>(to);
+    isa_.to_f32(from, x.dtype, in, floats);
+    if (inputs.rounds_to_bf16 && x.dtype != DType::kBF16) {
+      for (int64_t k = 0; k < in; ++k) floats[k] = to_f32(to_bf16(floats[k]));
     }
-    if (in % 2 != 0) std::memset(to + in * 2, 0, 2);
-    return;
+  } else if (x.dtype == DType::kBF16) {
+    std::memcpy(to, from, static_cast<size_t>(in * size));
+  } else {
+    isa_.from_f32(reinterpret_cast<const float*>(from), in, DType::kBF16, to);
   }
-  isa_.to_f32(from, x.dtype, in, floats);
-  if (inputs.rounds_to_bf16 && x.dtype != DType::kBF16) {
-    for (int64_t k = 0; k < in; ++k) floats[k] = to_f32(to_bf16(floats[k]));
-  }
-  floats[in] = 0;  // the other half of an odd last pair
+  std::memset(to + in * value_bytes, 0, static_cast<size_t>((inputs.width - in) * value_bytes));
+  if (inputs.sums == nullptr || segment.low_bit == nullptr) return;
+  isa_.sum_groups(to, inputs.pairs_of_bf16 ? DType::kBF16 : DType::kF32, inputs.width,
+                  segment.low_bit->group_units() == segment.low_bit->n_units()
+                      ? inputs.width
+                      : segment.low_bit->group_units() * segment.low_bit->inputs_per_unit(),
+                  inputs.sums_of(row));
 }
 
-Linear::Inputs Linear::convert_inputs(const TensorView& x, int64_t first_row, int64_t n_rows) {
-  const int64_t in = x.dim(1);
+Linear::Inputs Linear::convert_inputs(const TensorView& x, std::span<const Segment> batch) {
   Inputs inputs;
   inputs.rounds_to_bf16 = compute_dtype_ == ComputeDType::kBF16;
   inputs.pairs_of_bf16 = inputs.rounds_to_bf16 && isa_.gemm_bf16 != nullptr;
-  inputs.first_row = first_row;
-  const int64_t used = inputs.pairs_of_bf16 ? round_up(in, 2) * 2 : (in + 1) * 4;
-  inputs.row_bytes = round_up(used, 64) + kRowPaddingBytes;
+  inputs.first_row = batch.front().first_row;
+  inputs.width = round_up(x.dim(1), kLowBitInputPadding);
+  const int64_t n_rows = batch.back().first_row + batch.back().n_rows - inputs.first_row;
+  inputs.row_bytes = inputs.width * (inputs.pairs_of_bf16 ? 2 : 4) + kRowPaddingBytes;
   inputs.data = inputs_.get<char>(inputs.row_bytes * n_rows);
-  pool_->split(n_rows, n_rows * in > 16384, [&](int64_t begin, int64_t end, int /*thread*/) {
-    for (int64_t i = begin; i < end; ++i) convert_row(x, first_row + i, inputs, i);
+  for (const Segment& segment : batch) {
+    if (segment.low_bit == nullptr || segment.low_bit->offsets(0) == nullptr) continue;
+    // Groups of the padding count too.
+    inputs.n_groups = std::max(inputs.n_groups, segment.low_bit->n_groups() + 1);
+  }
+  if (inputs.n_groups > 0) inputs.sums = input_sums_.get<float>(n_rows * inputs.n_groups);
+  pool_->split(n_rows, n_rows * x.dim(1) > 16384, [&](int64_t begin, int64_t end, int thread) {
+    const Segment* segment = batch.data();
+    for (int64_t row = inputs.first_row + begin; row < inputs.first_row + end; ++row) {
+      while (row >= segment->first_row + segment->n_rows) ++segment;
+      convert_row(x, row, *segment, inputs, thread);
+    }
   });
   return inputs;
 }
 
-void Linear::run_panels(const Segment& segment, const Inputs& inputs, const TensorView& out,
-                        int64_t first_panel, int64_t end_panel, int thread) {
-  const CpuPackedWeight& weight = *segment.weight;
+// The sums of one panel's outputs to the front of `work`.
+void Linear::multiply(const Segment& segment, const Inputs& inputs, int64_t panel,
+                      float* work) const {
+  const CpuPackedWeight& weight = *segment.plain;
   const bool bf16_weight = weight.element() == DType::kBF16;
   const auto gemm =
       inputs.pairs_of_bf16 ? isa_.gemm_bf16 : (bf16_weight ? isa_.gemm_bf16_as_f32 : isa_.gemm_f32);
+  gemm({.x = inputs.row(segment.first_row),
+        .x_stride = inputs.row_bytes / 4,
+        .n_rows = segment.n_rows,
+        .panel = weight.panel(panel),
+        .n_units = weight.n_units(),
+        .sums = work,
+        .sums_stride = kPanelWidth,
+        .accumulate = false});
+}
+
+// The same group by group. Few rows read the codes as they lie; for many, a piece of the panel at a
+// time is expanded to bf16, which every code fits, and the bits are the same.
+void Linear::multiply_low_bit(const Segment& segment, const Inputs& inputs, int64_t panel,
+                              float* work) const {
+  const CpuLowBitWeight& weight = *segment.low_bit;
+  const LowBitKernels& kernels = weight.code() == LowBitCode::kE4M3 ? isa_.e4m3 : isa_.int4;
+  const auto code_gemm = inputs.pairs_of_bf16 ? kernels.gemm_bf16 : kernels.gemm_f32;
+  const auto plain_gemm = inputs.pairs_of_bf16 ? isa_.gemm_bf16 : isa_.gemm_bf16_as_f32;
+  const bool expands = segment.n_rows > kRowsOfCodes;
+  const int64_t pairs_per_unit = weight.inputs_per_unit() / 2;
+  const int64_t piece_units = expands ? kExpandedPairs / pairs_per_unit : weight.group_units();
+  float* parts = work + segment.n_rows * kPanelWidth;
+  auto* expanded = reinterpret_cast<uint32_t*>(parts + segment.n_rows * kPanelWidth);
+  const char* x = inputs.row(segment.first_row);
+  for (int64_t group = 0; group < weight.n_groups(); ++group) {
+    const int64_t first = group * weight.group_units();
+    const int64_t end = std::min(first + weight.group_units(), weight.n_units());
+    for (int64_t unit = first; unit < end; unit += piece_units) {
+      const int64_t n_units = std::min(piece_units, end - unit);
+      const uint32_t* codes = weight.panel(panel) + unit * kPanelWidth;
+      if (expands) kernels.expand(codes, n_units, expanded);
+      (expands ? plain_gemm : code_gemm)(
+          {.x = x + unit * weight.inputs_per_unit() * (inputs.pairs_of_bf16 ? 2 : 4),
+           .x_stride = inputs.row_bytes / 4,
+           .n_rows = segment.n_rows,
+           .panel = expands ? expanded : codes,
+           .n_units = expands ? n_units * pairs_per_unit : n_units,
+           .sums = parts,
+           .sums_stride = kPanelWidth,
+           .accumulate = unit > first});
+    }
+    const int8_t* offsets = weight.offsets(panel);
+    isa_.add_group(
+        {.parts = parts,
+         .n_rows = segment.n_rows,
+         .scales = weight.scales(panel) + group * kPanelWidth,
+         .offsets = offsets == nullptr ? nullptr : offsets + group * kPanelWidth,
+         .input_sums = offsets == nullptr ? nullptr : inputs.sums_of(segment.first_row) + group,
+         .input_sums_stride = inputs.n_groups,
+         .first = group == 0,
+         .sums = work});
+  }
+}
+
+void Linear::run_panels(const Segment& segment, const Inputs& inputs, const TensorView& out,
+                        int64_t first_panel, int64_t end_panel, int thread) {
   const auto out_size = static_cast<int64_t>(size_of(out.dtype));
-  float* sums = per_thread_[static_cast<size_t>(thread)].get<float>(segment.n_rows * kPanelWidth);
+  const int64_t n_sums = segment.n_rows * kPanelWidth;
+  float* sums = per_thread_[static_cast<size_t>(thread)].get<float>(
+      segment.low_bit == nullptr ? n_sums : 2 * n_sums + kExpandedPairs * kPanelWidth);
   for (int64_t panel = first_panel; panel < end_panel; ++panel) {
-    gemm({.x = inputs.data + (segment.first_row - inputs.first_row) * inputs.row_bytes,
-          .x_stride = inputs.row_bytes / 4,
-          .n_rows = segment.n_rows,
-          .panel = weight.panel(panel),
-          .n_units = weight.n_units(),
-          .sums = sums,
-          .sums_stride = kPanelWidth,
-          .accumulate = false});
+    if (segment.low_bit == nullptr) {
+      multiply(segment, inputs, panel, sums);
+    } else {
+      multiply_low_bit(segment, inputs, panel, sums);
+    }
     const int64_t first = panel * kPanelWidth;
-    const int64_t n = std::min<int64_t>(kPanelWidth, weight.out_features() - first);
+    const int64_t n = std::min<int64_t>(kPanelWidth, segment.out_features() - first);
     const float* bias = segment.bias == nullptr ? nullptr : segment.bias + first;
     for (int64_t i = 0; i < segment.n_rows; ++i) {
       char* to = static_cast<char*>(out.data) +
@@ -112,11 +214,10 @@ void Linear::run_panels(const Segment& segment, const Inputs& inputs, const Tens
 // The segments' rows follow each other, and their weights have one shape. Each thread gets an equal
 // share of the work, cut anywhere between two panels.
 void Linear::run_batch(const TensorView& x, const TensorView& out, std::span<const Segment> batch) {
-  const int64_t first_row = batch.front().first_row;
-  const int64_t n_rows = batch.back().first_row + batch.back().n_rows - first_row;
-  const Inputs inputs = convert_inputs(x, first_row, n_rows);
-  const int64_t n_panels = batch.front().weight->n_panels();
-  const int64_t panel_units = batch.front().weight->n_units() * kPanelWidth;
+  const int64_t n_rows = batch.back().first_row + batch.back().n_rows - batch.front().first_row;
+  const Inputs inputs = convert_inputs(x, batch);
+  const int64_t n_panels = batch.front().n_panels();
+  const int64_t panel_units = x.dim(1) / 2 * kPanelWidth;
   const auto cost_of_panel = [](const Segment& s) { return std::max(s.n_rows, kRowsWorthReading); };
   int64_t total = 0;
   for (const Segment& segment : batch) total += n_panels * cost_of_panel(segment);
@@ -135,10 +236,12 @@ void Linear::run_batch(const TensorView& x, const TensorView& out, std::span<con
 
 Linear::Segment Linear::segment_of(const PackedWeight* weight, const float* bias, int64_t first_row,
                                    int64_t n_rows) const {
-  const auto* packed = dynamic_cast<const CpuPackedWeight*>(weight);
-  CHECK(packed != nullptr) << "the weight was packed by another backend";
-  CHECK(packed->element() == DType::kBF16 || compute_dtype_ == ComputeDType::kF32);
-  return {packed, bias, first_row, n_rows};
+  const auto* low_bit = dynamic_cast<const CpuLowBitWeight*>(weight);
+  const auto* plain = low_bit == nullptr ? dynamic_cast<const CpuPackedWeight*>(weight) : nullptr;
+  CHECK(low_bit != nullptr || plain != nullptr) << "the weight was packed by another backend";
+  CHECK(plain == nullptr || plain->element() == DType::kBF16 ||
+        compute_dtype_ == ComputeDType::kF32);
+  return {plain, low_bit, bias, first_row, n_rows};
 }
 
 void Linear::run(const LinearArgs& args) {

@@ -1,5 +1,5 @@
-// Linear layers on packed weights, one or one per expert, spread over a thread pool by panels of
-// outputs.
+// Linear layers on packed weights, plain or of low-bit codes, one or one per expert, spread over a
+// thread pool by panels of outputs.
 #pragma once
 
 #include <span>
@@ -7,6 +7,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/isa_kernels.h"
+#include "kernels/cpu/low_bit_weight.h"
 #include "kernels/cpu/packed_weight.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
@@ -25,25 +26,36 @@ class Linear {
   struct Inputs;
   // Rows that pass through one weight together.
   struct Segment {
-    const CpuPackedWeight* weight = nullptr;
-    const float* bias = nullptr;  // or null
+    const CpuPackedWeight* plain = nullptr;    // one of the two
+    const CpuLowBitWeight* low_bit = nullptr;  //
+    const float* bias = nullptr;               // or null
     int64_t first_row = 0;
     int64_t n_rows = 0;
+
+    int64_t out_features() const;
+    int64_t n_panels() const { return (out_features() + kPanelWidth - 1) / kPanelWidth; }
   };
 
   Segment segment_of(const PackedWeight* weight, const float* bias, int64_t first_row,
                      int64_t n_rows) const;
-  Inputs convert_inputs(const TensorView& x, int64_t first_row, int64_t n_rows);
-  void convert_row(const TensorView& x, int64_t row, const Inputs& inputs, int64_t i) const;
+  Inputs convert_inputs(const TensorView& x, std::span<const Segment> batch);
+  void convert_row(const TensorView& x, int64_t row, const Segment& segment, const Inputs& inputs,
+                   int thread);
+  const char* in_order_of(const CpuLowBitWeight& weight, const TensorView& x, const char* row,
+                          int thread);
   void run_batch(const TensorView& x, const TensorView& out, std::span<const Segment> batch);
   void run_panels(const Segment& segment, const Inputs& inputs, const TensorView& out,
                   int64_t first_panel, int64_t end_panel, int thread);
+  void multiply(const Segment& segment, const Inputs& inputs, int64_t panel, float* work) const;
+  void multiply_low_bit(const Segment& segment, const Inputs& inputs, int64_t panel,
+                        float* work) const;
 
   const IsaKernels& isa_;
   ComputeDType compute_dtype_;
   ThreadPool* pool_;
   Scratch inputs_;                   // the rows of a batch in the form that the product reads
-  std::vector<Scratch> per_thread_;  // sums of one panel
+  Scratch input_sums_;               // of each row's inputs, group by group of a low-bit weight
+  std::vector<Scratch> per_thread_;  // sums of one panel, and what leads to them
   std::vector<Segment> batch_;
 };
 

@@ -40,6 +40,10 @@ struct Simd {
   static I shift_left(I x) {
     return _mm256_slli_epi32(x, kCount);
   }
+  template <int kCount>
+  static I shift_right(I x) {
+    return _mm256_srli_epi32(x, kCount);
+  }
   // x where a >= b, zero elsewhere.
   static F zero_unless_ge(F a, F b, F x) {
     return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ), x);

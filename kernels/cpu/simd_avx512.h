@@ -38,6 +38,10 @@ struct Simd {
   static I shift_left(I x) {
     return _mm512_slli_epi32(x, kCount);
   }
+  template <int kCount>
+  static I shift_right(I x) {
+    return _mm512_srli_epi32(x, kCount);
+  }
   // x where a >= b, zero elsewhere.
   static F zero_unless_ge(F a, F b, F x) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ), x);

@@ -49,6 +49,10 @@ struct Simd {
   static I shift_left(I x) {
     return x << kCount;
   }
+  template <int kCount>
+  static I shift_right(I x) {
+    return x >> kCount;
+  }
   // x where a >= b, zero elsewhere.
   static F zero_unless_ge(F a, F b, F x) { return a >= b ? x : zero(); }
   // Lanes from n on become `other`.

@@ -65,6 +65,9 @@ class CudaBackend final : public Backend {
   Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight) override {
     return cuda::pack_weight(host_weight, compute_dtype_, uploader_, on({}));
   }
+  Result<std::unique_ptr<PackedWeight>> pack_low_bit(const LowBitMatrix&) override {
+    return unimplemented("the CUDA backend has no kernels for low-bit weights");
+  }
 
   void embedding(const EmbeddingArgs& args, Stream stream) override {
     check_shapes(args);

@@ -9,7 +9,8 @@ namespace trireme::kernels::reference {
 
 namespace {
 
-// Rows of f32, already rounded to bf16 where the compute dtype asks for it.
+// Rows of f32, as they are multiplied: plain weights are rounded to bf16 where the compute dtype
+// asks for it.
 class ReferenceWeight final : public PackedWeight {
  public:
   ReferenceWeight(std::unique_ptr<Buffer> buffer, int64_t out, int64_t in, ComputeDType dtype)
@@ -47,6 +48,18 @@ Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight,
       weight->row(o)[k] = rounded(load(host_weight, o, k), compute_dtype);
     }
   }
+  return std::unique_ptr<PackedWeight>(std::move(weight));
+}
+
+Result<std::unique_ptr<PackedWeight>> pack_low_bit(const LowBitMatrix& host_weight,
+                                                   ComputeDType compute_dtype) {
+  TRY(check_low_bit(host_weight));
+  const int64_t out = host_weight.out_features();
+  const int64_t in = host_weight.in_features;
+  ASSIGN_OR_RETURN(auto buffer, allocate_host(static_cast<size_t>(out) * static_cast<size_t>(in) *
+                                              sizeof(float)));
+  auto weight = std::make_unique<ReferenceWeight>(std::move(buffer), out, in, compute_dtype);
+  for (int64_t o = 0; o < out; ++o) expand_low_bit_row(host_weight, o, weight->row(o));
   return std::unique_ptr<PackedWeight>(std::move(weight));
 }
 

@@ -19,6 +19,10 @@ class ReferenceBackend final : public HostBackend {
     return reference::pack_weight(host_weight, compute_dtype_);
   }
 
+  Result<std::unique_ptr<PackedWeight>> pack_low_bit(const LowBitMatrix& host_weight) override {
+    return reference::pack_low_bit(host_weight, compute_dtype_);
+  }
+
   void embedding(const EmbeddingArgs& args, Stream) override {
     check_shapes(args);
     reference::embedding(args);

@@ -40,6 +40,9 @@ void row_max_log_sum_exp(const RowMaxLogSumExpArgs& args);
 
 Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight,
                                                   ComputeDType compute_dtype);
+// Expanded once, exactly.
+Result<std::unique_ptr<PackedWeight>> pack_low_bit(const LowBitMatrix& host_weight,
+                                                   ComputeDType compute_dtype);
 void linear(const LinearArgs& args);
 void grouped_linear(const GroupedLinearArgs& args);
 

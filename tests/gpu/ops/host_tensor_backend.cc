@@ -78,6 +78,9 @@ class HostTensorBackend final : public Backend {
   Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight) override {
     return device_->pack_weight(host_weight);
   }
+  Result<std::unique_ptr<PackedWeight>> pack_low_bit(const LowBitMatrix& host_weight) override {
+    return device_->pack_low_bit(host_weight);
+  }
 
   void embedding(const EmbeddingArgs& args, Stream stream) override {
     Operands o(*device_);

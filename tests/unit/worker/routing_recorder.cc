@@ -31,6 +31,10 @@ class RoutingRecorder final : public kernels::Backend {
   Result<std::unique_ptr<kernels::PackedWeight>> pack_weight(const TensorView& weight) override {
     return inner_->pack_weight(weight);
   }
+  Result<std::unique_ptr<kernels::PackedWeight>> pack_low_bit(
+      const kernels::LowBitMatrix& weight) override {
+    return inner_->pack_low_bit(weight);
+  }
 
   void embedding(const kernels::EmbeddingArgs& args, Stream stream) override {
     inner_->embedding(args, stream);
