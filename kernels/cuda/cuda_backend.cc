@@ -8,6 +8,7 @@
 #include "kernels/cuda/cuda_linear.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/launcher.h"
+#include "kernels/cuda/low_bit.h"
 #include "kernels/cuda/packed_weight.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/shape_match.h"
@@ -28,6 +29,13 @@ using cuda::Launcher;
 // can be computed.
 constexpr size_t kPartialBytes = size_t{64} << 20;
 constexpr int64_t kCounters = 1 << 16;
+// Pieces of low-bit weights that are expanded for many rows: they stay in the second-level cache.
+// On the emulator a test's weights make several pieces.
+#if defined(TRIREME_CUDA_EMULATED)
+constexpr size_t kExpandBytes = size_t{16} << 10;
+#else
+constexpr size_t kExpandBytes = size_t{32} << 20;
+#endif
 
 class CudaBackend final : public Backend {
  public:
@@ -65,8 +73,10 @@ class CudaBackend final : public Backend {
   Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight) override {
     return cuda::pack_weight(host_weight, compute_dtype_, uploader_, on({}));
   }
-  Result<std::unique_ptr<PackedWeight>> pack_low_bit(const LowBitMatrix&) override {
-    return unimplemented("the CUDA backend has no kernels for low-bit weights");
+  Result<std::unique_ptr<PackedWeight>> pack_low_bit(const LowBitMatrix& host_weight) override {
+    ASSIGN_OR_RETURN(auto weight, cuda::pack_low_bit(host_weight, uploader_, on({})));
+    linear_.reserve(weight->shape(), on({}));
+    return std::unique_ptr<PackedWeight>(std::move(weight));
   }
 
   void embedding(const EmbeddingArgs& args, Stream stream) override {
@@ -192,7 +202,7 @@ class CudaBackend final : public Backend {
                  .n_partials = static_cast<int64_t>(kPartialBytes / sizeof(float)),
                  .counters = static_cast<unsigned*>(counters_->data()),
                  .n_counters = kCounters},
-                std::move(large)) {}
+                kExpandBytes, std::move(large)) {}
 
   Launcher on(Stream stream) const {
     return {.stream = stream.handle != nullptr ? stream.handle : cuda::default_stream(),

@@ -71,6 +71,9 @@ void Linear::multiply(const GemmOperands& operands, const Launcher& launcher) {
 }
 
 void Linear::run(const LinearArgs& args, const Launcher& launcher) {
+  if (const auto* low_bit = dynamic_cast<const CudaLowBitWeight*>(args.weight)) {
+    return run_low_bit(args, *low_bit, launcher);
+  }
   const auto* weight = dynamic_cast<const CudaPackedWeight*>(args.weight);
   CHECK(weight != nullptr) << "the weight was packed by another backend";
   if (args.x.dim(0) == 0) return;
@@ -91,6 +94,9 @@ void Linear::run_grouped(const GroupedLinearArgs& args, const Launcher& launcher
   const auto n_runs = static_cast<int64_t>(args.weights.size());
   if (args.x.dim(0) == 0 || n_runs == 0) return;
   CHECK_LE(n_runs, kMaxRuns) << "experts of one rank";
+  if (dynamic_cast<const CudaLowBitWeight*>(args.weights.front()) != nullptr) {
+    return run_grouped_low_bit(args, launcher);
+  }
   WeightTable table{};
   const CudaPackedWeight* first = nullptr;
   for (size_t run = 0; run < args.weights.size(); ++run) {

@@ -105,6 +105,15 @@ inline uint32_t pack_bf16(float a, float b) {
   return uint32_t{to_bf16(a).bits} | uint32_t{to_bf16(b).bits} << 16;
 }
 
+// a * b + c of two bf16 each, rounded once; subnormal numbers count.
+inline uint32_t fma_bf16x2(uint32_t a, uint32_t b, uint32_t c) {
+  const auto half = [](uint32_t word, int i) {
+    return to_f32(bf16{static_cast<uint16_t>(word >> (16 * i))});
+  };
+  return pack_bf16(std::fma(half(a, 0), half(b, 0), half(c, 0)),
+                   std::fma(half(a, 1), half(b, 1), half(c, 1)));
+}
+
 // a + s * b with two roundings, as the reference has them.
 inline float add_scaled(float a, float s, float b) { return a + s * b; }
 
@@ -187,6 +196,12 @@ __device__ __forceinline__ void mma_16x8x16(float (&c)[4], const uint32_t (&a)[4
 __device__ __forceinline__ uint32_t pack_bf16(float a, float b) {
   uint32_t out;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(b), "f"(a));
+  return out;
+}
+
+__device__ __forceinline__ uint32_t fma_bf16x2(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t out;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(out) : "r"(a), "r"(b), "r"(c));
   return out;
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/low_bit.h"
 #include "kernels/cuda/row_tiles.h"
 
 namespace trireme::kernels::cuda {
@@ -15,15 +16,13 @@ double rounds(int64_t n_blocks, int n_splits, int n_multiprocessors) {
   return static_cast<double>(ceil_div<int64_t>(n_blocks * n_splits, n_multiprocessors)) / n_splits;
 }
 
-}  // namespace
-
-SmallGemmPlan plan_small_gemm(const GemmOperands& operands, int n_multiprocessors,
-                              const GemmWorkspace& workspace) {
+// For `n_chunks` of a weight's inputs.
+SmallGemmPlan plan_chunks(const GemmOperands& operands, int rows_per_tile, int64_t n_chunks,
+                          int n_multiprocessors, const GemmWorkspace& workspace) {
   SmallGemmPlan plan;
-  plan.rows_per_tile = operands.n_runs == 0 && operands.n_rows > 8 ? 16 : 8;
+  plan.rows_per_tile = rows_per_tile;
   plan.n_out_tiles = ceil_div(operands.out_features, kOutsPerTile);
   plan.n_slots = n_tile_slots(operands.n_rows, operands.n_runs, plan.rows_per_tile);
-  const int64_t n_chunks = operands.pitch / kChunk;
   plan.n_warps = static_cast<int>(std::clamp<int64_t>(n_chunks / 2, 1, kMaxWarps));
   const int64_t n_blocks = plan.n_out_tiles * plan.n_slots;
   if (n_blocks == 0) return plan;
@@ -40,6 +39,23 @@ SmallGemmPlan plan_small_gemm(const GemmOperands& operands, int n_multiprocessor
     }
   }
   return plan;
+}
+
+}  // namespace
+
+SmallGemmPlan plan_small_gemm(const GemmOperands& operands, int n_multiprocessors,
+                              const GemmWorkspace& workspace) {
+  const int rows_per_tile = operands.n_runs == 0 && operands.n_rows > 8 ? 16 : 8;
+  return plan_chunks(operands, rows_per_tile, operands.pitch / kChunk, n_multiprocessors,
+                     workspace);
+}
+
+SmallGemmPlan plan_low_bit_gemm(const GemmOperands& operands, const LowBitShape& shape,
+                                int n_multiprocessors, const GemmWorkspace& workspace) {
+  const int64_t n_runs = operands.n_runs == 0 ? 1 : operands.n_runs;
+  const int rows_per_tile = operands.n_rows > 8 * n_runs ? 16 : 8;
+  return plan_chunks(operands, rows_per_tile, shape.pitch / low_bit_chunk(shape.code),
+                     n_multiprocessors, workspace);
 }
 
 }  // namespace trireme::kernels::cuda

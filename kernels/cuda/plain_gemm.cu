@@ -1,6 +1,7 @@
 // Products in f32 on the plain cores: exact inputs, sums in the order of k, any shape and
 // alignment. What goldens are compared with; the bf16 path uses the other kernels.
 #include "kernels/cuda/gemm_device.h"
+#include "kernels/cuda/low_bit_device.h"
 
 namespace trireme::kernels::cuda {
 namespace {
@@ -10,20 +11,37 @@ constexpr int kOuts = 64;
 constexpr int kDepth = 16;
 constexpr int kThreads = 256;  // 16 x 16, each one row and four outputs
 
-template <typename Weights>
+// One weight as f32, of a matrix of Ws or of codes.
+template <typename W>
+struct PlainReader {
+  int64_t pitch;
+  __device__ __forceinline__ float at(const void* weight, int64_t out, int64_t k) const {
+    return device_to_f32(static_cast<const W*>(weight)[out * pitch + k]);
+  }
+};
+template <LowBitCode kCode>
+struct LowBitReader {
+  LowBitView view;
+  __device__ __forceinline__ float at(const void* weight, int64_t out, int64_t k) const {
+    return low_bit_value<kCode>(view, static_cast<const uint8_t*>(weight), out, k);
+  }
+};
+
+template <typename Reader, typename Weights>
 struct PlainGemmParams {
   GemmShape shape;
+  Reader reader;
   Weights weights;
 };
 
-template <typename X, typename W, typename Weights>
-__global__ void __launch_bounds__(kThreads) plain_gemm_kernel(PlainGemmParams<Weights> p) {
+template <typename X, typename Reader, typename Weights>
+__global__ void __launch_bounds__(kThreads) plain_gemm_kernel(PlainGemmParams<Reader, Weights> p) {
   __shared__ float xs[kRows][kDepth + 1];
   __shared__ float ws[kOuts][kDepth + 1];
   const GemmShape& shape = p.shape;
   const RowTile tile = row_tile(shape.run_start, shape.n_rows, shape.n_runs, kRows, blockIdx.y);
   if (tile.n == 0) return;
-  const auto* weight = static_cast<const W*>(p.weights.of(tile.run));
+  const void* weight = p.weights.of(tile.run);
   const int thread = static_cast<int>(threadIdx.x);
   const int row = thread / 16;
   const int column = thread % 16;
@@ -39,8 +57,7 @@ __global__ void __launch_bounds__(kThreads) plain_gemm_kernel(PlainGemmParams<We
     for (int i = 0; i < 4; ++i) {
       const int64_t out = first_out + row + i * 16;
       const bool here = out < shape.out_features && k + column < shape.x_width;
-      ws[row + i * 16][column] =
-          here ? device_to_f32(weight[out * shape.pitch + k + column]) : 0.0f;
+      ws[row + i * 16][column] = here ? p.reader.at(weight, out, k + column) : 0.0f;
     }
     block_sync();
     for (int d = 0; d < kDepth; ++d) {
@@ -54,18 +71,18 @@ __global__ void __launch_bounds__(kThreads) plain_gemm_kernel(PlainGemmParams<We
   }
 }
 
-template <typename X, typename W>
-void start(const GemmOperands& operands, const Launcher& launcher) {
+template <typename X, typename Reader>
+void start(const GemmOperands& operands, const Reader& reader, const Launcher& launcher) {
   const LaunchShape shape{.grid_x = ceil_div<int64_t>(operands.out_features, kOuts),
                           .grid_y = n_tile_slots(operands.n_rows, operands.n_runs, kRows),
                           .block = kThreads};
   if (operands.n_runs == 0) {
-    launch(plain_gemm_kernel<X, W, OneWeight>, "plain_gemm", shape, launcher,
-           PlainGemmParams<OneWeight>{shape_of(operands), {operands.weight}});
+    launch(plain_gemm_kernel<X, Reader, OneWeight>, "plain_gemm", shape, launcher,
+           PlainGemmParams<Reader, OneWeight>{shape_of(operands), reader, {operands.weight}});
   } else {
     CHECK_LE(operands.n_runs, kMaxRuns);
-    launch(plain_gemm_kernel<X, W, ManyWeights>, "plain_gemm", shape, launcher,
-           PlainGemmParams<ManyWeights>{shape_of(operands), {*operands.weights}});
+    launch(plain_gemm_kernel<X, Reader, ManyWeights>, "plain_gemm", shape, launcher,
+           PlainGemmParams<Reader, ManyWeights>{shape_of(operands), reader, {*operands.weights}});
   }
 }
 
@@ -89,10 +106,22 @@ __global__ void add_bias_kernel(BiasParams p) {
 void plain_gemm(const GemmOperands& operands, const Launcher& launcher) {
   const bool x_bf16 = operands.x_dtype == DType::kBF16;
   const bool w_bf16 = operands.weight_dtype == DType::kBF16;
-  if (x_bf16 && w_bf16) start<bf16, bf16>(operands, launcher);
-  if (x_bf16 && !w_bf16) start<bf16, float>(operands, launcher);
-  if (!x_bf16 && w_bf16) start<float, bf16>(operands, launcher);
-  if (!x_bf16 && !w_bf16) start<float, float>(operands, launcher);
+  if (x_bf16 && w_bf16) start<bf16>(operands, PlainReader<bf16>{operands.pitch}, launcher);
+  if (x_bf16 && !w_bf16) start<bf16>(operands, PlainReader<float>{operands.pitch}, launcher);
+  if (!x_bf16 && w_bf16) start<float>(operands, PlainReader<bf16>{operands.pitch}, launcher);
+  if (!x_bf16 && !w_bf16) start<float>(operands, PlainReader<float>{operands.pitch}, launcher);
+}
+
+void plain_low_bit_gemm(const GemmOperands& operands, const LowBitShape& shape,
+                        const Launcher& launcher) {
+  const bool x_bf16 = operands.x_dtype == DType::kBF16;
+  if (shape.code == LowBitCode::kE4M3) {
+    const LowBitReader<LowBitCode::kE4M3> reader{view_of(shape)};
+    x_bf16 ? start<bf16>(operands, reader, launcher) : start<float>(operands, reader, launcher);
+  } else {
+    const LowBitReader<LowBitCode::kInt4> reader{view_of(shape)};
+    x_bf16 ? start<bf16>(operands, reader, launcher) : start<float>(operands, reader, launcher);
+  }
 }
 
 void add_bias(const GemmOperands& operands, const Launcher& launcher) {

@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/low_bit.h"
 #include "kernels/cuda/row_tiles.h"
 
 namespace trireme::kernels::cuda {
@@ -96,6 +97,68 @@ TEST(SmallGemmPlan, StaysInsideItsWorkspace) {
   EXPECT_EQ(plan_small_gemm(operands(1, 16384, 32), 132, none).n_splits, 1);
   const GemmWorkspace little{.n_partials = 2 * 2 * 128, .n_counters = 2};
   EXPECT_LE(plan_small_gemm(operands(1, 16384, 32), 132, little).n_splits, 2);
+}
+
+LowBitShape low_bit(LowBitCode code, int64_t in, int64_t out, int64_t group, bool zeros) {
+  const bool is_int4 = code == LowBitCode::kInt4;
+  static float memory = 0;  // nothing is read
+  LowBitMatrix m{.code = code, .in_features = in, .group_size = group};
+  m.codes = is_int4 ? TensorView(&memory, DType::kI32, {out, ceil_div(in, kInt4PerWord)})
+                    : TensorView(&memory, DType::kU8, {out, in});
+  m.scales = TensorView(&memory, DType::kF32, {out, ceil_div(in, group)});
+  if (zeros) m.zeros = TensorView(&memory, DType::kU8, {out, ceil_div(in, group)});
+  return low_bit_shape(m);
+}
+
+TEST(LowBitShape, PlacesItsParts) {
+  const LowBitShape fp8 = low_bit(LowBitCode::kE4M3, 4096, 4096, 4096, false);
+  EXPECT_EQ(fp8.pitch, 4096);
+  EXPECT_EQ(fp8.n_groups, 1);
+  EXPECT_EQ(fp8.group_steps, 128);
+  EXPECT_EQ(fp8.scales_at, 4096 * 4096);
+  EXPECT_EQ(fp8.bytes, 4096 * 4096 + 4096 * 4);
+  const LowBitShape int4 = low_bit(LowBitCode::kInt4, 200, 33, 32, true);
+  EXPECT_EQ(int4.pitch, 256);
+  EXPECT_EQ(int4.n_groups, 7);
+  EXPECT_EQ(int4.group_steps, 1);
+  EXPECT_EQ(int4.scales_at, round_up<int64_t>(33 * 128, 256));
+  EXPECT_EQ(int4.zeros_at - int4.scales_at, round_up<int64_t>(33 * 7 * 4, 256));
+  EXPECT_EQ(int4.order_at, 0);
+  EXPECT_EQ(int4.bytes % 256, 0);
+}
+
+// A lane's 16 bytes are the words that it multiplies, step after step.
+TEST(LowBitShape, WordsOfAChunkGoToTheirLanes) {
+  std::set<int> seen;
+  for (int i = 0; i < 16; ++i) {
+    const int at = int4_word_at(i);
+    EXPECT_EQ(at / 4, i % 4);
+    EXPECT_EQ(at % 4, i / 4);
+    seen.insert(at);
+  }
+  EXPECT_EQ(seen.size(), 16u);
+}
+
+TEST(LowBitPlan, SplitsChunksOfCodes) {
+  const GemmWorkspace workspace{.n_partials = 1 << 24, .n_counters = 1 << 16};
+  const auto plan = [&](LowBitCode code, int64_t rows, int64_t in, int64_t out, int64_t runs) {
+    GemmOperands o;
+    o.n_rows = rows;
+    o.n_runs = runs;
+    o.out_features = out;
+    return plan_low_bit_gemm(o, low_bit(code, in, out, 128, false), 132, workspace);
+  };
+  const SmallGemmPlan one = plan(LowBitCode::kInt4, 1, 16384, 2304, 0);
+  EXPECT_EQ(one.rows_per_tile, 8);
+  EXPECT_EQ(one.n_warps, 8);
+  EXPECT_GT(one.n_splits, 1);
+  // 32 chunks of 128 inputs: a warp of two splits would have two of them, of four splits one.
+  EXPECT_LE(plan(LowBitCode::kInt4, 1, 4096, 16, 0).n_splits, 2);
+  EXPECT_LE(plan(LowBitCode::kE4M3, 1, 4096, 16, 0).n_splits, 4);
+  EXPECT_EQ(plan(LowBitCode::kE4M3, 9, 4096, 4096, 0).rows_per_tile, 16);
+  EXPECT_EQ(plan(LowBitCode::kE4M3, 64, 4096, 4096, 8).rows_per_tile, 8);
+  EXPECT_EQ(plan(LowBitCode::kE4M3, 65, 4096, 4096, 8).rows_per_tile, 16);
+  EXPECT_EQ(plan(LowBitCode::kE4M3, 65, 4096, 4096, 8).n_slots, 65 / 16 + 8);
 }
 
 TEST(AttentionPlan, SplitsLongDecodesAndNothingElse) {
