@@ -230,7 +230,7 @@ TEST(Endpoints, AReaderThatDoesNotReadIsAnErrorNotAWait) {
   const auto peer = introduce(*replica, *router);
   ASSERT_TRUE(peer.has_value());
   Submit submit;
-  submit.tokens.assign(100'000, 100'000);
+  submit.tokens.assign(20'000, 100'000);
   submit.n_prompt = 1;
   Status status;
   // Socket buffers take some megabytes before the high-water mark counts.
@@ -241,8 +241,9 @@ TEST(Endpoints, AReaderThatDoesNotReadIsAnErrorNotAWait) {
   EXPECT_TRUE(eventually([&] {
     while (replica->receive().has_value()) {
     }
-    return router->send(*peer, RouterHeartbeat{1}).ok();
-  }));
+    status = router->send(*peer, RouterHeartbeat{1});
+    return status.ok();
+  })) << status.error().message;
 }
 
 TEST(Endpoints, AReplicaFindsARouterThatCameBackOnItsPort) {
