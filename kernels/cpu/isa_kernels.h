@@ -178,5 +178,7 @@ IsaKernels avx2_kernels();    // AVX2, FMA, F16C
 IsaKernels avx512_kernels();  // AVX-512 F, BW, VL, DQ
 // Adds the bf16 dot product of AVX512_BF16 to a table.
 void add_avx512_bf16(IsaKernels* kernels);
+// Adds faster products with e4m3 codes, by lookups of bytes, to a table that has the dot product.
+void add_avx512_vbmi(IsaKernels* kernels);
 
 }  // namespace trireme::kernels::cpu

@@ -28,7 +28,9 @@ std::optional<IsaKernels> find_avx512() {
                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   if (!there) return std::nullopt;
   IsaKernels kernels = avx512_kernels();
-  if (__builtin_cpu_supports("avx512bf16")) add_avx512_bf16(&kernels);
+  if (!__builtin_cpu_supports("avx512bf16")) return kernels;
+  add_avx512_bf16(&kernels);
+  if (__builtin_cpu_supports("avx512vbmi")) add_avx512_vbmi(&kernels);
   return kernels;
 }
 #else

@@ -1,6 +1,7 @@
 // Weights that stay low-bit: what they stand for, and products with them.
 #include <gmock/gmock.h>
 
+#include "kernels/cpu/isa_kernels.h"
 #include "kernels/quant/number_formats.h"
 #include "tests/ops/kernels/low_bit_fixture.h"
 
@@ -192,6 +193,48 @@ TEST_P(LowBitIsa, GroupedLinearIsLinearByExpert) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, LowBitIsa, ::testing::ValuesIn(isas_of_this_machine()), isa_name);
+
+// Tables that are chosen by what the processor has beyond AVX-512, each against the portable one.
+TEST(LowBit, EveryTableOfThisMachineExpandsAlike) {
+  std::vector<cpu::IsaKernels> tables;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    tables.push_back(cpu::avx2_kernels());
+  }
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq")) {
+    tables.push_back(cpu::avx512_kernels());
+    if (__builtin_cpu_supports("avx512bf16")) {
+      tables.push_back(tables.back());
+      cpu::add_avx512_bf16(&tables.back());
+      if (__builtin_cpu_supports("avx512vbmi")) {
+        tables.push_back(tables.back());
+        cpu::add_avx512_vbmi(&tables.back());
+      }
+    }
+  }
+#endif
+  const cpu::IsaKernels portable = cpu::portable_kernels();
+  constexpr int64_t kUnits = 3;
+  std::vector<uint32_t> units(kUnits * cpu::kPanelWidth);
+  for (size_t i = 0; i < units.size(); ++i) {
+    for (size_t b = 0; b < 4; ++b) {
+      const size_t code = (i * 4 + b) % 256;
+      units[i] |= static_cast<uint32_t>((code & 0x7f) == 0x7f ? 3 : code) << (8 * b);
+    }
+  }
+  std::vector<uint32_t> expected(units.size() * 4);
+  std::vector<uint32_t> actual(units.size() * 4);
+  for (const cpu::IsaKernels& table : tables) {
+    SCOPED_TRACE(table.name);
+    portable.e4m3.expand(units.data(), kUnits, expected.data());
+    table.e4m3.expand(units.data(), kUnits, actual.data());
+    EXPECT_EQ(actual, expected);
+    portable.int4.expand(units.data(), kUnits, expected.data());
+    table.int4.expand(units.data(), kUnits, actual.data());
+    EXPECT_EQ(actual, expected);
+  }
+}
 
 TEST(LowBit, HoldsWhatItSays) {
   Random random(5);
