@@ -21,6 +21,9 @@ struct ModelConfig {
   std::string path;                    // folder of the checkpoint
   std::string served_name;             // empty: the folder's name
   std::string compute_dtype = "auto";  // auto | bfloat16 | float32
+  // expand: weights that are stored quantised are held as plain ones | keep: as codes, where the
+  // backend has kernels for them (FP8, int4 groups)
+  std::string quantized_weights = "expand";
   bool random_weights = false;
   int32_t max_context = 0;  // 0: the model's own
 };

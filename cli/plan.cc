@@ -14,6 +14,7 @@
 #include "parallel/plan/cost_model.h"
 #include "parallel/plan/format.h"
 #include "parallel/plan/kv_layout.h"
+#include "parallel/plan/model_size.h"
 #include "parallel/plan/model_spec.h"
 
 namespace trireme::cli {
@@ -33,6 +34,7 @@ struct Options {
   std::string gpu = "h200";
   double memory_gb = 0;  // 0: the device kind's
   std::string dtype = "auto";
+  std::string quantized_weights = "expand";
   int context = 0;  // 0: the model's, at most 8192
   int prompt = 1024;
   double price = -1;  // < 0: unknown
@@ -55,6 +57,9 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--dtype", options.dtype,
                  "weights in memory: auto (the config's) bfloat16 float16 float32")
       ->check(CLI::IsMember({"auto", "bfloat16", "float16", "float32"}));
+  app.add_option("--quantized-weights", options.quantized_weights,
+                 "weights that are stored quantised: expand, or keep those with kernels low-bit")
+      ->check(CLI::IsMember({"expand", "keep"}));
   app.add_option("--context", options.context,
                  "tokens that a running sequence holds (default: the model's, at most 8192)")
       ->check(CLI::Range(1, kMaxTokens));
@@ -112,7 +117,8 @@ void print_json(const ModelSpec& spec, const Topology& topology, const Workload&
   Json j;
   j["model"] = {{"architecture", spec.architecture},
                 {"parameters", spec.n_parameters()},
-                {"weight_bytes", spec.weight_bytes(workload.weight_dtype)},
+                {"weight_bytes",
+                 plan::held_weight_bytes(spec, {workload.weight_dtype, workload.keep_low_bit})},
                 {"weight_dtype", to_string(workload.weight_dtype)},
                 {"kv_bytes_per_token", spec.kv_bytes_per_token(workload.kv_dtype)},
                 {"kv_kinds", kv_kinds_json(spec, workload.kv_dtype)}};
@@ -136,7 +142,8 @@ void print_table(const ModelSpec& spec, const Topology& topology, const Workload
                  const std::vector<PlanEstimate>& plans) {
   fmt::print(
       "{}: {} parameters, {} in {}, {} KV bytes per token\n", spec.architecture,
-      format_grouped(spec.n_parameters()), format_bytes(spec.weight_bytes(workload.weight_dtype)),
+      format_grouped(spec.n_parameters()),
+      format_bytes(plan::held_weight_bytes(spec, {workload.weight_dtype, workload.keep_low_bit})),
       to_string(workload.weight_dtype), format_grouped(spec.kv_bytes_per_token(workload.kv_dtype)));
   for (const std::string& line : describe_kv_kinds(spec, workload.kv_dtype)) {
     fmt::print("  {}\n", line);
@@ -195,6 +202,7 @@ int run(const Options& options) {
       options.context > 0 ? options.context : std::min(spec->context, kUsualContext);
   workload.prompt_tokens = std::min(options.prompt, workload.context_tokens);
   workload.weight_dtype = weight_dtype(options, *spec);
+  workload.keep_low_bit = options.quantized_weights == "keep";
   workload.kv_dtype = workload.weight_dtype == DType::kF32 ? DType::kF32 : DType::kBF16;
   if (options.price >= 0) workload.usd_per_device_hour = options.price;
   if (workload.context_tokens > spec->context) {

@@ -30,7 +30,7 @@ struct ServeFlags {
   int admin_port = -1;
   int wire_port = -1;
   int metrics_port = -1;
-  std::string backend, compute_dtype, served_model_name, collective, experts;
+  std::string backend, compute_dtype, quantized_weights, served_model_name, collective, experts;
   bool random_weights = false;
   std::string state_dir;
 };
@@ -56,6 +56,9 @@ void add_options(CLI::App& app, ServeFlags& flags) {
   app.add_option("--backend", flags.backend)->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   app.add_option("--compute-dtype", flags.compute_dtype)
       ->check(CLI::IsMember({"auto", "bfloat16", "float32"}));
+  app.add_option("--quantized-weights", flags.quantized_weights,
+                 "weights that are stored quantised: expand them, or keep FP8 and int4 low-bit")
+      ->check(CLI::IsMember({"expand", "keep"}));
   app.add_option("--served-model-name", flags.served_model_name, "the API's model name");
   app.add_option("--collective", flags.collective)->check(CLI::IsMember({"inproc", "mpi", "nccl"}));
   app.add_flag("--random-weights", flags.random_weights, "make weights up: config.json is enough");
@@ -86,6 +89,7 @@ Result<ClusterConfig> build_config(const ServeFlags& flags) {
   if (flags.metrics_port >= 0) config.replicas.metrics_port = flags.metrics_port;
   if (!flags.backend.empty()) config.replicas.backend = flags.backend;
   if (!flags.compute_dtype.empty()) config.model.compute_dtype = flags.compute_dtype;
+  if (!flags.quantized_weights.empty()) config.model.quantized_weights = flags.quantized_weights;
   if (!flags.served_model_name.empty()) config.model.served_name = flags.served_model_name;
   if (!flags.collective.empty()) config.replicas.collective = flags.collective;
   if (flags.random_weights) config.model.random_weights = true;

@@ -135,6 +135,7 @@ Status ReplicaLoop::announce() {
                                  .random_weights = options_.config.model.random_weights,
                                  .plan = hello.plan,
                                  .compute_dtype = options_.config.model.compute_dtype,
+                                 .quantized_weights = options_.config.model.quantized_weights,
                                  .device = device_}));
   hello.n_devices = options_.plan.tp * options_.plan.pp;
   hello.context = coordinator_->context();

@@ -81,6 +81,8 @@ fi
 bench bench_gpu 90 "$build/bin/bench_gpu"
 bench bench_engine 150 "$build/bin/bench_engine" "$model" --random-weights --backend cuda --batch 1,8,64 --context-tokens 1024 \
   --output-tokens 30 --prompt-tokens 2048 --rounds 3
+bench bench_engine_fp8 90 "$build/bin/bench_engine" tests/golden/configs/llama-3.1-8b-fp8.json --random-weights --keep-low-bit \
+  --backend cuda --batch 1,8,64 --context-tokens 1024 --output-tokens 30 --prompt-tokens 2048 --rounds 3
 
 say ""
 [ $failed = 0 ] && say "gpu_check: all passed" || say "gpu_check: SOMETHING FAILED; logs in $out"

@@ -37,10 +37,12 @@ struct Work {
   double routed_parameters = 0;  // in experts, of which a row meets some
   double head_parameters = 0;    // in the head, met by the rows that are sampled
   double bytes_per_parameter = 2;
+  double bytes_per_layer_parameter = 2;  // less where weights stay low-bit
 
   double bytes(const plan::ModelSpec& spec, double n_rows) const {
     const double routed = routed_parameters * plan::routed_share(spec, n_rows);
-    return (layer_parameters + routed + head_parameters) * bytes_per_parameter;
+    return (layer_parameters + routed) * bytes_per_layer_parameter +
+           head_parameters * bytes_per_parameter;
   }
   double flops(const plan::ModelSpec& spec, double n_rows, double n_sampled) const {
     const double met = layer_parameters + routed_parameters * plan::routed_share(spec, 1);
@@ -48,10 +50,14 @@ struct Work {
   }
 };
 
-Result<Work> work_of(const plan::ModelSpec& spec, const plan::ParallelPlan& plan, int only_rank,
-                     kernels::ComputeDType compute) {
+Result<Work> work_of(const EngineBenchOptions& options, const plan::ParallelPlan& plan,
+                     int only_rank) {
+  const plan::ModelSpec& spec = options.spec;
   Work work;
-  work.bytes_per_parameter = compute == kernels::ComputeDType::kBF16 ? 2 : 4;
+  const bool in_bf16 = options.compute_dtype == kernels::ComputeDType::kBF16;
+  work.bytes_per_parameter = in_bf16 ? 2 : 4;
+  work.bytes_per_layer_parameter =
+      plan::matrix_weight_bytes(spec, {in_bf16 ? DType::kBF16 : DType::kF32, options.keep_low_bit});
   ASSIGN_OR_RETURN(const auto declared, declare_weights(spec, plan));
   for (const plan::RankPlan& rank : plan.ranks) {
     if (only_rank >= 0 && rank.worker_rank != only_rank) continue;
@@ -172,6 +178,7 @@ class BenchReplica {
         std::max({options_.prompt_tokens, max_batch(), options_.context_tokens});
     worker.max_logits_rows = max_batch();
     worker.random_weights = options_.random_weights;
+    worker.keep_low_bit = options_.keep_low_bit;
     auto backend = options_.on_cuda
                        ? kernels::make_cuda_backend(0, options_.compute_dtype)
                        : kernels::make_cpu_backend(
@@ -222,7 +229,7 @@ class EngineBench {
 
   Result<std::vector<EngineBenchLine>> run() {
     const int only_rank = options_.rank_shard.has_value() ? options_.rank_shard->rank : -1;
-    ASSIGN_OR_RETURN(work_, work_of(options_.spec, plan_, only_rank, options_.compute_dtype));
+    ASSIGN_OR_RETURN(work_, work_of(options_, plan_, only_rank));
     TRY(prefill());
     for (const int batch : options_.batches) TRY(decode(batch));
     return std::move(lines_);

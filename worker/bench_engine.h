@@ -41,6 +41,7 @@ struct EngineBenchOptions {
   std::string model_dir;  // unused with random weights
   plan::ModelSpec spec;
   bool random_weights = false;
+  bool keep_low_bit = false;
   int tp = 1;
   int pp = 1;
   std::optional<RankShard> rank_shard;  // instead of tp and pp

@@ -23,6 +23,7 @@ Result<WorkerOptions> worker_options(const ClusterConfig& config, int worker_ran
   options.max_logits_rows =
       std::max(config.scheduler.max_step_tokens, config.scheduler.max_running);
   options.random_weights = config.model.random_weights;
+  options.keep_low_bit = config.model.quantized_weights == "keep";
   options.memory_bytes = static_cast<int64_t>(config.replicas.memory_gib * 1024 * 1024 * 1024);
   options.utilisation = config.replicas.memory_utilisation;
   options.step_deadline_ns = config.scheduler.step_deadline_ns;

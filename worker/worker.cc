@@ -76,6 +76,7 @@ uint64_t setup_digest(const WorkerOptions& options, kernels::ComputeDType comput
   }
   digest.add(options.block_size).add(options.max_step_tokens).add(options.max_logits_rows);
   digest.add(options.random_weights).add(options.random_seed).add(compute);
+  digest.add(options.keep_low_bit);
   return digest.value();
 }
 
@@ -178,6 +179,7 @@ Status Worker::check_memory() {
     if (backend_->name() == "cuda") free_before_load_bytes_ = memory_bytes;
   }
   const plan::MemoryInputs inputs{.weight_dtype = compute_dtype(),
+                                  .keep_low_bit = options_.keep_low_bit,
                                   .kv_dtype = compute_dtype(),
                                   .block_size = options_.block_size,
                                   .max_step_tokens = static_cast<int32_t>(options_.max_step_tokens),
@@ -202,18 +204,27 @@ Status Worker::load(const LoadProgressFn& progress) {
   const int64_t start_ns = clock_.now_ns();
   std::unique_ptr<WeightSource> source;
   if (options_.random_weights) {
-    source = make_random_weights(options_.random_seed);
+    source =
+        make_random_weights(options_.random_seed, options_.keep_low_bit ? options_.spec.quantization
+                                                                        : plan::QuantizationSpec{});
   } else {
     ASSIGN_OR_RETURN(source, open_checkpoint(options_.model_dir, options_.spec.quantization));
-    if (options_.worker_rank == 0 && !source->note().empty()) log::info("{}", source->note());
+    const bool expands = !options_.keep_low_bit && !source->note().empty();
+    if (options_.worker_rank == 0 && expands) log::info("{}", source->note());
   }
   ASSIGN_OR_RETURN(const auto declared, declare_weights(options_.spec, options_.plan));
-  ASSIGN_OR_RETURN(ShardLoader loader,
-                   ShardLoader::create(options_.spec.architecture, declared, options_.worker_rank,
-                                       *source, *backend_, progress));
+  ASSIGN_OR_RETURN(
+      ShardLoader loader,
+      ShardLoader::create(
+          options_.spec.architecture, declared, options_.worker_rank, *source, *backend_, progress,
+          options_.keep_low_bit ? QuantizedWeights::kKeep : QuantizedWeights::kExpand));
   PartLoader parts(options_.spec, rank(), *mesh_.tp, loader);
   ASSIGN_OR_RETURN(model_, make_model(parts));
   weight_bytes_ = loader.device_bytes();
+  if (const std::string note = loader.low_bit_note(); !note.empty()) {
+    log::info("rank {}: {}, {} of weights in all", options_.worker_rank, note,
+              gigabytes(weight_bytes_));
+  }
   TRY(model_->allocate(*backend_, options_.max_step_tokens, options_.max_logits_rows));
   load_ns_ = clock_.now_ns() - start_ns;
 

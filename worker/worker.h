@@ -32,6 +32,7 @@ struct WorkerOptions {
   int32_t block_size = 16;        // tokens per KV block, a multiple of 16
   int64_t max_step_tokens = 512;  // rows of a step
   int64_t max_logits_rows = 256;  // rows of a step that want logits
+  bool keep_low_bit = false;      // codes that have a kernel are not expanded
   bool random_weights = false;
   uint64_t random_seed = 0;
   int64_t memory_bytes = 0;  // that this rank may use in all; 0: what the backend has free

@@ -14,7 +14,8 @@ struct FingerprintInputs {
   bool random_weights = false;  // then the weights follow from config.json
   std::string plan;             // "tp 2 x pp 2 (layers 4 + 4)"
   std::string compute_dtype;
-  std::string device;  // the ranks' backend and instruction set
+  std::string quantized_weights;  // "expand" or "keep"
+  std::string device;             // the ranks' backend and instruction set
 };
 
 // SHA-256 over config.json, every safetensors file's name, size and header (of GGUF: every part's

@@ -39,17 +39,17 @@ class StageCost {
     for (int64_t i = rank.layers.begin; i < rank.layers.end; ++i) {
       const LayerSize size =
           layer_size(spec_, spec_.layers[static_cast<size_t>(i)], Share::of(rank));
-      const double always = to_double(size.always);
-      const double routed = to_double(size.routed);
-      linear += roof(always + routed * routed_share(spec_, step.n_tokens),
-                     always + routed * routed_share(spec_, 1), step.n_tokens, weight_bytes,
-                     bandwidth, flops);
+      const LayerBytes bytes =
+          layer_bytes(spec_, size, {workload_.weight_dtype, workload_.keep_low_bit});
+      const double met = to_double(size.always) + to_double(size.routed) * routed_share(spec_, 1);
+      linear += roof(bytes.always + bytes.routed * routed_share(spec_, step.n_tokens), met,
+                     step.n_tokens, bandwidth, flops);
     }
     const double head_weights = rank.last_stage && !spec_.encoder
                                     ? to_double(rank.vocab_padded) * to_double(spec_.hidden)
                                     : 0;
     const double head =
-        roof(head_weights, head_weights, step.n_logits_rows, weight_bytes, bandwidth, flops);
+        roof(head_weights * weight_bytes, head_weights, step.n_logits_rows, bandwidth, flops);
     const double kv_bytes = to_double(kv_elements(spec_, rank.kv_heads.size())) *
                             to_double(static_cast<int64_t>(size_of(workload_.kv_dtype)));
     const double head_width = spec_.mla ? spec_.mla->latent_width() : spec_.head_dim;
@@ -77,10 +77,9 @@ class StageCost {
     }
     return n;
   }
-  // `read` weights come from memory, each token is multiplied with `met` of them.
-  static double roof(double read, double met, double n_tokens, double weight_bytes,
-                     double bandwidth, double flops) {
-    return std::max(read * weight_bytes / bandwidth, 2 * n_tokens * met / flops);
+  // `bytes` of weights come from memory, each token is multiplied with `met` of them.
+  static double roof(double bytes, double met, double n_tokens, double bandwidth, double flops) {
+    return std::max(bytes / bandwidth, 2 * n_tokens * met / flops);
   }
   double all_reduce(double n_tokens) const {
     if (plan_.tp == 1) return 0;
@@ -150,6 +149,7 @@ int count_replicas(const Topology& topology, int tp, int pp) {
 MemoryInputs memory_inputs(const Topology& topology, const Workload& workload) {
   MemoryInputs inputs;
   inputs.weight_dtype = workload.weight_dtype;
+  inputs.keep_low_bit = workload.keep_low_bit;
   inputs.kv_dtype = workload.kv_dtype;
   inputs.max_step_tokens = workload.max_step_tokens;
   inputs.max_logits_rows = workload.max_sequences;

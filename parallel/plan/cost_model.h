@@ -44,6 +44,7 @@ struct Workload {
   int32_t context_tokens = 8192;  // held by each running sequence
   int32_t max_sequences = 256;    // of a replica, where the KV cache has room
   DType weight_dtype = DType::kBF16;
+  bool keep_low_bit = false;  // as in MemoryInputs
   DType kv_dtype = DType::kBF16;
   int32_t max_step_tokens = 2048;
   std::optional<double> usd_per_device_hour;

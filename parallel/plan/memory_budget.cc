@@ -15,19 +15,26 @@ int64_t usable_bytes(const MemoryInputs& inputs) {
   return static_cast<int64_t>(static_cast<double>(inputs.memory_bytes) * inputs.utilisation);
 }
 
-// Elements that the rank holds: its share of its layers, the vocabulary's rows with their padding.
-// A rank that is first and last stage of a tied model still holds the matrix twice: as rows to look
-// up, and packed as the head.
-int64_t held_elements(const ModelSpec& spec, const RankPlan& rank) {
+// Elements that the rank holds beside its layers: the vocabulary's rows with their padding. A rank
+// that is first and last stage of a tied model still holds the matrix twice: as rows to look up,
+// and packed as the head.
+int64_t elements_beside_layers(const ModelSpec& spec, const RankPlan& rank) {
   const int64_t matrix = rank.vocab_padded * spec.hidden;
   int64_t n = 0;
-  for (int64_t i = rank.layers.begin; i < rank.layers.end; ++i) {
-    n += layer_size(spec, spec.layers[static_cast<size_t>(i)], Share::of(rank)).total();
-  }
   if (rank.first_stage) n += matrix + embedding_rows(spec) * spec.hidden;
   if (spec.encoder) return n + (rank.first_stage ? final_norm_size(spec) : 0);
   if (rank.last_stage) n += matrix + final_norm_size(spec);
   return n;
+}
+
+int64_t weight_bytes(const ModelSpec& spec, const RankPlan& rank, const HeldWeights& held) {
+  double layers = 0;
+  for (int64_t i = rank.layers.begin; i < rank.layers.end; ++i) {
+    const LayerSpec& layer = spec.layers[static_cast<size_t>(i)];
+    layers += layer_bytes(spec, layer_size(spec, layer, Share::of(rank)), held).total();
+  }
+  return static_cast<int64_t>(layers) +
+         elements_beside_layers(spec, rank) * static_cast<int64_t>(size_of(held.dtype));
 }
 
 // f32 elements per token between the ops of an attention block.
@@ -88,8 +95,7 @@ Need largest_need(const ModelSpec& spec, const ParallelPlan& plan, const MemoryI
 RankMemory rank_memory(const ModelSpec& spec, const KvLayout& layout, const RankPlan& rank,
                        const MemoryInputs& inputs) {
   RankMemory memory;
-  memory.weight_bytes =
-      held_elements(spec, rank) * static_cast<int64_t>(size_of(inputs.weight_dtype));
+  memory.weight_bytes = weight_bytes(spec, rank, {inputs.weight_dtype, inputs.keep_low_bit});
   memory.activation_bytes = activation_bytes(spec, rank, inputs);
   memory.kv_bytes_per_block = layout.n_slots[static_cast<size_t>(rank.stage)] *
                               kv_elements(spec, rank.kv_heads.size()) * inputs.block_size *

@@ -14,6 +14,7 @@ namespace trireme::plan {
 
 struct MemoryInputs {
   DType weight_dtype = DType::kBF16;  // as held in memory
+  bool keep_low_bit = false;          // but for weights that stay low-bit (model_size.h)
   DType kv_dtype = DType::kBF16;
   int32_t block_size = 16;         // tokens per KV block
   int32_t max_step_tokens = 2048;  // the activation buffers' height

@@ -24,46 +24,61 @@ int64_t qk_norm_size(const ModelSpec& spec, const Share& share) {
   return 0;
 }
 
-int64_t attention_size(const ModelSpec& spec, const Share& share) {
+void add_matrix(int64_t n, LayerSize* size) { size->always += n; }
+void add_plain(int64_t n, LayerSize* size) {
+  size->always += n;
+  size->always_plain += n;
+}
+
+void add_attention(const ModelSpec& spec, const Share& share, LayerSize* size) {
   const int64_t hidden = spec.hidden;
   const int64_t q = share.heads * spec.head_dim;
   const int64_t kv = share.kv_heads * spec.head_dim;
-  int64_t n = hidden * (2 * q + 2 * kv) + qk_norm_size(spec, share);
-  if (spec.qkv_bias) n += q + 2 * kv;
-  if (spec.o_bias) n += hidden;
-  if (spec.sinks) n += share.heads;
-  return n;
+  add_matrix(hidden * (2 * q + 2 * kv), size);
+  add_plain(qk_norm_size(spec, share), size);
+  if (spec.qkv_bias) add_plain(q + 2 * kv, size);
+  if (spec.o_bias) add_plain(hidden, size);
+  if (spec.sinks) add_plain(share.heads, size);
 }
 
 // The down-projections and their norms are whole on every rank, the rest is cut by heads.
-int64_t latent_attention_size(const ModelSpec& spec, const Share& share) {
+void add_latent_attention(const ModelSpec& spec, const Share& share, LayerSize* size) {
   const MlaSpec& mla = *spec.mla;
   const int64_t hidden = spec.hidden;
   const int64_t q_width = share.heads * (mla.nope_dim + mla.rope_dim);
-  int64_t n = mla.q_rank == 0 ? hidden * q_width : mla.q_rank * (hidden + 1 + q_width);
-  n += hidden * mla.latent_width() + mla.kv_rank;
-  n += mla.kv_rank * share.heads * (mla.nope_dim + mla.value_dim);
-  return n + share.heads * mla.value_dim * hidden;
+  add_matrix(mla.q_rank == 0 ? hidden * q_width : mla.q_rank * (hidden + q_width), size);
+  add_matrix(hidden * mla.latent_width(), size);
+  add_matrix(mla.kv_rank * share.heads * (mla.nope_dim + mla.value_dim), size);
+  add_matrix(share.heads * mla.value_dim * hidden, size);
+  add_plain(mla.q_rank + mla.kv_rank, size);
 }
 
-int64_t mlp_size(const ModelSpec& spec, int64_t width) {
+void add_mlp(const ModelSpec& spec, int64_t width, LayerSize* size) {
   const int64_t n_up = spec.gated_mlp ? 2 : 1;
-  int64_t n = (n_up + 1) * spec.hidden * width;
-  if (spec.mlp_bias) n += n_up * width + spec.hidden;
-  return n;
+  add_matrix((n_up + 1) * spec.hidden * width, size);
+  if (spec.mlp_bias) add_plain(n_up * width + spec.hidden, size);
 }
 
-LayerSize moe_size(const ModelSpec& spec, const Share& share) {
+void add_moe(const ModelSpec& spec, const Share& share, LayerSize* size) {
   const MoeSpec& moe = *spec.moe;
-  LayerSize size;
-  size.always = int64_t{moe.n_experts} * spec.hidden + 3 * share.shared_width * spec.hidden;
-  if (moe.router_bias) size.always += moe.n_experts;
-  if (moe.choice_bias) size.always += moe.n_experts;
-  if (moe.shared_gate) size.always += spec.hidden;
-  int64_t expert = 3 * share.expert_width * spec.hidden;
-  if (moe.expert_bias) expert += 2 * share.expert_width + spec.hidden;
-  size.routed = share.experts * expert;
-  return size;
+  add_matrix(3 * share.shared_width * spec.hidden, size);
+  add_plain(int64_t{moe.n_experts} * spec.hidden, size);
+  if (moe.router_bias) add_plain(moe.n_experts, size);
+  if (moe.choice_bias) add_plain(moe.n_experts, size);
+  if (moe.shared_gate) add_plain(spec.hidden, size);
+  if (moe.expert_bias) size->routed_plain = share.experts * (2 * share.expert_width + spec.hidden);
+  size->routed = share.experts * 3 * share.expert_width * spec.hidden + size->routed_plain;
+}
+
+// Of a weight that stays low-bit, its share of scales and zero points included.
+double low_bit_bytes(const ModelSpec& spec) {
+  const QuantizationSpec& q = spec.quantization;
+  const bool is_fp8 = q.layout == QuantLayout::kScaled;
+  int64_t group = q.group_size;
+  if (is_fp8) group = q.scale == QuantScale::kBlock ? q.block_columns : 0;
+  if (group == 0) group = spec.hidden;
+  const bool has_zeros = !is_fp8 && (q.layout != QuantLayout::kPackedInts || !q.symmetric);
+  return (is_fp8 ? 1 : 0.5) + (has_zeros ? 5.0 : 4.0) / static_cast<double>(group);
 }
 
 }  // namespace
@@ -82,13 +97,41 @@ Share Share::of(const RankPlan& rank) {
 LayerSize layer_size(const ModelSpec& spec, const LayerSpec& layer, const Share& share) {
   LayerSize size;
   if (layer.moe) {
-    size = moe_size(spec, share);
+    add_moe(spec, share, &size);
   } else {
-    size.always = mlp_size(spec, share.intermediate);
+    add_mlp(spec, share.intermediate, &size);
   }
-  size.always += spec.mla ? latent_attention_size(spec, share) : attention_size(spec, share);
-  size.always += spec.norms_per_layer * norm_size(spec);
+  if (spec.mla) {
+    add_latent_attention(spec, share, &size);
+  } else {
+    add_attention(spec, share, &size);
+  }
+  add_plain(spec.norms_per_layer * norm_size(spec), &size);
   return size;
+}
+
+double matrix_weight_bytes(const ModelSpec& spec, const HeldWeights& held) {
+  const bool keeps = held.keep_low_bit && stays_low_bit(spec.quantization);
+  return keeps ? low_bit_bytes(spec) : static_cast<double>(size_of(held.dtype));
+}
+
+LayerBytes layer_bytes(const ModelSpec& spec, const LayerSize& size, const HeldWeights& held) {
+  const auto plain = static_cast<double>(size_of(held.dtype));
+  const double matrix = matrix_weight_bytes(spec, held);
+  const auto bytes = [&](int64_t n, int64_t n_plain) {
+    return static_cast<double>(n - n_plain) * matrix + static_cast<double>(n_plain) * plain;
+  };
+  return {bytes(size.always, size.always_plain), bytes(size.routed, size.routed_plain)};
+}
+
+int64_t held_weight_bytes(const ModelSpec& spec, const HeldWeights& held) {
+  double bytes = static_cast<double>(spec.weight_bytes(held.dtype));
+  for (const LayerSpec& layer : spec.layers) {
+    const LayerSize size = layer_size(spec, layer, Share::whole(spec));
+    bytes += layer_bytes(spec, size, held).total() -
+             layer_bytes(spec, size, {.dtype = held.dtype}).total();
+  }
+  return static_cast<int64_t>(bytes);
 }
 
 double routed_share(const ModelSpec& spec, double n_tokens) {

@@ -28,10 +28,31 @@ struct Share {
 struct LayerSize {
   int64_t always = 0;  // weights that every token meets
   int64_t routed = 0;  // experts: a token meets top_k of n_experts of them
+  // Those of them that no checkpoint quantises: norms, biases, routers.
+  int64_t always_plain = 0;
+  int64_t routed_plain = 0;
   int64_t total() const { return always + routed; }
 };
 
 LayerSize layer_size(const ModelSpec& spec, const LayerSpec& layer, const Share& share);
+
+// How weights are held in memory: as `dtype`, or, where the checkpoint has them so and a kernel
+// takes them (plan::stays_low_bit), as codes with their scales. Of a plan that cuts groups of
+// inputs some matrices are expanded all the same; they are not known here.
+struct HeldWeights {
+  DType dtype = DType::kBF16;
+  bool keep_low_bit = false;
+};
+// Of one weight of a layer's matrix, its share of scales and zero points included.
+double matrix_weight_bytes(const ModelSpec& spec, const HeldWeights& held);
+struct LayerBytes {
+  double always = 0;
+  double routed = 0;
+  double total() const { return always + routed; }
+};
+LayerBytes layer_bytes(const ModelSpec& spec, const LayerSize& size, const HeldWeights& held);
+// Of the whole model.
+int64_t held_weight_bytes(const ModelSpec& spec, const HeldWeights& held);
 
 // Share of the routed weights that `n_tokens` tokens together touch, when they choose evenly.
 double routed_share(const ModelSpec& spec, double n_tokens);

@@ -311,6 +311,20 @@ QuantizationSpec::LeftAlone QuantizationSpec::left_alone(std::string_view module
   return unknown ? LeftAlone::kUnknown : LeftAlone::kNo;
 }
 
+bool stays_low_bit(const QuantizationSpec& spec) {
+  switch (spec.layout) {
+    case QuantLayout::kScaled:
+      return spec.element == QuantElement::kE4M3;
+    case QuantLayout::kAwq:
+      return true;
+    case QuantLayout::kGptq:
+    case QuantLayout::kPackedInts:
+      return spec.bits == 4;
+    default:
+      return false;
+  }
+}
+
 Result<QuantizationSpec> parse_quantization(const std::string& config_json) {
   ASSIGN_OR_RETURN(const nlohmann::json document, parse_config_json(config_json));
   const ConfigObject root(document, "");

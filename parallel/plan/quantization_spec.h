@@ -1,8 +1,9 @@
 // QuantizationSpec: what a config.json's `quantization_config` says about how the weights are
 // stored.
 //
-// Pure data, read together with the ModelSpec. It changes no size that a plan counts with: weights
-// are expanded when they are loaded (worker/weights/quantized_checkpoint.h). Which of a model's
+// Pure data, read together with the ModelSpec. Unless weights are to stay low-bit it changes no
+// size that a plan counts with: they are expanded when they are loaded
+// (worker/weights/quantized_checkpoint.h). Which of a model's
 // modules are stored quantised is known from the files' inventory; the list here is held against
 // it.
 #pragma once
@@ -53,6 +54,10 @@ struct QuantizationSpec {
   enum class LeftAlone : uint8_t { kNo, kYes, kUnknown };
   LeftAlone left_alone(std::string_view module) const;
 };
+
+// Whether matrices in this form can stay codes (kernels/low_bit.h): e4m3, and packed integers of
+// four bits.
+bool stays_low_bit(const QuantizationSpec& spec);
 
 // From the text of a config.json, or of the quantize_config.json that older GPTQ folders have
 // beside a config.json without the key. No `quantization_config`: layout kNone. unimplemented names

@@ -143,6 +143,11 @@ Status Checkpoint::read(const plan::TensorSlice& slice, void* out) {
   return raw->file->read(*raw->stored, slice.rows, slice.columns, out);
 }
 
+Status WeightSource::read_low_bit(const plan::TensorSlice& slice, const LowBitRows&) {
+  CHECK(false) << slice.name << " has no low-bit form";
+  return {};
+}
+
 Result<std::unique_ptr<WeightSource>> open_checkpoint(const std::string& model_path,
                                                       const plan::QuantizationSpec& quantization) {
   ASSIGN_OR_RETURN(const std::optional<std::string> gguf, find_gguf(model_path));

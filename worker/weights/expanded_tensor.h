@@ -1,4 +1,5 @@
-// ExpandedTensor: a weight that is stored quantised, seen as the plain f32 matrix it stands for.
+// ExpandedTensor: a weight that is stored quantised, seen as the plain f32 matrix it stands for,
+// or, where its form allows, as the codes that a low-bit kernel reads.
 //
 // One class per storage form; each checks the shapes of its parts when it is made and reads only
 // the packed rows and columns that a slice needs. Values are exactly q times scale (and so on, as
@@ -7,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/result.h"
@@ -23,12 +25,18 @@ class ExpandedTensor {
   const std::vector<int64_t>& shape() const { return shape_; }
   // Rows x columns of the shape, more than two dimensions seen as rows of the last, to `out`.
   virtual Status read(plan::Range rows, plan::Range columns, float* out) const = 0;
+  // WeightSource's, of this tensor.
+  const LowBitForm* low_bit_form() const { return form_ ? &*form_ : nullptr; }
+  virtual Status read_low_bit(plan::Range rows, plan::Range columns, const LowBitRows& out) const;
 
  protected:
   explicit ExpandedTensor(std::vector<int64_t> shape) : shape_(std::move(shape)) {}
+  // Of a matrix [out, in]: remembered where a kernel takes groups of this size.
+  void offer_low_bit(LowBitForm form);
 
  private:
   std::vector<int64_t> shape_;
+  std::optional<LowBitForm> form_;
 };
 
 using ExpandedTensorPtr = std::unique_ptr<ExpandedTensor>;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "kernels/quant/number_formats.h"
 #include "worker/weights/expanded_tensor.h"
@@ -46,6 +47,22 @@ class InputGroups {
     return groups;
   }
   int64_t count() const { return count_; }
+  int64_t size() const { return size_; }
+  // The inputs, those of the first group before those of the second: empty where they stand so,
+  // nullopt where groups are not of `size` inputs each.
+  std::optional<std::vector<int32_t>> order(int64_t n_in) const {
+    std::vector<int32_t> inputs;
+    if (index_.empty()) return inputs;
+    inputs.resize(index_.size());
+    std::iota(inputs.begin(), inputs.end(), 0);
+    std::stable_sort(inputs.begin(), inputs.end(),
+                     [&](int32_t a, int32_t b) { return of(a) < of(b); });
+    for (int64_t j = 0; j < n_in; ++j) {
+      if (of(inputs[static_cast<size_t>(j)]) != j / size_) return std::nullopt;
+    }
+    if (std::is_sorted(inputs.begin(), inputs.end())) inputs.clear();
+    return inputs;
+  }
   int64_t of(int64_t input) const {
     return index_.empty() ? input / size_ : index_[static_cast<size_t>(input)];
   }
@@ -82,7 +99,15 @@ Status check_zeros(const RawTensor& zeros, const std::vector<int64_t>& wanted) {
   return {};
 }
 
-// [out, in] over words, with the parts that all forms have.
+struct Bytes {
+  const uint8_t* weight = nullptr;
+  const uint8_t* scales = nullptr;
+  const uint8_t* zeros = nullptr;
+};
+
+// [out, in] over words, with the parts that all forms have. A Form says where things are: code and,
+// by group, zero and scale of an output.
+template <class Form>
 class PackedInts : public ExpandedTensor {
  public:
   PackedInts(std::vector<int64_t> shape, int64_t bits, const PackedParts& parts, InputGroups groups)
@@ -91,15 +116,19 @@ class PackedInts : public ExpandedTensor {
         weight_(*parts.weight),
         scales_(*parts.scales),
         zeros_(parts.zeros == nullptr ? RawTensor{} : *parts.zeros),
-        groups_(std::move(groups)) {}
+        groups_(std::move(groups)) {
+    if (bits != 4) return;
+    std::optional<std::vector<int32_t>> order = groups_.order(n_in());
+    if (!order.has_value()) return;
+    offer_low_bit({.code = kernels::LowBitCode::kInt4,
+                   .in_features = n_in(),
+                   .group_size = std::min(groups_.size(), n_in()),
+                   .has_zeros = has_zeros(),
+                   .input_order = std::move(*order)});
+  }
 
   Status read(Range rows, Range columns, float* out) const final {
-    Bytes bytes;
-    ASSIGN_OR_RETURN(bytes.weight, weight_.data());
-    ASSIGN_OR_RETURN(bytes.scales, scales_.data());
-    if (has_zeros()) {
-      ASSIGN_OR_RETURN(bytes.zeros, zeros_.data());
-    }
+    ASSIGN_OR_RETURN(const Bytes bytes, data());
     // Tiles of inputs, and in them output by output.
     for (int64_t at = columns.begin; at < columns.end; at += kTile) {
       const Range tile{at, std::min(at + kTile, columns.end)};
@@ -111,15 +140,38 @@ class PackedInts : public ExpandedTensor {
     return {};
   }
 
- protected:
-  struct Bytes {
-    const uint8_t* weight = nullptr;
-    const uint8_t* scales = nullptr;
-    const uint8_t* zeros = nullptr;
-  };
-  // Inputs of one output, consecutively to `out`.
-  virtual void read_run(const Bytes& bytes, int64_t output, Range inputs, float* out) const = 0;
+  Status read_low_bit(Range rows, Range columns, const LowBitRows& out) const final {
+    ASSIGN_OR_RETURN(const Bytes bytes, data());
+    const LowBitForm& form = *low_bit_form();
+    const int64_t n_words = ceil_div(columns.size(), kernels::kInt4PerWord);
+    auto* words = reinterpret_cast<uint32_t*>(out.codes);
+    std::fill_n(words, rows.size() * n_words, 0u);
+    for (int64_t at = columns.begin; at < columns.end; at += kTile) {
+      const int64_t end = std::min(at + kTile, columns.end);
+      for (int64_t row = rows.begin; row < rows.end; ++row) {
+        uint32_t* to = words + (row - rows.begin) * n_words;
+        for (int64_t j = at; j < end; ++j) {
+          const int64_t input =
+              form.input_order.empty() ? j : form.input_order[static_cast<size_t>(j)];
+          const auto code = static_cast<uint32_t>(self().code(bytes, row, input));
+          const int64_t k = j - columns.begin;
+          to[k / kernels::kInt4PerWord] |= code << kernels::int4_shift(k);
+        }
+      }
+    }
+    const int64_t first_group = columns.begin / form.group_size;
+    const int64_t end_group = ceil_div(columns.end, form.group_size);
+    int64_t i = 0;
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      for (int64_t group = first_group; group < end_group; ++group, ++i) {
+        out.scales[i] = self().scale(bytes, row, group);
+        if (form.has_zeros) out.zeros[i] = static_cast<uint8_t>(self().zero(bytes, row, group));
+      }
+    }
+    return {};
+  }
 
+ protected:
   int64_t per_word() const { return kWordBits / bits_; }
   int64_t bits() const { return bits_; }
   int64_t n_out() const { return shape()[0]; }
@@ -129,6 +181,33 @@ class PackedInts : public ExpandedTensor {
   const InputGroups& groups() const { return groups_; }
 
  private:
+  const Form& self() const { return static_cast<const Form&>(*this); }
+
+  Result<Bytes> data() const {
+    Bytes bytes;
+    ASSIGN_OR_RETURN(bytes.weight, weight_.data());
+    ASSIGN_OR_RETURN(bytes.scales, scales_.data());
+    if (has_zeros()) {
+      ASSIGN_OR_RETURN(bytes.zeros, zeros_.data());
+    }
+    return bytes;
+  }
+
+  // Inputs of one output, consecutively to `out`.
+  void read_run(const Bytes& bytes, int64_t output, Range inputs, float* out) const {
+    int64_t group = -1;
+    int zero = 0;
+    float scale = 0;
+    for (int64_t i = inputs.begin; i < inputs.end; ++i) {
+      if (groups().of(i) != group) {
+        group = groups().of(i);
+        zero = self().zero(bytes, output, group);
+        scale = self().scale(bytes, output, group);
+      }
+      *out++ = static_cast<float>(self().code(bytes, output, i) - zero) * scale;
+    }
+  }
+
   int64_t bits_;
   RawTensor weight_;
   RawTensor scales_;
@@ -136,85 +215,69 @@ class PackedInts : public ExpandedTensor {
   InputGroups groups_;
 };
 
-class Awq final : public PackedInts {
+class Awq final : public PackedInts<Awq> {
  public:
   using PackedInts::PackedInts;
 
- protected:
-  void read_run(const Bytes& bytes, int64_t output, Range inputs, float* out) const override {
-    // The place of output c within a word's eight: the inverse of 0, 2, 4, 6, 1, 3, 5, 7.
+  int code(const Bytes& bytes, int64_t output, int64_t input) const {
+    return value_of(load_u32(bytes.weight + (input * words() + output / 8) * kWordBytes),
+                    place(output), 4);
+  }
+  int zero(const Bytes& bytes, int64_t output, int64_t group) const {
+    return value_of(load_u32(bytes.zeros + (group * words() + output / 8) * kWordBytes),
+                    place(output), 4);
+  }
+  float scale(const Bytes& bytes, int64_t output, int64_t group) const {
+    return load_float(scales(), bytes.scales, group * n_out() + output);
+  }
+
+ private:
+  int64_t words() const { return n_out() / 8; }
+  // Of output c within a word's eight: the inverse of 0, 2, 4, 6, 1, 3, 5, 7.
+  static int64_t place(int64_t output) {
     constexpr std::array<int64_t, 8> kPlace = {0, 4, 1, 5, 2, 6, 3, 7};
-    const int64_t words = n_out() / 8;
-    const int64_t word = output / 8;
-    const int64_t place = kPlace[static_cast<size_t>(output % 8)];
-    int64_t group = -1;
-    int zero = 0;
-    float scale = 0;
-    for (int64_t i = inputs.begin; i < inputs.end; ++i) {
-      if (groups().of(i) != group) {
-        group = groups().of(i);
-        zero = value_of(load_u32(bytes.zeros + (group * words + word) * kWordBytes), place, 4);
-        scale = load_float(scales(), bytes.scales, group * n_out() + output);
-      }
-      const int q = value_of(load_u32(bytes.weight + (i * words + word) * kWordBytes), place, 4);
-      *out++ = static_cast<float>(q - zero) * scale;
-    }
+    return kPlace[static_cast<size_t>(output % 8)];
   }
 };
 
-class Gptq final : public PackedInts {
+class Gptq final : public PackedInts<Gptq> {
  public:
   Gptq(std::vector<int64_t> shape, int64_t bits, const PackedParts& parts, InputGroups groups,
        int zero_offset)
       : PackedInts(std::move(shape), bits, parts, std::move(groups)), zero_offset_(zero_offset) {}
 
- protected:
-  void read_run(const Bytes& bytes, int64_t output, Range inputs, float* out) const override {
-    const int64_t n = per_word();
-    const int64_t zero_words = n_out() / n;
-    int64_t group = -1;
-    int zero = 0;
-    float scale = 0;
-    for (int64_t i = inputs.begin; i < inputs.end; ++i) {
-      if (groups().of(i) != group) {
-        group = groups().of(i);
-        const int64_t at = group * zero_words + output / n;
-        zero = value_of(load_u32(bytes.zeros + at * kWordBytes), output % n, bits()) + zero_offset_;
-        scale = load_float(scales(), bytes.scales, group * n_out() + output);
-      }
-      const int64_t at = i / n * n_out() + output;
-      const int q = value_of(load_u32(bytes.weight + at * kWordBytes), i % n, bits());
-      *out++ = static_cast<float>(q - zero) * scale;
-    }
+  int code(const Bytes& bytes, int64_t output, int64_t input) const {
+    const int64_t at = input / per_word() * n_out() + output;
+    return value_of(load_u32(bytes.weight + at * kWordBytes), input % per_word(), bits());
+  }
+  int zero(const Bytes& bytes, int64_t output, int64_t group) const {
+    const int64_t at = group * (n_out() / per_word()) + output / per_word();
+    return value_of(load_u32(bytes.zeros + at * kWordBytes), output % per_word(), bits()) +
+           zero_offset_;
+  }
+  float scale(const Bytes& bytes, int64_t output, int64_t group) const {
+    return load_float(scales(), bytes.scales, group * n_out() + output);
   }
 
  private:
   int zero_offset_;
 };
 
-class CompressedInts final : public PackedInts {
+class CompressedInts final : public PackedInts<CompressedInts> {
  public:
   using PackedInts::PackedInts;
 
- protected:
-  void read_run(const Bytes& bytes, int64_t output, Range inputs, float* out) const override {
-    const int64_t n = per_word();
-    const uint8_t* row = bytes.weight + output * ceil_div(n_in(), n) * kWordBytes;
-    int64_t group = -1;
-    int zero = 1 << (bits() - 1);
-    float scale = 0;
-    for (int64_t i = inputs.begin; i < inputs.end; ++i) {
-      if (groups().of(i) != group) {
-        group = groups().of(i);
-        if (has_zeros()) {
-          const int64_t at = output / n * groups().count() + group;
-          zero = value_of(load_u32(bytes.zeros + at * kWordBytes), output % n, bits());
-        }
-        scale = load_float(scales(), bytes.scales, output * groups().count() + group);
-      }
-      const int q = value_of(load_u32(row + i / n * kWordBytes), i % n, bits());
-      *out++ = static_cast<float>(q - zero) * scale;
-    }
+  int code(const Bytes& bytes, int64_t output, int64_t input) const {
+    const uint8_t* row = bytes.weight + output * ceil_div(n_in(), per_word()) * kWordBytes;
+    return value_of(load_u32(row + input / per_word() * kWordBytes), input % per_word(), bits());
+  }
+  int zero(const Bytes& bytes, int64_t output, int64_t group) const {
+    if (!has_zeros()) return 1 << (bits() - 1);
+    const int64_t at = output / per_word() * groups().count() + group;
+    return value_of(load_u32(bytes.zeros + at * kWordBytes), output % per_word(), bits());
+  }
+  float scale(const Bytes& bytes, int64_t output, int64_t group) const {
+    return load_float(scales(), bytes.scales, output * groups().count() + group);
   }
 };
 

@@ -69,6 +69,17 @@ class QuantizedCheckpoint final : public WeightSource {
     return found->second->read(slice.rows, slice.columns, static_cast<float*>(out));
   }
 
+  const LowBitForm* low_bit_form(const plan::TensorSlice& slice) const override {
+    const auto found = expanded_.find(slice.name);
+    return found == expanded_.end() ? nullptr : found->second->low_bit_form();
+  }
+
+  Status read_low_bit(const plan::TensorSlice& slice, const LowBitRows& out) override {
+    const auto found = expanded_.find(slice.name);
+    CHECK(found != expanded_.end()) << slice.name;
+    return found->second->read_low_bit(slice.rows, slice.columns, out);
+  }
+
  private:
   // A part of `module`, marked as used. Missing: an error, unless `optional` (then null).
   Result<const RawTensor*> part(const std::string& module, std::string_view suffix,

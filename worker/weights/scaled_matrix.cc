@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "kernels/quant/number_formats.h"
 #include "worker/weights/expanded_tensor.h"
@@ -40,7 +41,12 @@ class ScaledMatrix final : public ExpandedTensor {
         scale_(scale),
         block_rows_(block_rows),
         block_columns_(block_columns),
-        values_(element == QuantElement::kE4M3 ? kE4M3Values.data() : kInt8Values.data()) {}
+        values_(element == QuantElement::kE4M3 ? kE4M3Values.data() : kInt8Values.data()) {
+    if (element != QuantElement::kE4M3) return;
+    offer_low_bit({.code = kernels::LowBitCode::kE4M3,
+                   .in_features = shape()[1],
+                   .group_size = std::min(block_columns, shape()[1])});
+  }
 
   Status read(Range rows, Range columns, float* out) const override {
     ASSIGN_OR_RETURN(const uint8_t* weight, weight_.data());
@@ -59,6 +65,24 @@ class ScaledMatrix final : public ExpandedTensor {
     return {};
   }
 
+  Status read_low_bit(Range rows, Range columns, const LowBitRows& out) const override {
+    ASSIGN_OR_RETURN(const uint8_t* weight, weight_.data());
+    ASSIGN_OR_RETURN(const uint8_t* scale, scale_.data());
+    const int64_t width = shape()[1];
+    const int64_t n_scales = blocks_of(width, block_columns_);
+    const int64_t first_block = columns.begin / block_columns_;
+    const int64_t end_block = blocks_of(columns.end, block_columns_);
+    float* scales = out.scales;
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      std::memcpy(out.codes + (row - rows.begin) * columns.size(),
+                  weight + row * width + columns.begin, static_cast<size_t>(columns.size()));
+      for (int64_t block = first_block; block < end_block; ++block) {
+        *scales++ = load_float(scale_, scale, row / block_rows_ * n_scales + block);
+      }
+    }
+    return {};
+  }
+
  private:
   RawTensor weight_;
   RawTensor scale_;
@@ -68,6 +92,19 @@ class ScaledMatrix final : public ExpandedTensor {
 };
 
 }  // namespace
+
+Status ExpandedTensor::read_low_bit(Range, Range, const LowBitRows&) const {
+  CHECK(false) << "this storage form has no low-bit form";
+  return {};
+}
+
+void ExpandedTensor::offer_low_bit(LowBitForm form) {
+  CHECK_EQ(shape_.size(), size_t{2});
+  const bool whole_rows = form.group_size >= form.in_features;
+  if (whole_rows || form.group_size % kernels::low_bit_group_unit(form.code) == 0) {
+    form_ = std::move(form);
+  }
+}
 
 bool is_float(const RawTensor& tensor) {
   return tensor.stored->dtype == DType::kF32 || tensor.stored->dtype == DType::kF16 ||

@@ -79,8 +79,9 @@ Result<DeviceTensor> allocate_tensor(Backend& backend, DType dtype,
 Result<ShardLoader> ShardLoader::create(const std::string& architecture,
                                         const std::vector<WeightDeclaration>& declared,
                                         int worker_rank, WeightSource& source, Backend& backend,
-                                        LoadProgressFn progress) {
+                                        LoadProgressFn progress, QuantizedWeights quantized) {
   ShardLoader loader;
+  loader.quantized_ = quantized;
   loader.source_ = &source;
   loader.backend_ = &backend;
   loader.progress_ = std::move(progress);
@@ -91,8 +92,7 @@ Result<ShardLoader> ShardLoader::create(const std::string& architecture,
   }
   CHECK_LT(static_cast<size_t>(worker_rank), declared.size());
   for (const DeclaredPart& want : declared[static_cast<size_t>(worker_rank)].parts) {
-    const int64_t n = want.part.n_rows() * want.part.n_columns();
-    loader.bytes_total_ += n * static_cast<int64_t>(size_of(loader.dtype(want.part)));
+    loader.bytes_total_ += loader.part_bytes(want.part);
   }
   return loader;
 }
@@ -136,9 +136,17 @@ Status ShardLoader::read_one(const WeightPart& part, DType as, char* out) {
                          : turn<uint32_t>(part, read_to, turned);
   }
   if (stored != as) convert_to_f32(turned, stored, n, reinterpret_cast<float*>(out));
-  bytes_done_ += static_cast<int64_t>(bytes);
-  if (progress_) progress_(bytes_done_, bytes_total_);
+  progress(part_bytes(part));
   return {};
+}
+
+int64_t ShardLoader::part_bytes(const WeightPart& part) const {
+  return part.n_rows() * part.n_columns() * static_cast<int64_t>(size_of(dtype(part)));
+}
+
+void ShardLoader::progress(int64_t bytes) {
+  bytes_done_ += bytes;
+  if (progress_) progress_(bytes_done_, bytes_total_);
 }
 
 Result<TensorView> ShardLoader::read_stacked(const std::vector<WeightPart>& parts, int64_t min_rows,
@@ -165,20 +173,25 @@ Result<TensorView> ShardLoader::read_stacked(const std::vector<WeightPart>& part
   return TensorView(host_.data(), common, {n_padded, n_columns});
 }
 
+Result<std::unique_ptr<kernels::PackedWeight>> ShardLoader::named_by(
+    const WeightPart& part, Result<std::unique_ptr<kernels::PackedWeight>> weight) {
+  if (weight.ok()) return weight;
+  return Error{weight.error().code,
+               fmt::format("tensor {}: {}", in_quotes(part.slice.name), weight.error().message)};
+}
+
 std::unique_ptr<kernels::PackedWeight> ShardLoader::packed(const std::vector<WeightPart>& parts,
                                                            int64_t min_rows) {
   if (declare(parts, WeightUse::kLinear)) return nullptr;
-  const Result<TensorView> stacked = read_stacked(parts, min_rows, false);
-  if (!stacked.ok()) return keep<std::unique_ptr<kernels::PackedWeight>>(stacked.error());
-  auto weight = backend_->pack_weight(*stacked);
-  if (!weight.ok()) {
-    weight = Error{
-        weight.error().code,
-        fmt::format("tensor {}: {}", in_quotes(parts.front().slice.name), weight.error().message)};
-  } else {
-    device_bytes_ += static_cast<int64_t>((*weight)->bytes());
-  }
+  auto weight = stays_low_bit(parts) ? pack_low_bit(parts, min_rows) : pack(parts, min_rows);
+  if (weight.ok()) device_bytes_ += static_cast<int64_t>((*weight)->bytes());
   return keep(std::move(weight));
+}
+
+Result<std::unique_ptr<kernels::PackedWeight>> ShardLoader::pack(
+    const std::vector<WeightPart>& parts, int64_t min_rows) {
+  ASSIGN_OR_RETURN(const TensorView stacked, read_stacked(parts, min_rows, false));
+  return named_by(parts.front(), backend_->pack_weight(stacked));
 }
 
 Result<DeviceTensor> ShardLoader::upload(const TensorView& host) {

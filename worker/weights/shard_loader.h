@@ -7,6 +7,10 @@
 // compared with it, and a tensor that is missing, misshapen, of a type that cannot be a weight, or
 // that nothing uses is an error that names it.
 //
+// Matrices that the source holds as codes may stay codes (`low_bit`): then a stack of parts is
+// packed as a low-bit weight where all of its parts agree and are cut between groups of inputs, and
+// is expanded otherwise. `low_bit_note` says what became of them.
+//
 // Errors stick: after the first one parts come back empty, and `status` says what happened. So a
 // model is built by plain constructors, and its maker asks once. Used by one thread.
 #pragma once
@@ -66,6 +70,9 @@ struct WeightDeclaration {
   std::map<std::string, std::string> optional_prefixes;  // and what stands in their place
 };
 
+// What becomes of weights that are stored quantised.
+enum class QuantizedWeights : uint8_t { kExpand, kKeep };
+
 class ShardLoader {
  public:
   ShardLoader() = default;  // declares
@@ -74,7 +81,8 @@ class ShardLoader {
   static Result<ShardLoader> create(const std::string& architecture,
                                     const std::vector<WeightDeclaration>& declared, int worker_rank,
                                     WeightSource& source, kernels::Backend& backend,
-                                    LoadProgressFn progress);
+                                    LoadProgressFn progress,
+                                    QuantizedWeights quantized = QuantizedWeights::kExpand);
 
   // The parts, one under the other, packed; zero rows are added up to `min_rows`.
   std::unique_ptr<kernels::PackedWeight> packed(const std::vector<WeightPart>& parts,
@@ -97,6 +105,8 @@ class ShardLoader {
   Status status() const { return status_; }
   const WeightDeclaration& declaration() const { return declaration_; }
   int64_t device_bytes() const { return device_bytes_; }
+  // "28 matrices stay low-bit, 2 are expanded: tensor '...': why"; empty where none could stay.
+  std::string low_bit_note() const;
 
  private:
   bool declare(const std::vector<WeightPart>& parts, WeightUse use);
@@ -104,6 +114,19 @@ class ShardLoader {
   Result<TensorView> read_stacked(const std::vector<WeightPart>& parts, int64_t min_rows,
                                   bool as_f32);
   Status read_one(const WeightPart& part, DType as, char* out);
+  const LowBitForm* low_bit_form(const WeightPart& part) const;
+  // Whether the parts stay codes; where they could and do not, the reason is noted.
+  bool stays_low_bit(const std::vector<WeightPart>& parts);
+  Result<std::unique_ptr<kernels::PackedWeight>> pack_low_bit(const std::vector<WeightPart>& parts,
+                                                              int64_t min_rows);
+  Result<std::unique_ptr<kernels::PackedWeight>> pack(const std::vector<WeightPart>& parts,
+                                                      int64_t min_rows);
+  // The same; an error with the tensor's name.
+  static Result<std::unique_ptr<kernels::PackedWeight>> named_by(
+      const WeightPart& part, Result<std::unique_ptr<kernels::PackedWeight>> weight);
+  void progress(int64_t bytes);
+  // Bytes that reading the part counts.
+  int64_t part_bytes(const WeightPart& part) const;
   Result<DeviceTensor> upload(const TensorView& host);
   const std::string& stored_name(const std::string& name) const;
   DType dtype(const WeightPart& part) const;
@@ -128,6 +151,10 @@ class ShardLoader {
   int64_t bytes_done_ = 0;
   int64_t bytes_total_ = 0;
   int64_t device_bytes_ = 0;
+  QuantizedWeights quantized_ = QuantizedWeights::kExpand;
+  int64_t n_low_bit_ = 0;
+  int64_t n_expanded_ = 0;    // that had codes to keep
+  std::string why_expanded_;  // the first of them
 };
 
 }  // namespace trireme::worker

@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "kernels/dtype.h"
+#include "kernels/low_bit.h"
 #include "parallel/plan/parallel_plan.h"
 #include "parallel/plan/quantization_spec.h"
 
@@ -22,6 +23,23 @@ struct SourceTensor {
   std::vector<int64_t> shape;
   std::optional<DType> dtype;  // absent: not a float type that a backend packs
   std::string stored_dtype;    // for messages
+};
+
+// A matrix [out, in] that is stored as codes with scales for groups of inputs, which may stay so
+// (kernels/low_bit.h).
+struct LowBitForm {
+  kernels::LowBitCode code = kernels::LowBitCode::kE4M3;
+  int64_t in_features = 0;
+  int64_t group_size = 0;  // in_features: one group
+  bool has_zeros = false;
+  std::vector<int32_t> input_order;  // as LowBitMatrix::input_order; empty: as stored
+};
+
+// Where a slice of it goes, densely: the parts of a LowBitMatrix.
+struct LowBitRows {
+  uint8_t* codes = nullptr;  // [rows, columns] bytes, or [rows, ceil(columns / 8)] words
+  float* scales = nullptr;   // [rows, groups of the columns]
+  uint8_t* zeros = nullptr;  // the same; of a form with zero points
 };
 
 class WeightSource {
@@ -39,6 +57,12 @@ class WeightSource {
   // Writes the slice densely [rows, columns] to `out`. The slice's shape is the stored one (the
   // loader has checked it).
   virtual Status read(const plan::TensorSlice& slice, void* out) = 0;
+  // How the codes of the slice's tensor may stay what they are, or null. Valid as long as the
+  // source.
+  virtual const LowBitForm* low_bit_form(const plan::TensorSlice&) const { return nullptr; }
+  // Writes the slice of a tensor that has a form. Its columns begin at a group and are all of them
+  // where the form has an input order.
+  virtual Status read_low_bit(const plan::TensorSlice& slice, const LowBitRows& out);
 };
 
 // What a model path holds: a GGUF file, a folder with one, or a folder with model.safetensors or
@@ -52,6 +76,9 @@ Result<std::unique_ptr<WeightSource>> open_checkpoint(
 // Numbers instead of a checkpoint (`--random-weights`), as bf16: near-normal with standard
 // deviation 0.02, norms near 1. Counter-based in (seed, tensor name, element index): every rank
 // produces its slice of the same model.
-std::unique_ptr<WeightSource> make_random_weights(uint64_t seed);
+// Matrices of layers that `quantization` stores as codes that may stay so are codes here too; the
+// default has none.
+std::unique_ptr<WeightSource> make_random_weights(uint64_t seed,
+                                                  const plan::QuantizationSpec& quantization = {});
 
 }  // namespace trireme::worker

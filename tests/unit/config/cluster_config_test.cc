@@ -183,7 +183,12 @@ class RandomConfig {
 
   ClusterConfig make() {
     ClusterConfig c;
-    c.model = {"/" + text(), text(), pick({"auto", "bfloat16", "float32"}), flag(), below(1 << 20)};
+    c.model = {"/" + text(),
+               text(),
+               pick({"auto", "bfloat16", "float32"}),
+               pick({"expand", "keep"}),
+               flag(),
+               below(1 << 20)};
     ReplicaConfig& r = c.replicas;
     r = {.count = 1 + below(8), .tp = 1 + below(16), .pp = 1 + below(4)};
     if (flag()) r.stage_layers.assign(static_cast<size_t>(r.pp), 1 + below(40));

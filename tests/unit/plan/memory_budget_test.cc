@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "parallel/plan/format.h"
+#include "parallel/plan/model_size.h"
 #include "tests/unit/plan/specs.h"
 
 namespace trireme::plan {
@@ -30,6 +31,31 @@ TEST(MemoryBudget, WeightsAndBlocksOfARankAddUp) {
     kv += rank_memory(spec, *cut, rank, {.memory_bytes = kGb}).kv_bytes_per_block;
   }
   EXPECT_EQ(kv, memory.kv_bytes_per_block);
+}
+
+TEST(MemoryBudget, WeightsThatStayLowBitCountTheirCodesAndScales) {
+  ModelSpec spec = golden_spec("llama-3.1-8b");
+  const Result<ParallelPlan> plan = make_parallel_plan(spec, {});
+  const auto bytes = [&] {
+    const MemoryInputs keep{.keep_low_bit = true, .memory_bytes = 80 * kGb};
+    return rank_memory(spec, *plan, 0, keep).weight_bytes;
+  };
+  const int64_t all = spec.weight_bytes(DType::kBF16);
+  EXPECT_EQ(bytes(), all);  // nothing is stored quantised
+  // Of a layer: q, o; k, v; gate, up, down.
+  const int64_t matrices = int64_t{32} * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336);
+  spec.quantization = {.layout = QuantLayout::kScaled,
+                       .scale = QuantScale::kBlock,
+                       .block_rows = 128,
+                       .block_columns = 128};
+  EXPECT_EQ(bytes(), all - matrices + matrices / 32);
+  EXPECT_EQ(held_weight_bytes(spec, {.keep_low_bit = true}), bytes());
+  spec.quantization = {.layout = QuantLayout::kAwq, .bits = 4, .group_size = 128};
+  EXPECT_EQ(bytes(), all - matrices / 2 * 3 + matrices / 128 * 5);
+  spec.quantization = {.layout = QuantLayout::kScaled, .element = QuantElement::kInt8};
+  EXPECT_EQ(bytes(), all);
+  spec.quantization = {.layout = QuantLayout::kGptq, .bits = 8, .group_size = 128};
+  EXPECT_EQ(bytes(), all);
 }
 
 TEST(MemoryBudget, ALatentIsCachedOnceAndWholeOnEveryRank) {

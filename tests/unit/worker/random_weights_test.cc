@@ -30,6 +30,52 @@ TEST(RandomWeights, AnySliceIsASliceOfTheWhole) {
   }
 }
 
+// With a quantisation whose codes may stay, codes and what is read expanded are the same weights.
+TEST(RandomWeights, CodesAreTheWeightsToo) {
+  const plan::QuantizationSpec awq{.layout = plan::QuantLayout::kAwq, .bits = 4, .group_size = 32};
+  const plan::QuantizationSpec fp8{.layout = plan::QuantLayout::kScaled};
+  for (const plan::QuantizationSpec& quantization : {awq, fp8}) {
+    const auto source = make_random_weights(42, quantization);
+    const plan::TensorSlice slice{"model.layers.0.mlp.up_proj.weight", {33, 96}, {5, 12}, {32, 96}};
+    const LowBitForm* form = source->low_bit_form(slice);
+    ASSERT_NE(form, nullptr);
+    const bool is_int4 = form->code == kernels::LowBitCode::kInt4;
+    EXPECT_EQ(form->group_size, is_int4 ? 32 : 96);
+    EXPECT_EQ(form->has_zeros, is_int4);
+    std::vector<uint32_t> codes(7 * 64);
+    std::vector<float> scales(7 * 2);
+    std::vector<uint8_t> zeros(7 * 2);
+    ASSERT_TRUE(source
+                    ->read_low_bit(slice, {reinterpret_cast<uint8_t*>(codes.data()), scales.data(),
+                                           zeros.data()})
+                    .ok());
+    kernels::LowBitMatrix m{.code = form->code, .in_features = 64, .group_size = is_int4 ? 32 : 64};
+    m.codes = is_int4 ? TensorView(codes.data(), DType::kI32, {7, 8})
+                      : TensorView(codes.data(), DType::kU8, {7, 64});
+    m.scales = TensorView(scales.data(), DType::kF32, {7, is_int4 ? 2 : 1});
+    if (is_int4) m.zeros = TensorView(zeros.data(), DType::kU8, {7, 2});
+    ASSERT_TRUE(kernels::check_low_bit(m).ok());
+    std::vector<bf16> plain(7 * 64);
+    ASSERT_TRUE(source->read(slice, plain.data()).ok());
+    double squares = 0;
+    for (size_t i = 0; i < 7; ++i) {
+      std::vector<float> row(64);
+      kernels::expand_low_bit_row(m, static_cast<int64_t>(i), row.data());
+      for (size_t k = 0; k < 64; ++k) {
+        ASSERT_EQ(row[k], to_f32(plain[i * 64 + k])) << i << " " << k;
+        squares += double{row[k]} * row[k];
+      }
+    }
+    EXPECT_NEAR(std::sqrt(squares / (7 * 64)), 0.016, 0.006);
+    // Routers, embeddings and norms stay plain, and so does everything without a quantisation.
+    EXPECT_EQ(source->low_bit_form({"model.layers.0.mlp.gate.weight", {8, 96}, {}, {}}), nullptr);
+    EXPECT_EQ(source->low_bit_form({"lm_head.weight", {8, 96}, {}, {}}), nullptr);
+    EXPECT_EQ(source->low_bit_form({"model.layers.0.input_layernorm.weight", {96}, {}, {}}),
+              nullptr);
+    EXPECT_EQ(make_random_weights(42)->low_bit_form(slice), nullptr);
+  }
+}
+
 TEST(RandomWeights, AStackOfExpertsIsOneMatrixUnderTheOther) {
   auto source = make_random_weights(42);
   const plan::TensorSlice stack{"experts.gate_up_proj", {3, 5, 4}, {0, 15}, {0, 4}};

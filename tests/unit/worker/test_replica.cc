@@ -70,6 +70,7 @@ void TestReplica::run_rank(int worker_rank, comm::Mesh mesh) {
   worker.block_size = kBlockSize;
   worker.max_step_tokens = options_.max_step_tokens;
   worker.max_logits_rows = options_.max_logits_rows;
+  worker.keep_low_bit = options_.keep_low_bit;
   worker.random_weights = !options_.config.empty();
   worker.random_seed = 1;
   worker.memory_bytes = int64_t{1} << 30;

@@ -35,6 +35,7 @@ struct ReplicaOptions {
                                                   int worker_rank)>
       wrap_backend;
   kernels::ComputeDType compute = kernels::ComputeDType::kF32;
+  bool keep_low_bit = false;
   int64_t max_step_tokens = 512;
   int64_t max_logits_rows = 256;
   int64_t n_blocks = 256;
