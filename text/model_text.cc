@@ -90,7 +90,10 @@ Status read_eos_ids(const Json& config, const char* file, std::vector<int32_t>* 
   if (static_cast<int64_t>(list.size()) > kMaxEosIds)
     return invalid_argument(fmt::format("{}: too many eos ids", file));
   for (const Json& id : list) {
-    if (!id.is_number_integer() || id.get<int64_t>() < -1 || id.get<int64_t>() >= kMaxVocab) {
+    // A number beyond 63 bits would read as a negative one.
+    const bool huge = id.is_number_unsigned() && id.get<uint64_t>() > INT32_MAX;
+    if (!id.is_number_integer() || huge || id.get<int64_t>() < -1 ||
+        id.get<int64_t>() >= kMaxVocab) {
       return invalid_argument(
           fmt::format("{}: \"eos_token_id\" is not an id or a list of ids", file));
     }

@@ -121,7 +121,9 @@ Value f_truncate(Interpreter& in, const Value& v, const Arguments& a) {
   const auto end_size = static_cast<int64_t>(count_code_points(end));
   if (length < end_size || leeway < 0) fail("truncate has too small a length or leeway");
   const std::vector<size_t> starts = char_starts(text.bytes);
-  if (static_cast<int64_t>(starts.size()) - 1 <= length + leeway) return in.make(text);
+  // Not length + leeway, which may be beyond 64 bits.
+  const int64_t over = static_cast<int64_t>(starts.size()) - 1 - length;
+  if (over <= leeway) return in.make(text);
   Text kept = sub_text(text, 0, starts[static_cast<size_t>(length - end_size)]);
   if (!kill_words) {
     if (const size_t space = kept.bytes.rfind(' '); space != std::string::npos)

@@ -29,6 +29,8 @@ Value f_abs(Interpreter& in, const Value& v, const Arguments&) {
   return v.as_int() < 0 ? in.binary("-", Value::integer(0), v) : Value::integer(v.as_int());
 }
 
+constexpr double kTwoTo63 = 9223372036854775808.0;
+
 // Python's int(text, base); false when it is none.
 bool parse_integer(std::string text, int base, int64_t* out) {
   text = strip({.bytes = std::move(text)}, nullptr, true, true).bytes;
@@ -47,12 +49,12 @@ bool parse_integer(std::string text, int base, int64_t* out) {
       at + 2 < digits.size() && digits[at] == '0' ? static_cast<char>(digits[at + 1] | 0x20) : 0;
   if ((base == 16 && prefix == 'x') || (base == 8 && prefix == 'o') || (base == 2 && prefix == 'b'))
     at += 2;
-  int64_t value = 0;
+  uint64_t value = 0;
   const char* end = digits.data() + digits.size();
   const auto read = std::from_chars(digits.data() + at, end, value, base);
-  if (read.ec != std::errc() || read.ptr != end || at == digits.size() || digits[at] == '-')
-    return false;
-  *out = negative ? -value : value;
+  const uint64_t most = static_cast<uint64_t>(INT64_MAX) + (negative ? 1 : 0);
+  if (read.ec != std::errc() || read.ptr != end || value > most) return false;
+  *out = static_cast<int64_t>(negative ? 0 - value : value);
   return true;
 }
 
@@ -87,7 +89,8 @@ Value f_int(Interpreter&, const Value& v, const Arguments& a) {
   } else {
     return v.is_undefined() ? (fail(v.reason()), v) : otherwise;
   }
-  if (!(std::abs(number) < 9.2e18)) return otherwise;
+  if (!std::isfinite(number)) return otherwise;
+  if (!(std::abs(number) < kTwoTo63)) fail("an integer is beyond 64 bits");
   return Value::integer(static_cast<int64_t>(number));
 }
 
@@ -110,7 +113,7 @@ Value f_round(Interpreter&, const Value& v, const Arguments& a) {
     fail(v.is_undefined() ? v.reason()
                           : "type " + type_name(v) + " doesn't define __round__ method");
   }
-  if (std::abs(precision) > 300) fail("round has an absurd precision");
+  if (precision < -300 || precision > 300) fail("round has an absurd precision");
   const double number = v.as_double();
   if (method != "common") {
     const double scale = std::pow(10.0, static_cast<double>(precision));
@@ -128,8 +131,9 @@ Value f_round(Interpreter&, const Value& v, const Arguments& a) {
     const double scale = std::pow(10.0, static_cast<double>(-precision));
     rounded = std::nearbyint(number / scale) * scale;
   }
-  return v.is(Kind::kFloat) ? Value::floating(rounded)
-                            : Value::integer(static_cast<int64_t>(rounded));
+  if (v.is(Kind::kFloat)) return Value::floating(rounded);
+  if (!(std::abs(rounded) < kTwoTo63)) fail("an integer is beyond 64 bits");
+  return Value::integer(static_cast<int64_t>(rounded));
 }
 
 Value f_filesizeformat(Interpreter& in, const Value& v, const Arguments& a) {
@@ -142,6 +146,7 @@ Value f_filesizeformat(Interpreter& in, const Value& v, const Arguments& a) {
   }
   const double base = binary ? 1024 : 1000;
   if (bytes == 1) return in.make(std::string("1 Byte"));
+  if (!(bytes > -kTwoTo63)) fail("filesizeformat needs a number of 64 bits");
   if (bytes < base) return in.make(fmt::format("{} Bytes", static_cast<int64_t>(bytes)));
   static constexpr std::string_view kUnits = "kMGTPEZY";
   double unit = base;

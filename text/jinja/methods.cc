@@ -180,7 +180,8 @@ Value m_zfill(Interpreter& in, const Value& self, const ArgumentReader& args) {
   const bool sign = s.starts_with('-') || s.starts_with('+');
   const Text digits = sub_text(self.as_text(), sign ? 1 : 0, s.size());
   Text out = sub_text(self.as_text(), 0, sign ? 1 : 0);
-  append_text(pad(digits, args.integer(0, "width") - (sign ? 1 : 0), "0", '>'), &out);
+  append_text(
+      pad(digits, std::max<int64_t>(args.integer(0, "width"), 1) - (sign ? 1 : 0), "0", '>'), &out);
   return in.make(std::move(out));
 }
 

@@ -56,7 +56,11 @@ struct RangeObject final : Object {
   int64_t stop = 0;
   int64_t step = 1;
   size_t count = 0;
-  Value at(size_t i) const { return Value::integer(start + static_cast<int64_t>(i) * step); }
+  // i < count: inside [start, stop], though i * step alone may be beyond 64 bits.
+  Value at(size_t i) const {
+    const auto value = static_cast<uint64_t>(start) + i * static_cast<uint64_t>(step);
+    return Value::integer(static_cast<int64_t>(value));
+  }
   std::string type_name() const override { return "range"; }
   std::string print() const override;
 };

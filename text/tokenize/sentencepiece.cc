@@ -63,10 +63,12 @@ class Fields {
   Result<bool> next() {
     if (at_ == bytes_.size()) return false;
     ASSIGN_OR_RETURN(const uint64_t tag, varint());
+    if (tag > UINT32_MAX) return data_loss("tokenizer.model has a field with an absurd number");
     number_ = tag >> 3;
+    kind_ = tag & 7;
     bytes_value_ = {};
     value_ = 0;
-    switch (tag & 7) {
+    switch (kind_) {
       case 0: {
         ASSIGN_OR_RETURN(value_, varint());
         return true;
@@ -87,11 +89,32 @@ class Fields {
     }
   }
   uint64_t number() const { return number_; }
-  uint64_t value() const { return value_; }
   std::string_view bytes() const { return bytes_value_; }
-  float as_float() const { return std::bit_cast<float>(static_cast<uint32_t>(value_)); }
+  // A field of another kind than the one its reader takes, or a number that does not fit, is an
+  // error.
+  Result<float> real() const {
+    if (kind_ != 5) return wrong("no 32-bit number");
+    return std::bit_cast<float>(static_cast<uint32_t>(value_));
+  }
+  Result<bool> flag() const {
+    if (kind_ != 0 || value_ > 1) return wrong("neither true nor false");
+    return value_ == 1;
+  }
+  // An id or an enumerator; negative ones come as 64-bit numbers.
+  Result<int> integer() const {
+    const auto value = static_cast<int64_t>(value_);
+    if (kind_ != 0 || value < INT32_MIN || value > INT32_MAX) return wrong("out of range");
+    return static_cast<int>(value);
+  }
+  Result<std::string> text() const {
+    if (kind_ != 2) return wrong("no text");
+    return std::string(bytes_value_);
+  }
 
  private:
+  Error wrong(std::string_view what) const {
+    return data_loss(fmt::format("tokenizer.model: field {} is {}", number_, what));
+  }
   static Error truncated() { return data_loss("tokenizer.model ends in the middle of a field"); }
 
   Result<uint64_t> varint() {
@@ -99,6 +122,7 @@ class Fields {
     for (int shift = 0; shift < 64; shift += 7) {
       if (at_ == bytes_.size()) return truncated();
       const auto byte = static_cast<unsigned char>(bytes_[at_++]);
+      if (shift == 63 && byte > 1) break;  // of the tenth byte only one bit is left
       value |= uint64_t{byte & 0x7Fu} << shift;
       if (byte < 0x80) return value;
     }
@@ -115,6 +139,7 @@ class Fields {
   std::string_view bytes_;
   size_t at_ = 0;
   uint64_t number_ = 0;
+  uint64_t kind_ = 0;  // the wire type
   uint64_t value_ = 0;
   std::string_view bytes_value_;
 };
@@ -130,13 +155,20 @@ Status for_each_field(std::string_view bytes, Use use) {
   }
 }
 
+template <typename T>
+Status take(Result<T> read, T* out) {
+  if (!read.ok()) return read.error();
+  *out = std::move(*read);
+  return {};
+}
+
 Status read_piece(std::string_view bytes, SpmFile* file) {
   Piece piece;
   TRY(for_each_field(bytes, [&](const Fields& f) -> Status {
-    if (f.number() == 1) piece.text = f.bytes();
-    if (f.number() == 2) piece.score = f.as_float();
-    if (f.number() == 3) piece.type = static_cast<int>(f.value());
-    return {};
+    return f.number() == 1   ? take(f.text(), &piece.text)
+           : f.number() == 2 ? take(f.real(), &piece.score)
+           : f.number() == 3 ? take(f.integer(), &piece.type)
+                             : Status();
   }));
   if (piece.text.empty() || piece.text.size() > kMaxPieceBytes || !is_valid_utf8(piece.text)) {
     return invalid_argument(fmt::format("tokenizer.model, piece {}: empty, too long or not UTF-8",
@@ -150,21 +182,37 @@ Status read_piece(std::string_view bytes, SpmFile* file) {
 }
 
 Status read_trainer(const Fields& f, SpmFile* file) {
-  if (f.number() == 3) file->model_type = static_cast<int>(f.value());
-  if (f.number() == 24) file->suffix_space = f.value() != 0;
-  if (f.number() == 35) file->byte_fallback = f.value() != 0;
-  if (f.number() == 44) file->unk_surface = f.bytes();
-  if (f.number() == 41) file->bos_id = static_cast<int>(f.value());
-  if (f.number() == 42) file->eos_id = static_cast<int>(f.value());
-  return {};
+  switch (f.number()) {
+    case 3:
+      return take(f.integer(), &file->model_type);
+    case 24:
+      return take(f.flag(), &file->suffix_space);
+    case 35:
+      return take(f.flag(), &file->byte_fallback);
+    case 41:
+      return take(f.integer(), &file->bos_id);
+    case 42:
+      return take(f.integer(), &file->eos_id);
+    case 44:
+      return take(f.text(), &file->unk_surface);
+    default:
+      return {};
+  }
 }
 
 Status read_normalizer(const Fields& f, SpmFile* file) {
-  if (f.number() == 2) file->charsmap = f.bytes();
-  if (f.number() == 3) file->add_dummy_prefix = f.value() != 0;
-  if (f.number() == 4) file->remove_extra_spaces = f.value() != 0;
-  if (f.number() == 5) file->escape_spaces = f.value() != 0;
-  return {};
+  switch (f.number()) {
+    case 2:
+      return take(f.text(), &file->charsmap);
+    case 3:
+      return take(f.flag(), &file->add_dummy_prefix);
+    case 4:
+      return take(f.flag(), &file->remove_extra_spaces);
+    case 5:
+      return take(f.flag(), &file->escape_spaces);
+    default:
+      return {};
+  }
 }
 
 Result<SpmFile> read_file_fields(std::string_view bytes) {

@@ -144,6 +144,16 @@ TEST(ChatTemplate, ErrorsSayLineAndCause) {
       {"{{ -9223372036854775807 - 2 }}", "64 bits"},
       {"{{ (-9223372036854775807 - 1) // -1 }}", "64 bits"},
       {"{{ 2 ** 64 }}", "64 bits"},
+      {"{{ -(-9223372036854775807 - 1) }}", "64 bits"},
+      {"{{ (-9223372036854775807 - 1) | abs }}", "64 bits"},
+      {"{{ [9223372036854775807, 1] | sum }}", "64 bits"},
+      {"{{ 9223372036854775807 | round(-19) }}", "64 bits"},
+      {"{{ 1.5 | round(-9223372036854775807 - 1) }}", "absurd precision"},
+      {"{{ '9223372036854775808' | int }}", "64 bits"},
+      {"{{ 1e300 | int }}", "64 bits"},
+      {"{{ -1e300 | filesizeformat }}", "64 bits"},
+      {"{{ '%d' % 1e300 }}", "64 bits"},
+      {"{{ 'a'.zfill(9223372036854775807) }}", "wider"},
       {"{% set true = 1 %}", "cannot assign"},
       {"{% macro m(a=1, b) %}{% endmacro %}", "without a default"},
       {"{{ [1] | sort(attribute='a') | list }}{{ [1, 'a'] | sort }}", "not supported between"},
@@ -156,6 +166,29 @@ TEST(ChatTemplate, ErrorsSayLineAndCause) {
   }
   EXPECT_FALSE(ChatTemplate::parse("\xFF").ok());
   EXPECT_FALSE(ChatTemplate::parse(std::string(ChatTemplate::kMaxSourceBytes + 1, 'x')).ok());
+}
+
+// Numbers at the ends of 64 bits mean what they say.
+TEST(ChatTemplate, ArithmeticAtTheEndsOfItsRange) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"{{ 'abc' | truncate(9223372036854775807) }}", "abc"},
+      {"{{ 'abcdef' | truncate(3, true, '', 9223372036854775807) }}", "abcdef"},
+      {"{{ '-9223372036854775808' | int }}", "-9223372036854775808"},
+      {"{{ '9223372036854775807' | int }}", "9223372036854775807"},
+      {"{{ '--1' | int }}{{ '-' | int }}{{ '' | int }}", "000"},
+      {"{{ range(-9223372036854775807 - 1, 9223372036854775807, 9223372036854775807) | list }}",
+       "[-9223372036854775808, -1, 9223372036854775806]"},
+      {"{{ 'a'.zfill(-9223372036854775807 - 1) }}", "a"},
+      {"{{ 'abc'[-9223372036854775807 - 1:9223372036854775807] }}", "abc"},
+      {"{{ 'abc'[::9223372036854775807] }}", "a"},
+      {"{{ 'abc'.find('b', -9223372036854775807 - 1) }}", "1"},
+      {"{{ (-9223372036854775807 - 1) % -1 }}", "0"},
+  };
+  for (const auto& [source, wanted] : cases) {
+    const auto got = render(source);
+    ASSERT_TRUE(got.ok()) << source << ": " << got.error().message;
+    EXPECT_EQ(got->text, wanted) << source;
+  }
 }
 
 std::string repeat(std::string_view piece, int n) {

@@ -174,6 +174,8 @@ TEST_F(ModelTextTest, WrongFilesAreErrors) {
                                    {"tokenizer_config.json", "{\"chat_template\": 5}"},
                                    {"generation_config.json", "{\"eos_token_id\": \"x\"}"},
                                    {"generation_config.json", "{\"eos_token_id\": [1, 1e9]}"},
+                                   {"generation_config.json", "{\"eos_token_id\": 4294967297}"},
+                                   {"config.json", "{\"eos_token_id\": [18446744073709551615]}"},
                                    {"tokenizer.json", "{}"},
                                    {"tekken.json", "{}"},
                                    {"qwen.tiktoken", "not ranks"},

@@ -178,6 +178,65 @@ TEST(TokenizerErrors, MutatedSentencePieceFilesNeverCrash) {
   }
 }
 
+std::string varint(uint64_t value) {
+  std::string out;
+  for (; value >= 0x80; value >>= 7) out += static_cast<char>((value & 0x7f) | 0x80);
+  return out + static_cast<char>(value);
+}
+std::string number_field(uint64_t number, uint64_t value) {
+  return varint(number << 3) + varint(value);
+}
+std::string text_field(uint64_t number, const std::string& text) {
+  return varint(number << 3 | 2) + varint(text.size()) + text;
+}
+
+// A number that a field cannot hold is no other number that it can.
+TEST(TokenizerErrors, NumbersOfASentencePieceFileThatDoNotFit) {
+  const auto file = [](const std::string& piece_type, const std::string& trainer) {
+    return text_field(1, text_field(1, "<unk>") + number_field(3, 2)) +
+           text_field(1, text_field(1, "a") + piece_type) +
+           text_field(2, number_field(3, 2) + trainer);
+  };
+  const auto error = [](const std::string& bytes) {
+    const auto tokenizer = Tokenizer::from_sentencepiece(bytes);
+    return tokenizer.ok() ? std::string("accepted") : tokenizer.error().message;
+  };
+  const uint64_t beyond = uint64_t{1} << 32;
+  EXPECT_EQ(error(file(number_field(3, 1), number_field(41, UINT64_MAX))), "accepted");  // -1
+  EXPECT_EQ(error(file(number_field(3, beyond + 1), "")),
+            "tokenizer.model: field 3 is out of range");
+  EXPECT_EQ(error(file("", number_field(3, beyond + 2))),
+            "tokenizer.model: field 3 is out of range");
+  EXPECT_EQ(error(file("", number_field(41, beyond))), "tokenizer.model: field 41 is out of range");
+  EXPECT_EQ(error(file("", number_field(42, uint64_t{1} << 31))),
+            "tokenizer.model: field 42 is out of range");
+  EXPECT_EQ(error(file("", number_field(35, 2))),
+            "tokenizer.model: field 35 is neither true nor false");
+  EXPECT_EQ(error(file(number_field(2, 7), "")), "tokenizer.model: field 2 is no 32-bit number");
+  EXPECT_EQ(error(file(number_field(1, 7), "")), "tokenizer.model: field 1 is no text");
+  EXPECT_EQ(error(file("", varint(41 << 3) + std::string(9, '\xFF') + '\x02')),
+            "tokenizer.model has a number of more than 64 bits");
+  EXPECT_EQ(error(file("", varint(beyond << 3) + varint(0))),
+            "tokenizer.model has a field with an absurd number");
+  EXPECT_NE(error(file("", varint(44 << 3 | 2) + varint(UINT64_MAX))), "accepted");
+}
+
+TEST(TokenizerErrors, NumbersOfATokenizerJsonThatDoNotFit) {
+  for (const uint64_t beyond : {uint64_t{1} << 32, uint64_t{1} << 63, UINT64_MAX}) {
+    for (const char* path :
+         {"/added_tokens/0/id", "/model/vocab/a", "/post_processor/special_tokens/<s>/ids/0"}) {
+      Json json = small();
+      json["post_processor"] = {
+          {"type", "TemplateProcessing"},
+          {"single", {{{"SpecialToken", {{"id", "<s>"}}}}, {{"Sequence", {{"id", "A"}}}}}},
+          {"special_tokens", {{"<s>", {{"ids", {6}}}}}}};
+      ASSERT_EQ(error_of(json), "");
+      json[Json::json_pointer(path)] = beyond;
+      EXPECT_NE(error_of(json), "") << path << " " << beyond;
+    }
+  }
+}
+
 TEST(TokenizerErrors, APatternThatBacktracksForEverIsAnError) {
   Json json = small();
   json["pre_tokenizer"] = {
