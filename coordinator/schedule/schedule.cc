@@ -48,6 +48,12 @@ class Planner {
   size_t best_partial() const;
   bool before(const WaitingCandidate& w, const RunningSequence& r) const;
   bool admit(const WaitingCandidate& candidate);
+  struct Shortage {
+    int64_t blocks = 0;
+    int32_t slots = 0;
+    bool any() const { return slots > 0 || blocks > 0; }
+  };
+  Shortage shortage_of(const WaitingCandidate& candidate) const;
   void preempt_for(const WaitingCandidate& candidate, int64_t blocks_short, int32_t slots_short);
   std::vector<uint32_t> worst_first() const;
   void take(const Available& a, int32_t n_tokens) {
@@ -196,6 +202,7 @@ void Planner::plan_prefills() {
       static_cast<int64_t>(s_.running.size()) + std::min<int64_t>(room, s_.n_waiting);
   const size_t span_cap = s_.n_stages == 1 ? SIZE_MAX : static_cast<size_t>(share(n_live));
   size_t next_waiting = 0;
+  const bool decodes_fill_it = budget_left() <= 0;
   while (budget_left() > 0 && decision_.spans.size() + decision_.admits.size() < span_cap) {
     const size_t partial = best_partial();
     const bool have_partial = partial < partials_.size();
@@ -219,17 +226,27 @@ void Planner::plan_prefills() {
     TenantShare& share_of = tenants_[static_cast<size_t>(tenant)];
     share_of.served += (decision_.n_tokens - n_before) * kPrefillTokenWork / share_of.weight;
   }
+  // A step that is full of decodes looks at nobody who waits, and each of them may be free in such
+  // decisions alone: one that is in the way of a better priority is preempted all the same.
+  if (next_waiting < s_.waiting.size() && (budget_left() > 0 || decodes_fill_it)) {
+    const WaitingCandidate& next = s_.waiting[next_waiting];
+    if (const Shortage shortage = shortage_of(next); shortage.any()) {
+      preempt_for(next, shortage.blocks, shortage.slots);
+    }
+  }
+}
+
+Planner::Shortage Planner::shortage_of(const WaitingCandidate& candidate) const {
+  const auto n_admitted = static_cast<int32_t>(decision_.admits.size());
+  const bool anything_runs = s_.n_resident + n_admitted > 0;
+  return {.blocks = candidate.n_free_blocks_taken +
+                    admission_reserve(s_.n_blocks, s_.n_groups, anything_runs) - free_blocks_,
+          .slots = s_.n_resident + n_admitted + 1 - config_.max_running};
 }
 
 bool Planner::admit(const WaitingCandidate& candidate) {
-  const auto n_admitted = static_cast<int32_t>(decision_.admits.size());
-  const int32_t slots_short = s_.n_resident + n_admitted + 1 - config_.max_running;
-  const bool anything_runs = s_.n_resident + n_admitted > 0;
-  const int64_t blocks_short = candidate.n_free_blocks_taken +
-                               admission_reserve(s_.n_blocks, s_.n_groups, anything_runs) -
-                               free_blocks_;
-  if (slots_short > 0 || blocks_short > 0) {
-    preempt_for(candidate, blocks_short, slots_short);
+  if (const Shortage shortage = shortage_of(candidate); shortage.any()) {
+    preempt_for(candidate, shortage.blocks, shortage.slots);
     return false;
   }
   const int32_t n_left = candidate.n_goal - candidate.n_cached;

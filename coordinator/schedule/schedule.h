@@ -10,7 +10,8 @@
 //
 // When the decodes need more blocks than are free, the sequence of the worst priority that came
 // last is preempted, and computed again later. A waiting request that does not fit preempts
-// sequences of a strictly worse priority likewise. A decision that names victims names nothing
+// sequences of a strictly worse priority likewise, also where the step itself has no room for it
+// left: a decode may be free in just such decisions. A decision that names victims names nothing
 // else: the engine preempts them and asks again, since only the pool knows what a victim's shared
 // blocks really free. If the worst sequence is in flight, the ones that lack a block wait for it.
 //

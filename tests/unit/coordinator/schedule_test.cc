@@ -197,6 +197,27 @@ TEST(Schedule, AStrictlyBetterPriorityPreemptsForAdmission) {
   EXPECT_EQ(w.decide().spans.size(), 2u);
 }
 
+// Such a step has no place for a prompt, and the one in the way is free in no other decision.
+TEST(Schedule, ADecodeThatFillsItsStepIsPreemptedForABetterPriorityToo) {
+  World w;
+  w.s.n_stages = 2;
+  w.s.n_free_blocks = 0;
+  w.run(1, 5, 6).priority = 1;
+  w.wait(2, 4).priority = 0;
+  EXPECT_EQ(w.decide().preempt, (std::vector<uint32_t>{1}));
+  w.s.assume_done = StepId(7);
+  EXPECT_TRUE(w.decide().wants_preemption);
+  w.s.assume_done = StepId();
+  w.s.n_stages = 1;
+  w.config.max_step_tokens = 1;
+  EXPECT_EQ(w.decide().preempt, (std::vector<uint32_t>{1}));
+  w.waiting[0].priority = 1;
+  EXPECT_EQ(tokens_of(w.decide()), (Tokens{{1, 1}})) << "equals wait";
+  w.waiting[0].priority = 0;
+  w.s.n_free_blocks = 50;
+  EXPECT_EQ(tokens_of(w.decide()), (Tokens{{1, 1}})) << "it fits, and waits for its turn";
+}
+
 TEST(Schedule, NobodyIsPreemptedWhenItWouldNotBeEnough) {
   World w;
   w.s.n_free_blocks = 1;
