@@ -16,6 +16,9 @@ constexpr int64_t kMaxHeadDim = 1 << 12;
 constexpr int64_t kMaxIntermediate = 1 << 21;
 constexpr int64_t kMaxVocab = 1 << 24;
 constexpr int64_t kMaxContext = 1 << 28;
+// Keys of one sequence, of all layers together: half of the int64 that their bytes and the values'
+// are counted in.
+constexpr int64_t kMaxKeyElements = int64_t{1} << 58;
 
 Result<int64_t> read_head_dim(const ConfigObject& config, int64_t hidden, int64_t heads) {
   int64_t head_dim = 0;
@@ -59,6 +62,12 @@ Status read_sizes(const ConfigObject& config, ModelSpec& spec, const CommonKeys&
                                         keys.heads, heads, keys.kv_heads, kv_heads));
   }
   ASSIGN_OR_RETURN(const int64_t head_dim, read_head_dim(config, hidden, heads));
+  if (layers * kv_heads * head_dim * context > kMaxKeyElements) {
+    return invalid_argument(fmt::format(
+        "config.json: {} layers of {} key-value heads of {} channels are absurd for a context of "
+        "{} tokens ('{}').",
+        layers, kv_heads, head_dim, context, keys.context));
+  }
   spec.layers.resize(static_cast<size_t>(layers));
   spec.hidden = static_cast<int32_t>(hidden);
   spec.n_heads = static_cast<int32_t>(heads);

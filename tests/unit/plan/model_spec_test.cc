@@ -133,6 +133,19 @@ TEST(ModelSpec, AbsurdSizesAreRefusedByName) {
   EXPECT_THAT(error_with("tie_word_embeddings", "yes").message, HasSubstr("tie_word_embeddings"));
 }
 
+// Each size is one that some model might have; their product overflows what bytes are counted in.
+TEST(ModelSpec, SizesThatAreAbsurdTogetherAreRefused) {
+  json config = minimal();
+  config["num_hidden_layers"] = 1 << 10;
+  config["num_attention_heads"] = 1 << 12;
+  config["hidden_size"] = 1 << 17;
+  config["head_dim"] = 1 << 12;
+  config["max_position_embeddings"] = 1 << 28;
+  EXPECT_THAT(parse(config).error().message, HasSubstr("'max_position_embeddings'"));
+  config["max_position_embeddings"] = 1 << 20;
+  EXPECT_TRUE(parse(config).ok());
+}
+
 TEST(ModelSpec, AnAbsentSizeIsNamed) {
   for (const char* key : {"num_hidden_layers", "hidden_size", "num_attention_heads",
                           "intermediate_size", "vocab_size", "architectures"}) {
