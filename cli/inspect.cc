@@ -211,6 +211,9 @@ void print_json(const ModelSpec& spec, const std::optional<ModelFolder>& folder,
     Json need(nullptr);
     if (fit.plan) {
       need = {{"devices", fit.plan->tp * fit.plan->pp}, {"tp", fit.plan->tp}, {"pp", fit.plan->pp}};
+      if (spec.moe) {
+        need["experts"] = fit.plan->experts == plan::ExpertCut::kTensor ? "tensor" : "expert";
+      }
     }
     j["fewest_devices"][std::string(fit.device.name)] = need;
   }

@@ -88,11 +88,14 @@ Json stage_layers(const plan::ParallelPlan& p) {
   return layers;
 }
 
-Json plan_json(const PlanEstimate& e) {
+bool sliced(const PlanEstimate& e) { return e.plan.experts == plan::ExpertCut::kTensor; }
+
+Json plan_json(const PlanEstimate& e, bool has_experts) {
   Json j;
   j["tp"] = e.plan.tp;
   j["pp"] = e.plan.pp;
   j["stage_layers"] = stage_layers(e.plan);
+  j["experts"] = has_experts ? Json(sliced(e) ? "tensor" : "expert") : Json(nullptr);
   j["replicas"] = e.n_replicas;
   j["weight_bytes_per_rank"] = e.largest_rank.weight_bytes;
   j["activation_bytes_per_rank"] = e.largest_rank.activation_bytes;
@@ -134,7 +137,9 @@ void print_json(const ModelSpec& spec, const Topology& topology, const Workload&
       {"usd_per_gpu_hour",
        workload.usd_per_device_hour ? Json(*workload.usd_per_device_hour) : Json(nullptr)}};
   j["plans"] = Json::array();
-  for (const PlanEstimate& estimate : plans) j["plans"].push_back(plan_json(estimate));
+  for (const PlanEstimate& estimate : plans) {
+    j["plans"].push_back(plan_json(estimate, spec.moe.has_value()));
+  }
   fmt::print("{}\n", j.dump(2));
 }
 
@@ -154,15 +159,20 @@ void print_table(const ModelSpec& spec, const Topology& topology, const Workload
       format_grouped(workload.context_tokens),
       format_bytes(plan::kv_sequence_bytes(spec, workload.kv_dtype, workload.context_tokens)),
       format_grouped(workload.prompt_tokens));
-  fmt::print("{:<5} {:<12} {:>8} {:>9} {:>11} {:>12} {:>7} {:>9} {:>12} {:>11} {:>7} {:>9}\n", "",
-             "tp x pp", "replicas", "weights", "activations", "KV tokens", "streams", "TTFT ms",
-             "tok/s alone", "tokens/s", "bubble", "$/M tok");
+  // A column of its own where there are experts to cut.
+  const auto experts = [&](std::string_view text) {
+    return spec.moe ? fmt::format("{:<8} ", text) : std::string();
+  };
+  fmt::print("{:<5} {:<12} {}{:>8} {:>9} {:>11} {:>12} {:>7} {:>9} {:>12} {:>11} {:>7} {:>9}\n", "",
+             "tp x pp", experts("experts"), "replicas", "weights", "activations", "KV tokens",
+             "streams", "TTFT ms", "tok/s alone", "tokens/s", "bubble", "$/M tok");
   bool first = true;
   for (const PlanEstimate& e : plans) {
     fmt::print(
-        "{:<5} {:<12} {:>8} {:>9} {:>11} {:>12} {:>7} {:>9.1f} {:>12.1f} {:>11.0f} {:>6.1f}% "
+        "{:<5} {:<12} {}{:>8} {:>9} {:>11} {:>12} {:>7} {:>9.1f} {:>12.1f} {:>11.0f} {:>6.1f}% "
         "{:>9}\n",
-        first ? "best" : "", fmt::format("{} x {}", e.plan.tp, e.plan.pp), e.n_replicas,
+        first ? "best" : "", fmt::format("{} x {}", e.plan.tp, e.plan.pp),
+        experts(sliced(e) ? "sliced" : "whole"), e.n_replicas,
         format_bytes(e.largest_rank.weight_bytes), format_bytes(e.largest_rank.activation_bytes),
         format_grouped(e.kv_tokens), e.n_sequences, e.time_to_first_token_s * 1e3,
         1 / e.one_stream_token_s, e.tokens_per_s, e.decode_bubble * 100,
@@ -175,6 +185,9 @@ void print_table(const ModelSpec& spec, const Topology& topology, const Workload
       "KV tokens and streams per replica, tokens/s of all replicas with every stream running.\n",
       plans.front().plan.to_string(), plans.front().n_replicas,
       plans.front().n_replicas == 1 ? "" : "s");
+  if (sliced(plans.front())) {
+    fmt::print("Sliced experts are `replicas.experts: tensor`, or `serve --experts tensor`.\n");
+  }
   if (!workload.usd_per_device_hour)
     fmt::print("Give --price USD_PER_GPU_HOUR for the cost of a million tokens.\n");
 }

@@ -1,6 +1,7 @@
 #include "parallel/plan/cost_model.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/check.h"
 #include "parallel/plan/model_size.h"
@@ -11,6 +12,38 @@ namespace {
 constexpr double kActivationBytes = 2;  // per element on the wire: bf16
 
 double to_double(int64_t value) { return static_cast<double>(value); }
+
+// What the fullest of `n` parts is expected to hold, of parts with this mean and variance: the
+// usual bound for the largest of n draws.
+double fullest(double mean, double variance, int n) {
+  return mean + std::sqrt(2 * std::log(n) * variance);
+}
+
+// Of a rank's routed weights, the share that a step of n_tokens reads, and the share that each
+// token is multiplied with, on the rank that has the most to do.
+struct RoutedLoad {
+  double read = 0;
+  double met = 0;
+};
+
+RoutedLoad routed_load(const ModelSpec& spec, const ParallelPlan& plan, const RankPlan& rank,
+                       double n_tokens) {
+  if (!spec.moe) return {};
+  const double n_experts = spec.moe->n_experts;
+  const double top_k = spec.moe->top_k;
+  const double held = to_double(rank.experts.size());
+  const double touched = routed_share(spec, n_tokens);
+  const double columns = to_double(rank.expert_columns.size());
+  const double padding = std::ceil(columns / kExpertTileColumns) * kExpertTileColumns / columns;
+  if (plan.experts == ExpertCut::kTensor || plan.tp == 1) {
+    return {touched, top_k / n_experts * padding};
+  }
+  const double n_read = fullest(held * touched, held * touched * (1 - touched), plan.tp);
+  const double choices = n_tokens * top_k * held / n_experts;
+  const double n_met = fullest(choices, choices * (1 - held / n_experts), plan.tp);
+  return {std::min({n_read, held, n_tokens * top_k}) / held,
+          std::min(n_met, n_tokens * std::min(top_k, held)) / (n_tokens * held) * padding};
+}
 
 // A step of one stage: n_tokens computed, each attending to `context` earlier tokens that
 // n_sequences hold.
@@ -34,6 +67,7 @@ class StageCost {
     const double weight_bytes = to_double(static_cast<int64_t>(size_of(workload_.weight_dtype)));
     const double layers = to_double(rank.layers.size());
     const double heads = to_double(rank.heads.size());
+    const RoutedLoad load = routed_load(spec_, plan_, rank, step.n_tokens);
     double linear = 0;
     // The first tp rank is the widest where a width does not divide.
     for (int64_t i = rank.layers.begin; i < rank.layers.end; ++i) {
@@ -41,9 +75,8 @@ class StageCost {
           layer_size(spec_, spec_.layers[static_cast<size_t>(i)], Share::of(rank));
       const LayerBytes bytes =
           layer_bytes(spec_, size, {workload_.weight_dtype, workload_.keep_low_bit});
-      const double met = to_double(size.always) + to_double(size.routed) * routed_share(spec_, 1);
-      linear += roof(bytes.always + bytes.routed * routed_share(spec_, step.n_tokens), met,
-                     step.n_tokens, bandwidth, flops);
+      const double met = to_double(size.always) + to_double(size.routed) * load.met;
+      linear += roof(bytes.always + bytes.routed * load.read, met, step.n_tokens, bandwidth, flops);
     }
     const double head_weights = rank.last_stage && !spec_.encoder
                                     ? to_double(rank.vocab_padded) * to_double(spec_.hidden)
@@ -187,27 +220,51 @@ Result<PlanEstimate> estimate_plan(const ModelSpec& spec, const ParallelPlan& pl
   return estimate;
 }
 
+namespace {
+
+bool is_better(const PlanEstimate& a, const PlanEstimate& b) {
+  if (a.tokens_per_s != b.tokens_per_s) return a.tokens_per_s > b.tokens_per_s;
+  return a.one_stream_token_s < b.one_stream_token_s;
+}
+
+// With the better cut of the experts; where both are as good, whole ones.
+Result<PlanEstimate> best_estimate(const ModelSpec& spec, int tp, int pp, const Topology& topology,
+                                   const Workload& workload) {
+  std::optional<PlanEstimate> best;
+  Error reason;
+  for (const ExpertCut cut : expert_cuts(spec, tp)) {
+    const Result<ParallelPlan> plan =
+        make_parallel_plan(spec, {.tp = tp, .pp = pp, .experts = cut});
+    Result<PlanEstimate> estimate = plan.ok() ? estimate_plan(spec, *plan, topology, workload)
+                                              : Result<PlanEstimate>(plan.error());
+    if (!estimate.ok()) {
+      if (reason.code != ErrorCode::kResourceExhausted) reason = estimate.error();
+    } else if (!best || is_better(*estimate, *best)) {
+      best = std::move(*estimate);
+    }
+  }
+  if (!best) return reason;
+  return std::move(*best);
+}
+
+}  // namespace
+
 Result<std::vector<PlanEstimate>> rank_plans(const ModelSpec& spec, const Topology& topology,
                                              const Workload& workload) {
   std::vector<PlanEstimate> estimates;
   Error reason = invalid_argument("no plan fits these machines.");
   for (int tp = 1; tp <= topology.devices_per_node; ++tp) {
     for (int pp = 1; pp <= spec.n_layers() && count_replicas(topology, tp, pp) > 0; ++pp) {
-      const Result<ParallelPlan> plan = make_parallel_plan(spec, {.tp = tp, .pp = pp});
-      if (!plan.ok()) continue;
-      Result<PlanEstimate> estimate = estimate_plan(spec, *plan, topology, workload);
+      Result<PlanEstimate> estimate = best_estimate(spec, tp, pp, topology, workload);
       if (estimate.ok()) {
         estimates.push_back(std::move(*estimate));
-      } else {
+      } else if (estimate.error().code == ErrorCode::kResourceExhausted) {
         reason = estimate.error();  // the last one tried is the widest
       }
     }
   }
   if (estimates.empty()) return reason;
-  std::sort(estimates.begin(), estimates.end(), [](const PlanEstimate& a, const PlanEstimate& b) {
-    if (a.tokens_per_s != b.tokens_per_s) return a.tokens_per_s > b.tokens_per_s;
-    return a.one_stream_token_s < b.one_stream_token_s;
-  });
+  std::sort(estimates.begin(), estimates.end(), is_better);
   return estimates;
 }
 

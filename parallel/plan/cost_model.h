@@ -5,15 +5,19 @@
 // a step of n tokens on one stage, per rank:
 //
 //   time = max(weight bytes / bandwidth, 2 n weights / flops)      the linear layers; of experts,
-//   those
-//                                                                  that n tokens touch when they
-//                                                                  choose evenly
+//                                                                  see below
 //        + KV bytes read / bandwidth + attention flops / flops     attention; of layers that
 //                                                                  slide, over their span
 //        + kStageOverheadS                                         host and launches
 //        + 2 layers x (latency + 2 (tp-1)/tp x n hidden x 2 B / link)   the all_reduces
 //   and one transfer of n hidden x 2 B to the next stage, over the network where stages are on
 //   different nodes.
+//
+// Tokens choose their experts evenly and apart from each other. Of sliced experts every rank reads
+// a slice of each that is touched; of whole ones the step waits for the rank with the most to do:
+// the mean of what its experts get, plus sqrt(2 ln tp) standard deviations (the bound for the
+// largest of tp draws). What is multiplied is counted in tiles of kExpertTileColumns: narrow slices
+// waste some.
 //
 // Bandwidth and flops are the datasheet's times kBandwidthShare and kFlopsShare: what good kernels
 // reach of them. In steady decode pp micro-batches are in flight, so a stage is idle only for how
@@ -37,6 +41,7 @@ namespace trireme::plan {
 
 inline constexpr double kBandwidthShare = 0.85;
 inline constexpr double kFlopsShare = 0.70;
+inline constexpr double kExpertTileColumns = 128;
 inline constexpr double kStageOverheadS = 100e-6;  // per step and stage, whatever its size
 
 struct Workload {
@@ -73,9 +78,9 @@ MemoryInputs memory_inputs(const Topology& topology, const Workload& workload);
 Result<PlanEstimate> estimate_plan(const ModelSpec& spec, const ParallelPlan& plan,
                                    const Topology& topology, const Workload& workload);
 
-// Every tp x pp that the shapes and the topology allow and the memory holds; most tokens/s first,
-// then the quickest stream. resource_exhausted, with the numbers and what would fit, when there is
-// none.
+// Every tp x pp, with the better cut of the experts, that the shapes and the topology allow and the
+// memory holds; most tokens/s first, then the quickest stream. resource_exhausted, with the numbers
+// and what would fit, when there is none.
 Result<std::vector<PlanEstimate>> rank_plans(const ModelSpec& spec, const Topology& topology,
                                              const Workload& workload);
 

@@ -119,10 +119,13 @@ std::optional<ParallelPlan> smallest_plan_that_fits(const ModelSpec& spec,
     // Wide tp first: it cuts every step's time, where pp only cuts memory.
     for (int tp = std::min(n, max_tp); tp >= 1; --tp) {
       if (n % tp != 0) continue;
-      const Result<ParallelPlan> plan = make_parallel_plan(spec, {.tp = tp, .pp = n / tp});
-      if (plan.ok() &&
-          largest_need(spec, *plan, inputs, min_tokens).bytes <= usable_bytes(inputs)) {
-        return *plan;
+      for (const ExpertCut cut : expert_cuts(spec, tp)) {
+        const Result<ParallelPlan> plan =
+            make_parallel_plan(spec, {.tp = tp, .pp = n / tp, .experts = cut});
+        if (plan.ok() &&
+            largest_need(spec, *plan, inputs, min_tokens).bytes <= usable_bytes(inputs)) {
+          return *plan;
+        }
       }
     }
   }

@@ -41,9 +41,9 @@ RankMemory rank_memory(const ModelSpec& spec, const KvLayout& layout, const Rank
 Result<int64_t> plan_kv_blocks(const ModelSpec& spec, const ParallelPlan& plan,
                                const MemoryInputs& inputs, int32_t min_tokens);
 
-// The plan with the fewest ranks (at most `max_ranks`; tp at most `max_tp`, the widest first) of
-// which every rank holds its weights, its activations and one sequence of `min_tokens`. nullopt
-// when there is none.
+// The plan with the fewest ranks (at most `max_ranks`; tp at most `max_tp`, the widest first; whole
+// experts before sliced ones) of which every rank holds its weights, its activations and one
+// sequence of `min_tokens`. nullopt when there is none.
 std::optional<ParallelPlan> smallest_plan_that_fits(const ModelSpec& spec,
                                                     const MemoryInputs& inputs, int32_t min_tokens,
                                                     int max_tp, int max_ranks);

@@ -205,13 +205,19 @@ ParallelOptions parallel_options(const ReplicaConfig& config) {
           .experts = config.experts == "tensor" ? ExpertCut::kTensor : ExpertCut::kExpert};
 }
 
+std::vector<ExpertCut> expert_cuts(const ModelSpec& spec, int tp) {
+  if (!spec.moe || tp == 1) return {ExpertCut::kExpert};
+  return {ExpertCut::kExpert, ExpertCut::kTensor};
+}
+
 std::string ParallelPlan::to_string() const {
   std::vector<int64_t> layers;
   layers.reserve(static_cast<size_t>(pp));
   for (int stage = 0; stage < pp; ++stage) {
     layers.push_back(ranks[static_cast<size_t>(stage * tp)].layers.size());
   }
-  return fmt::format("tp {} x pp {} (layers {})", tp, pp, fmt::join(layers, " + "));
+  return fmt::format("tp {} x pp {} (layers {}{})", tp, pp, fmt::join(layers, " + "),
+                     experts == ExpertCut::kTensor ? ", experts sliced" : "");
 }
 
 Result<ParallelPlan> make_parallel_plan(const ModelSpec& spec, const ParallelOptions& options) {
@@ -220,6 +226,7 @@ Result<ParallelPlan> make_parallel_plan(const ModelSpec& spec, const ParallelOpt
   ParallelPlan plan;
   plan.tp = options.tp;
   plan.pp = options.pp;
+  if (spec.moe && plan.tp > 1) plan.experts = options.experts;
   int64_t first_layer = 0;
   for (int stage = 0; stage < plan.pp; ++stage) {
     const int64_t n_layers = stages[static_cast<size_t>(stage)];

@@ -74,11 +74,16 @@ struct TensorSlice {
 struct ParallelPlan {
   int tp = 1;
   int pp = 1;
-  std::vector<RankPlan> ranks;  // [tp * pp], by worker_rank
+  ExpertCut experts = ExpertCut::kExpert;  // kTensor only where there are experts to slice
+  std::vector<RankPlan> ranks;             // [tp * pp], by worker_rank
 
-  // "tp 2 x pp 2 (layers 4 + 4)".
+  // "tp 2 x pp 2 (layers 4 + 4)", "tp 8 x pp 1 (layers 48, experts sliced)". Replicas whose plans
+  // read alike compute alike.
   std::string to_string() const;
 };
+
+// The cuts of the experts that make a difference, the usual one first.
+std::vector<ExpertCut> expert_cuts(const ModelSpec& spec, int tp);
 
 // invalid_argument says which shape forbids the cut and which tp or pp would fit.
 Result<ParallelPlan> make_parallel_plan(const ModelSpec& spec, const ParallelOptions& options);

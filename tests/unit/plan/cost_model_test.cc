@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <set>
+
 #include "tests/unit/plan/specs.h"
 
 namespace trireme::plan {
@@ -105,6 +108,57 @@ TEST(CostModel, PlansAreRankedAndPossible) {
     EXPECT_LT(estimate.decode_bubble, 1);
     EXPECT_GE(estimate.kv_tokens, 8192);
   }
+}
+
+TEST(CostModel, ExpertsAreSlicedWhereThatFitsBetter) {
+  // One stream meets few experts: of 8 whole ones most ranks would hold none of the two.
+  const ModelSpec mixtral = golden_spec("mixtral-8x7b");
+  const Topology node = topology("h200", 1, 8);
+  const auto estimate_of = [&](const ModelSpec& spec, int tp, ExpertCut cut) {
+    const auto plan = make_parallel_plan(spec, {.tp = tp, .experts = cut});
+    EXPECT_TRUE(plan.ok()) << plan.error().message;
+    return *estimate_plan(spec, *plan, node, {});
+  };
+  EXPECT_LT(estimate_of(mixtral, 8, ExpertCut::kTensor).one_stream_token_s,
+            estimate_of(mixtral, 8, ExpertCut::kExpert).one_stream_token_s);
+  // 8 does not divide the 60 experts: the widest rank holds more than its part of them.
+  ModelSpec sixty = mixtral;
+  sixty.moe->n_experts = 60;
+  EXPECT_LT(estimate_of(sixty, 8, ExpertCut::kTensor).largest_rank.weight_bytes,
+            estimate_of(sixty, 8, ExpertCut::kExpert).largest_rank.weight_bytes);
+  // On one rank there is nothing to choose.
+  const auto one = make_parallel_plan(mixtral, {.experts = ExpertCut::kTensor});
+  EXPECT_EQ(one->experts, ExpertCut::kExpert);
+  EXPECT_EQ(expert_cuts(golden_spec("llama-3.1-8b"), 8).size(), 1u);
+}
+
+TEST(CostModel, EachPlanHasTheBetterCutOfItsExperts) {
+  for (const char* name : {"mixtral-8x7b", "qwen3-235b-a22b", "gpt-oss-120b"}) {
+    const ModelSpec spec = golden_spec(name);
+    const Topology t = topology("h200", 2, 8);
+    const auto plans = rank_plans(spec, t, {});
+    ASSERT_TRUE(plans.ok()) << plans.error().message;
+    std::set<std::pair<int, int>> seen;
+    for (const PlanEstimate& best : *plans) {
+      EXPECT_TRUE(seen.emplace(best.plan.tp, best.plan.pp).second) << "a plan twice";
+      for (const ExpertCut cut : expert_cuts(spec, best.plan.tp)) {
+        const auto other =
+            make_parallel_plan(spec, {.tp = best.plan.tp, .pp = best.plan.pp, .experts = cut});
+        if (!other.ok()) continue;
+        const auto estimate = estimate_plan(spec, *other, t, {});
+        if (!estimate.ok()) continue;
+        EXPECT_GE(best.tokens_per_s, estimate->tokens_per_s) << name;
+      }
+    }
+  }
+  // More ranks than experts: only slices are left.
+  const auto wide = rank_plans(golden_spec("mixtral-8x7b"), topology("h200", 1, 16), {});
+  ASSERT_TRUE(wide.ok());
+  const auto tp16 = std::find_if(wide->begin(), wide->end(),
+                                 [](const PlanEstimate& e) { return e.plan.tp == 16; });
+  ASSERT_NE(tp16, wide->end());
+  EXPECT_EQ(tp16->plan.experts, ExpertCut::kTensor);
+  EXPECT_EQ(tp16->plan.to_string(), "tp 16 x pp 1 (layers 32, experts sliced)");
 }
 
 TEST(CostModel, MoreBandwidthIsNeverSlower) {
