@@ -61,8 +61,7 @@ std::unique_ptr<Model> make_llama4(PartLoader& in);
 std::unique_ptr<Model> make_mixtral(PartLoader& in);
 std::unique_ptr<Model> make_olmo2(PartLoader& in);
 std::unique_ptr<Model> make_phi3(PartLoader& in);
-std::unique_ptr<Model> make_qwen3(PartLoader& in);
-std::unique_ptr<Model> make_qwen_moe(PartLoader& in);
+std::unique_ptr<Model> make_qwen(PartLoader& in);
 std::unique_ptr<Model> make_starcoder2(PartLoader& in);
 
 }  // namespace trireme::worker

@@ -30,8 +30,7 @@ constexpr Family kFamilies[] = {
     {"mixtral", make_mixtral},
     {"olmo2", make_olmo2},
     {"phi3", make_phi3},
-    {"qwen3", make_qwen3},
-    {"qwen_moe", make_qwen_moe},
+    {"qwen", make_qwen},
     {"starcoder2", make_starcoder2},
 };
 

@@ -1,6 +1,7 @@
-// Qwen 2 and Qwen 3 with experts. Qwen 2 MoE has an MLP beside the experts that every token takes,
-// scaled by a gate of its own; Qwen 3 MoE norms queries and keys head by head. Some layers may keep
-// a dense MLP.
+// Qwen 3, dense and with experts, and Qwen 2 with experts (dense Qwen 2 computes as Llama does).
+// Qwen 3 norms queries and keys head by head before they are rotated; Qwen 2 MoE has an MLP beside
+// the experts that every token takes, scaled by a gate of its own. Of a mixture some layers may
+// keep a dense MLP.
 //
 // Sources: Yang et al., "Qwen2 Technical Report", arXiv:2407.10671, sec. 2.2.2; Yang et al.,
 // "Qwen3 Technical Report", arXiv:2505.09388.
@@ -36,13 +37,13 @@ std::unique_ptr<FeedForward> mlp_or_experts(PartLoader& in) {
                                     mlp_output(in, "mlp.down_proj"));
 }
 
-struct QwenMoeLayer {
+struct QwenLayer {
   RmsNorm attention_norm;
   Attention attention;
   RmsNorm mlp_norm;
   std::unique_ptr<FeedForward> mlp;
 
-  explicit QwenMoeLayer(PartLoader& in)
+  explicit QwenLayer(PartLoader& in)
       : attention_norm(in, "input_layernorm"),
         attention(in, separate_qkv(in, "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
                   attention_output(in, "self_attn.o_proj"), qk_norm(in)),
@@ -61,16 +62,14 @@ struct QwenMoeLayer {
   }
 };
 
-struct QwenMoe {
-  using Layer = QwenMoeLayer;
+struct Qwen {
+  using Layer = QwenLayer;
   using Norm = RmsNorm;
   static constexpr DecoderNames kNames{};
 };
 
 }  // namespace
 
-std::unique_ptr<Model> make_qwen_moe(PartLoader& in) {
-  return std::make_unique<Decoder<QwenMoe>>(in);
-}
+std::unique_ptr<Model> make_qwen(PartLoader& in) { return std::make_unique<Decoder<Qwen>>(in); }
 
 }  // namespace trireme::worker
