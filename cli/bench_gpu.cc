@@ -255,7 +255,7 @@ class GpuBench {
 
 Status bench_gpu(int n_rounds) {
   ASSIGN_OR_RETURN(const auto meter, kernels::cuda::make_device_limit_meter(0));
-  ASSIGN_OR_RETURN(auto backend, kernels::make_cuda_backend(0, kernels::ComputeDType::kBF16));
+  ASSIGN_OR_RETURN(auto backend, kernels::make_cuda_backend({}));
   return GpuBench(std::move(backend), meter->measure(0), n_rounds).run();
 }
 

@@ -42,6 +42,12 @@ class PackedWeight {
   virtual size_t bytes() const = 0;  // device memory held
 };
 
+// Work that was recorded once and can be enqueued again. Goes before its backend.
+class RecordedWork {
+ public:
+  virtual ~RecordedWork() = default;
+};
+
 // Where an op is enqueued. The CPU backend ignores it.
 struct Stream {
   void* handle = nullptr;
@@ -63,6 +69,14 @@ class Backend {
   virtual void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) = 0;
   virtual void synchronize(Stream stream) = 0;
 
+  // From here to end_recording, ops on `stream` are recorded and not done; nothing may synchronize
+  // or allocate meanwhile. unimplemented where work is done at once: on hosts.
+  virtual Status begin_recording(Stream stream) = 0;
+  virtual Result<std::unique_ptr<RecordedWork>> end_recording(Stream stream) = 0;
+  // Enqueues it once more: the same ops on the same operands, whatever these hold by now. False,
+  // and nothing is enqueued, where memory of the backend's own has moved since: record anew.
+  virtual bool replay(const RecordedWork& work, Stream stream) = 0;
+
   // Packs a host matrix [out, in] of f32|f16|bf16 (rows may be strided) for `linear`. The host
   // memory may go afterwards.
   virtual Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight) = 0;
@@ -75,6 +89,7 @@ class Backend {
   virtual void add_rms_norm(const AddRmsNormArgs& args, Stream stream) = 0;
   virtual void add(const AddArgs& args, Stream stream) = 0;
   virtual void linear(const LinearArgs& args, Stream stream) = 0;
+  virtual void head_linear(const HeadLinearArgs& args, Stream stream) = 0;
   virtual void layer_norm(const LayerNormArgs& args, Stream stream) = 0;
   virtual void head_rms_norm(const HeadRmsNormArgs& args, Stream stream) = 0;
   virtual void head_layer_norm(const HeadLayerNormArgs& args, Stream stream) = 0;
@@ -89,6 +104,7 @@ class Backend {
   virtual void clamped_swiglu(const ClampedSwigluArgs& args, Stream stream) = 0;
   virtual void rope(const RopeArgs& args, Stream stream) = 0;
   virtual void kv_append(const KvAppendArgs& args, Stream stream) = 0;
+  virtual void norm_rope_append(const NormRopeAppendArgs& args, Stream stream) = 0;
   virtual void paged_attention(const PagedAttentionArgs& args, Stream stream) = 0;
   virtual void latent_append(const LatentAppendArgs& args, Stream stream) = 0;
   virtual void latent_attention(const LatentAttentionArgs& args, Stream stream) = 0;
@@ -99,6 +115,8 @@ class Backend {
   virtual void moe_combine(const MoeCombineArgs& args, Stream stream) = 0;
   virtual void gather_rows(const GatherRowsArgs& args, Stream stream) = 0;
   virtual void row_max_log_sum_exp(const RowMaxLogSumExpArgs& args, Stream stream) = 0;
+  virtual void row_candidates(const RowCandidatesArgs& args, Stream stream) = 0;
+  virtual void count_before(const CountBeforeArgs& args, Stream stream) = 0;
 };
 
 // Plain loops in f32 on one thread: the oracle. Also usable as a (slow) backend.
@@ -113,7 +131,17 @@ struct CpuOptions {
 // The instruction set is chosen at run time. invalid_argument on an unknown or absent max_isa.
 Result<std::unique_ptr<Backend>> make_cpu_backend(const CpuOptions& options);
 
+struct CudaOptions {
+  int device = 0;
+  ComputeDType compute_dtype = ComputeDType::kBF16;
+  // Where algorithms that were chosen by measuring are kept; empty: nowhere. Ranks may share it.
+  std::string tuning_file = "";
+  // A row's result does not depend on the other rows of a call, nor on how a sequence is cut into
+  // calls, as on the CPU: one kernel and one order of sums for every row count. Costs speed.
+  bool batch_invariant = false;
+};
+
 // failed_precondition with the reason when this build or machine has no CUDA.
-Result<std::unique_ptr<Backend>> make_cuda_backend(int device, ComputeDType compute_dtype);
+Result<std::unique_ptr<Backend>> make_cuda_backend(const CudaOptions& options);
 
 }  // namespace trireme::kernels

@@ -4,6 +4,8 @@
 #include <string>
 
 #include "kernels/host_memory.h"
+#include "kernels/reference/reference_ops.h"
+#include "kernels/shape_match.h"
 
 namespace trireme::kernels {
 
@@ -20,6 +22,67 @@ void HostBackend::copy_to_device(void* device, const void* host, size_t bytes, S
 }
 
 void HostBackend::synchronize(Stream) {}
+
+Status HostBackend::begin_recording(Stream) {
+  return unimplemented("ops on a host are done at once: there is nothing to record");
+}
+
+Result<std::unique_ptr<RecordedWork>> HostBackend::end_recording(Stream) {
+  return failed_precondition("nothing is being recorded");
+}
+
+bool HostBackend::replay(const RecordedWork&, Stream) { return false; }
+
+void HostBackend::head_linear(const HeadLinearArgs& args, Stream stream) {
+  check_shapes(args);
+  for (size_t h = 0; h < args.weights.size(); ++h) {
+    const PackedWeight& weight = *args.weights[h];
+    const int64_t from = static_cast<int64_t>(h) * args.x_head_stride;
+    const int64_t to = static_cast<int64_t>(h) * args.out_head_stride;
+    linear({.x = args.x.columns(from, from + weight.in_features()),
+            .weight = &weight,
+            .out = args.out.columns(to, to + weight.out_features())},
+           stream);
+  }
+}
+
+void HostBackend::norm_rope_append(const NormRopeAppendArgs& args, Stream stream) {
+  check_shapes(args);
+  if (args.q_norm.defined()) {
+    head_rms_norm({.x = args.q, .weight = args.q_norm, .eps = args.norm_eps}, stream);
+  }
+  if (args.k_norm.defined()) {
+    head_rms_norm({.x = args.k, .weight = args.k_norm, .eps = args.norm_eps}, stream);
+  }
+  if (args.inv_freq.defined()) {
+    rope({.q = args.q,
+          .k = args.k,
+          .positions = args.positions,
+          .inv_freq = args.inv_freq,
+          .scale = args.rope_scale,
+          .layout = args.layout,
+          .set_of_token = args.set_of_token},
+         stream);
+  }
+  kv_append({.k = args.k,
+             .v = args.v,
+             .slots = args.slots,
+             .k_cache = args.k_cache,
+             .v_cache = args.v_cache},
+            stream);
+}
+
+void HostBackend::row_candidates(const RowCandidatesArgs& args, Stream) {
+  check_shapes(args);
+  check_contents(args);
+  reference::row_candidates(args);
+}
+
+void HostBackend::count_before(const CountBeforeArgs& args, Stream) {
+  check_shapes(args);
+  check_contents(args);
+  reference::count_before(args);
+}
 
 Status check_packable(const TensorView& host_weight) {
   if (!host_weight.defined() || host_weight.rank != 2) {

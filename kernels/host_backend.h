@@ -1,5 +1,5 @@
-// HostBackend: what the backends on host memory have in common, which is memory and copies.
-// Computes nothing.
+// HostBackend: what the backends on host memory have in common: memory, copies, and the ops that
+// are others one after the other or plain loops on all of them.
 #pragma once
 
 #include <memory>
@@ -15,6 +15,14 @@ class HostBackend : public Backend {
   void copy_to_host(void* host, const void* device, size_t bytes, Stream stream) override;
   void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) override;
   void synchronize(Stream stream) override;
+  Status begin_recording(Stream stream) override;
+  Result<std::unique_ptr<RecordedWork>> end_recording(Stream stream) override;
+  bool replay(const RecordedWork& work, Stream stream) override;
+
+  void head_linear(const HeadLinearArgs& args, Stream stream) override;
+  void norm_rope_append(const NormRopeAppendArgs& args, Stream stream) override;
+  void row_candidates(const RowCandidatesArgs& args, Stream stream) override;
+  void count_before(const CountBeforeArgs& args, Stream stream) override;
 };
 
 // invalid_argument unless `host_weight` is a non-empty [out, in] matrix of f32, f16 or bf16.

@@ -133,6 +133,17 @@ struct LinearArgs {
   TensorView out;                        // [n_tokens, out] f32|bf16
 };
 
+// A linear of its own for each head, on columns of x to columns of out: out[i, h * out_head_stride
+// + o] = sum_k x[i, h * x_head_stride + k] * weights[h][o, k], as in `linear`. Columns of out
+// between the heads' are left as they are.
+struct HeadLinearArgs {
+  TensorView x;                                  // [n_tokens, columns] f32|bf16
+  int64_t x_head_stride = 0;                     // 0: all heads have the same input
+  std::span<const PackedWeight* const> weights;  // [n_heads], each [out, in]
+  TensorView out;                                // [n_tokens, columns] f32|bf16
+  int64_t out_head_stride = 0;
+};
+
 // out = activation(x), elementwise.
 struct ActivationArgs {
   TensorView x;  // [n_tokens, width] f32
@@ -184,6 +195,26 @@ struct KvAppendArgs {
   TensorView slots;    // [n_tokens] i64
   TensorView k_cache;  // [n_blocks, n_kv_heads, block_size, head_dim] f32|f16|bf16
   TensorView v_cache;  // same
+};
+
+// What lies between the projection of q, k and v and attention, in one pass: head_rms_norm of q and
+// of k by weights of a head's width, rope of both, kv_append of k and v. The same numbers as those
+// ops one after the other; k is left in any state.
+struct NormRopeAppendArgs {
+  TensorView q;       // [n_tokens, n_heads, head_dim] f32, in place
+  TensorView k;       // [n_tokens, n_kv_heads, head_dim] f32
+  TensorView v;       // same
+  TensorView q_norm;  // [head_dim] f32, or undefined: q is not normed
+  TensorView k_norm;  // the same of k
+  float norm_eps = 0;
+  TensorView positions;  // [n_tokens] i32
+  TensorView inv_freq;   // as in rope, or undefined: nothing is rotated
+  float rope_scale = 1;  //
+  RopeLayout layout = RopeLayout::kHalfSplit;
+  TensorView set_of_token;  // [n_tokens] i32, or undefined: set 0
+  TensorView slots;         // as in kv_append
+  TensorView k_cache;       //
+  TensorView v_cache;       //
 };
 
 // Causal attention over the paged cache, for any mix of prefill chunks and decode rows: sequence s
@@ -319,12 +350,42 @@ struct GatherRowsArgs {
   TensorView out;   // [n_out, hidden] f32
 };
 
-// max and log-sum-exp of each row: the halves of a sharded log-softmax that one small gather
-// combines.
+// max and log-sum-exp of rows: the halves of a sharded log-softmax that one small gather combines.
 struct RowMaxLogSumExpArgs {
-  TensorView x;        // [n_rows, width] f32
-  TensorView max;      // [n_rows] f32
-  TensorView sum_exp;  // [n_rows] f32, sum of exp(x - max)
+  TensorView x;                    // [n_rows, width] f32
+  TensorView max;                  // [n] f32
+  TensorView sum_exp;              // [n] f32, sum of exp((x - max) * inverse_temperature)
+  TensorView rows;                 // [n] i32, which rows of x; undefined: all
+  TensorView inverse_temperature;  // [n] f32, undefined: 1
+};
+
+// The best columns of rows, so that a vocabulary's logits need not leave the device: by value, or
+// by the score of a draw, value * inverse_temperature + Gumbel noise of (key, first_id + column)
+// (counter_random.h), whose best is a draw from the row's softmax. Best first, ties to the lower
+// column; NaN and -inf are never among them. A score is within kScoreError * (|score| + 40) of the
+// exact one: who needs the exact best looks again at those that it could be.
+inline constexpr float kScoreError = 1e-6f;
+inline constexpr int64_t kMaxRowCandidates = 512;
+struct RowCandidatesArgs {
+  TensorView x;                    // [n_rows, width] f32, width below 2^24
+  TensorView rows;                 // [n] i32, which rows of x
+  TensorView inverse_temperature;  // [n] f32, or undefined: by value
+  TensorView keys;                 // [n] i64, where temperatures are given
+  int32_t first_id = 0;
+  TensorView ids;     // [n, k] i32, k <= kMaxRowCandidates: first_id + column; -1 behind the last
+  TensorView scores;  // [n, k] f32
+  TensorView values;  // [n, k] f32, of x
+};
+
+// How many columns of a row come before a token in the order of row_candidates by value: those with
+// a greater value, and those with the same and a lower id.
+struct CountBeforeArgs {
+  TensorView x;       // [n_rows, width] f32, width below 2^24
+  TensorView rows;    // [n] i32, which rows of x
+  TensorView ids;     // [n] i32, the token
+  TensorView values;  // [n] f32, its value, which may be another rank's
+  int32_t first_id = 0;
+  TensorView counts;  // [n] i32
 };
 
 }  // namespace trireme::kernels

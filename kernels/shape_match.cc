@@ -71,6 +71,25 @@ void check_shapes(const LinearArgs& args) {
   }
 }
 
+void check_shapes(const HeadLinearArgs& args) {
+  check_activation_matrix(args.x, "x");
+  check_activation_matrix(args.out, "out");
+  CHECK_EQ(args.x.dim(0), args.out.dim(0));
+  CHECK(!args.weights.empty()) << "no heads";
+  const PackedWeight* first = args.weights.front();
+  CHECK(first != nullptr);
+  for (const PackedWeight* weight : args.weights) {
+    CHECK(weight != nullptr);
+    CHECK_EQ(weight->in_features(), first->in_features());
+    CHECK_EQ(weight->out_features(), first->out_features());
+  }
+  const auto last = static_cast<int64_t>(args.weights.size()) - 1;
+  CHECK_GE(args.x_head_stride, 0);
+  CHECK_LE(last * args.x_head_stride + first->in_features(), args.x.dim(1));
+  if (last > 0) CHECK_GE(args.out_head_stride, first->out_features()) << "heads overlap";
+  CHECK_LE(last * args.out_head_stride + first->out_features(), args.out.dim(1));
+}
+
 void check_shapes(const LayerNormArgs& args) {
   check_f32_matrix(args.x, "x");
   check_activation_matrix(args.out, "out");
@@ -149,35 +168,12 @@ void check_shapes(const RopeArgs& args) {
   CHECK_EQ(args.set_of_token.dim(0), args.positions.dim(0));
 }
 
-void check_shapes(const GatherRowsArgs& args) {
-  check_f32_matrix(args.x, "x");
-  check_f32_matrix(args.out, "out");
-  check_vector(args.rows, DType::kI32, "rows");
-  CHECK_EQ(args.rows.dim(0), args.out.dim(0));
-  CHECK_EQ(args.x.dim(1), args.out.dim(1));
-}
-
-void check_shapes(const RowMaxLogSumExpArgs& args) {
-  check_f32_matrix(args.x, "x");
-  check_vector(args.max, DType::kF32, "max");
-  check_vector(args.sum_exp, DType::kF32, "sum_exp");
-  CHECK_EQ(args.max.dim(0), args.x.dim(0));
-  CHECK_EQ(args.sum_exp.dim(0), args.x.dim(0));
-}
-
 void check_contents(const RopeArgs& args) {
   if (!args.set_of_token.defined()) return;
   const int64_t n_sets = args.inv_freq.rank == 1 ? 1 : args.inv_freq.dim(0);
   for (int64_t i = 0; i < args.set_of_token.dim(0); ++i) {
     CHECK_LE(0, args.set_of_token.as<int32_t>()[i]) << "token " << i;
     CHECK_LT(args.set_of_token.as<int32_t>()[i], n_sets) << "token " << i;
-  }
-}
-
-void check_contents(const GatherRowsArgs& args) {
-  for (int64_t i = 0; i < args.rows.dim(0); ++i) {
-    CHECK_LE(0, args.rows.as<int32_t>()[i]) << "row " << i;
-    CHECK_LT(args.rows.as<int32_t>()[i], args.x.dim(0)) << "row " << i;
   }
 }
 

@@ -38,6 +38,10 @@ void check_shapes(const GroupedLinearArgs& args);
 void check_shapes(const MoeCombineArgs& args);
 void check_shapes(const GatherRowsArgs& args);
 void check_shapes(const RowMaxLogSumExpArgs& args);
+void check_shapes(const HeadLinearArgs& args);
+void check_shapes(const NormRopeAppendArgs& args);
+void check_shapes(const RowCandidatesArgs& args);
+void check_shapes(const CountBeforeArgs& args);
 
 // The first key that position p sees under a window and a chunk (0: none) of attention.
 inline int64_t first_visible_key(int64_t p, int64_t window, int64_t chunk) {
@@ -56,5 +60,8 @@ void check_contents(const MoeGatherArgs& args);
 void check_contents(const GroupedLinearArgs& args);
 void check_contents(const MoeCombineArgs& args);
 void check_contents(const GatherRowsArgs& args);
+void check_contents(const RowMaxLogSumExpArgs& args);
+void check_contents(const RowCandidatesArgs& args);
+void check_contents(const CountBeforeArgs& args);
 
 }  // namespace trireme::kernels

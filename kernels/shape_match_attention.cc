@@ -86,6 +86,30 @@ void check_shapes(const KvAppendArgs& args) {
   CHECK_EQ(args.k.dim(2), args.k_cache.dim(3));
 }
 
+void check_shapes(const NormRopeAppendArgs& args) {
+  check_f32_heads(args.q, "q");
+  check_shapes(KvAppendArgs{.k = args.k,
+                            .v = args.v,
+                            .slots = args.slots,
+                            .k_cache = args.k_cache,
+                            .v_cache = args.v_cache});
+  CHECK_EQ(args.q.dim(0), args.k.dim(0));
+  CHECK_EQ(args.q.dim(2), args.k.dim(2));
+  for (const TensorView& weight : {args.q_norm, args.k_norm}) {
+    if (!weight.defined()) continue;
+    check_vector(weight, DType::kF32, "norm");
+    CHECK_EQ(weight.dim(0), args.q.dim(2));
+  }
+  if (!args.inv_freq.defined()) return;
+  check_shapes(RopeArgs{.q = args.q,
+                        .k = args.k,
+                        .positions = args.positions,
+                        .inv_freq = args.inv_freq,
+                        .scale = args.rope_scale,
+                        .layout = args.layout,
+                        .set_of_token = args.set_of_token});
+}
+
 void check_shapes(const PagedAttentionArgs& args) {
   check_heads(args.q, "q");
   check_heads(args.out, "out");

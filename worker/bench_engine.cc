@@ -180,7 +180,7 @@ class BenchReplica {
     worker.random_weights = options_.random_weights;
     worker.keep_low_bit = options_.keep_low_bit;
     auto backend = options_.on_cuda
-                       ? kernels::make_cuda_backend(0, options_.compute_dtype)
+                       ? kernels::make_cuda_backend({.compute_dtype = options_.compute_dtype})
                        : kernels::make_cpu_backend(
                              {.compute_dtype = options_.compute_dtype, .n_threads = n_threads_});
     if (!backend.ok()) {

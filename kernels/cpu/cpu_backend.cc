@@ -14,6 +14,7 @@
 #include "kernels/cpu/rope_table.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/host_backend.h"
+#include "kernels/reference/reference_ops.h"
 #include "kernels/shape_match.h"
 
 namespace trireme::kernels {
@@ -324,6 +325,11 @@ class CpuBackend final : public HostBackend {
 
   void row_max_log_sum_exp(const RowMaxLogSumExpArgs& args, Stream) override {
     check_shapes(args);
+    if (args.rows.defined() || args.inverse_temperature.defined()) {
+      check_contents(args);
+      reference::row_max_log_sum_exp(args);
+      return;
+    }
     each_row(args.x.dim(0), 2 * args.x.dim(1), [&](int64_t i) {
       isa_.max_sum_exp(args.x.row<float>(i), args.x.dim(1), args.max.as<float>() + i,
                        args.sum_exp.as<float>() + i);

@@ -6,7 +6,7 @@
 
 namespace trireme::kernels {
 
-Result<std::unique_ptr<Backend>> make_cuda_backend(int /*device*/, ComputeDType /*compute_dtype*/) {
+Result<std::unique_ptr<Backend>> make_cuda_backend(const CudaOptions& /*options*/) {
   return Error{ErrorCode::kFailedPrecondition,
                "this build has no CUDA backend; use the cpu backend instead"};
 }

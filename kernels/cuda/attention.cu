@@ -40,8 +40,9 @@ __device__ __forceinline__ void load_tile(const AttentionParams& p, const Attent
   for (int64_t i = threadIdx.x; i < kTileKeys * dim; i += blockDim.x) {
     const int64_t in_tile = i / dim;
     const int64_t key = first_key + in_tile;
-    float value = 0;  // slots behind the sequence's end may hold anything
-    if (key < end_key) {
+    // Slots behind the sequence's end, and blocks before those that are seen, may be anything.
+    float value = 0;
+    if (key >= tile.first_key && key < end_key) {
       const int64_t at = table[key / p.block_size] * p.block_stride +
                          (tile.kv_head * p.block_size + key % p.block_size) * dim + i % dim;
       value = device_to_f32(static_cast<const T*>(cache)[at]);
@@ -79,7 +80,9 @@ __global__ void __launch_bounds__(kThreads) plain_attention_kernel(AttentionPara
     shared[at.max + i] = -INFINITY;
     shared[at.total + i] = 0;
   }
-  for (int64_t first = tile.first_key; first < tile.end_key; first += kTileKeys) {
+  // Tiles begin at multiples of their size, so that a key is in the same one for every row.
+  for (int64_t first = tile.first_key / kTileKeys * kTileKeys; first < tile.end_key;
+       first += kTileKeys) {
     block_sync();
     load_tile<T>(p, tile, p.k_cache, first, tile.end_key, p.key_dim, k);
     if (own_values) load_tile<T>(p, tile, p.v_cache, first, tile.end_key, p.value_dim, v);
@@ -189,7 +192,7 @@ void plain_attention(AttentionParams params, const AttentionShapeInfo& info, DTy
   };
   while (packed_rows > 1 && bytes_for(packed_rows) > kMaxSharedBytes) packed_rows /= 2;
   params.plan = plan_attention(info, packed_rows, kMinSplitKeys, launcher.n_multiprocessors,
-                               workspace.n_partials);
+                               workspace.one_order ? 0 : workspace.n_partials);
   place_partials(&params, workspace);
   auto* kernel = cache == DType::kF32    ? plain_attention_kernel<float>
                  : cache == DType::kBF16 ? plain_attention_kernel<bf16>

@@ -95,6 +95,9 @@ struct AttentionParams {
 struct AttentionWorkspace {
   float* partials = nullptr;
   int64_t n_partials = 0;
+  // Every row walks its keys in the same pieces, whatever rows are beside it: no splits, and the
+  // same division of keys among warps in prefill and decode.
+  bool one_order = false;
 };
 
 // Any head size, any dtype of cache, f32 arithmetic.

@@ -283,9 +283,12 @@ __global__ void __launch_bounds__(kWarps* kWarpSize) mma_attention_kernel(Attent
   acc.max[0] = acc.max[1] = -INFINITY;
   const int64_t after_rows = rows.first_position + n_rows;
   const int64_t end = tile.end_key < after_rows ? tile.end_key : after_rows;
-  const int64_t first = tile.first_key + (kOwnRows ? 0 : warp * kStepKeys);
+  // A key falls to the same warp for every row.
   const int64_t step = kOwnRows ? kStepKeys : kWarps * kStepKeys;
-  for (int64_t key = first; key < end; key += step) attend_step<kDim>(p, tile, rows, q, key, acc);
+  const int64_t first = tile.first_key / step * step + (kOwnRows ? 0 : warp * kStepKeys);
+  for (int64_t key = first; key < end; key += step) {
+    if (key >= tile.first_key) attend_step<kDim>(p, tile, rows, q, key, acc);
+  }
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     acc.total[half] += shuffle_xor(acc.total[half], 1);
@@ -318,9 +321,9 @@ bool mma_attention_takes(const AttentionShapeInfo& info, DType cache) {
 
 void mma_attention(AttentionParams params, const AttentionShapeInfo& info,
                    const AttentionWorkspace& workspace, const Launcher& launcher) {
-  const bool own_rows = info.n_tokens >= kPrefillRows * info.n_seqs;
+  const bool own_rows = !workspace.one_order && info.n_tokens >= kPrefillRows * info.n_seqs;
   params.plan = plan_attention(info, kPackedRows, kMinSplitKeys, launcher.n_multiprocessors,
-                               workspace.n_partials);
+                               workspace.one_order ? 0 : workspace.n_partials);
   if (own_rows) {
     params.plan.rows_per_tile *= kWarps;
     params.plan.n_slots = n_tile_slots(info.n_tokens, info.n_seqs, params.plan.rows_per_tile);

@@ -37,9 +37,11 @@ Result<CublasLt> open_cublaslt() {
   CublasLt lt{};
   TRY(find(library, "cublasLtCreate", &lt.create));
   TRY(find(library, "cublasLtDestroy", &lt.destroy));
+  TRY(find(library, "cublasLtGetVersion", &lt.get_version));
   TRY(find(library, "cublasLtGetStatusString", &lt.status_string));
   TRY(find(library, "cublasLtMatmul", &lt.matmul));
   TRY(find(library, "cublasLtMatmulAlgoGetHeuristic", &lt.get_heuristic));
+  TRY(find(library, "cublasLtMatmulAlgoCheck", &lt.check_algorithm));
   TRY(find(library, "cublasLtMatmulDescCreate", &lt.desc_create));
   TRY(find(library, "cublasLtMatmulDescDestroy", &lt.desc_destroy));
   TRY(find(library, "cublasLtMatmulDescSetAttribute", &lt.desc_set));

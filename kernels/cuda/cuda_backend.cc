@@ -37,23 +37,39 @@ constexpr size_t kExpandBytes = size_t{16} << 10;
 constexpr size_t kExpandBytes = size_t{32} << 20;
 #endif
 
+class Graph final : public RecordedWork {
+ public:
+  Graph(void* handle, uint64_t n_moves) : handle_(handle), n_moves_(n_moves) {}
+  ~Graph() override { cuda::release_graph(handle_); }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  void* handle() const { return handle_; }
+  uint64_t n_moves() const { return n_moves_; }
+
+ private:
+  void* handle_;
+  uint64_t n_moves_;  // of the backend's scratch before it was recorded
+};
+
 class CudaBackend final : public Backend {
  public:
-  static Result<std::unique_ptr<Backend>> create(int device, ComputeDType compute_dtype) {
-    ASSIGN_OR_RETURN(DeviceInfo info, cuda::open_device(device));
+  static Result<std::unique_ptr<Backend>> create(const CudaOptions& options) {
+    ASSIGN_OR_RETURN(DeviceInfo info, cuda::open_device(options.device));
     ASSIGN_OR_RETURN(auto partials, DeviceBuffer::allocate(kPartialBytes));
     ASSIGN_OR_RETURN(auto counters, DeviceBuffer::allocate(kCounters * sizeof(unsigned)));
-    ASSIGN_OR_RETURN(auto large, cuda::make_large_gemm());
-    return std::unique_ptr<Backend>(new CudaBackend(std::move(info), compute_dtype,
+    ASSIGN_OR_RETURN(auto large, cuda::make_large_gemm(
+                                     {.device = info.name, .tuning_file = options.tuning_file}));
+    return std::unique_ptr<Backend>(new CudaBackend(std::move(info), options.compute_dtype,
                                                     std::move(partials), std::move(counters),
-                                                    std::move(large)));
+                                                    std::move(large), options.batch_invariant));
   }
 
   std::string_view name() const override { return "cuda"; }
   std::string description() const override {
     return "cuda " + std::to_string(info_.index) + ", " + info_.name + ", " +
            std::to_string(info_.n_multiprocessors) + " multiprocessors, " +
-           std::string(to_string(compute_dtype_));
+           std::string(to_string(compute_dtype_)) + (one_order_ ? ", batch-invariant" : "");
   }
   ComputeDType compute_dtype() const override { return compute_dtype_; }
 
@@ -79,6 +95,18 @@ class CudaBackend final : public Backend {
     return std::unique_ptr<PackedWeight>(std::move(weight));
   }
 
+  Status begin_recording(Stream stream) override { return cuda::begin_capture(on(stream).stream); }
+  Result<std::unique_ptr<RecordedWork>> end_recording(Stream stream) override {
+    ASSIGN_OR_RETURN(void* graph, cuda::end_capture(on(stream).stream));
+    return std::unique_ptr<RecordedWork>(std::make_unique<Graph>(graph, linear_.n_moves()));
+  }
+  bool replay(const RecordedWork& work, Stream stream) override {
+    const auto& graph = dynamic_cast<const Graph&>(work);
+    if (graph.n_moves() != linear_.n_moves()) return false;
+    cuda::launch_graph(graph.handle(), on(stream).stream);
+    return true;
+  }
+
   void embedding(const EmbeddingArgs& args, Stream stream) override {
     check_shapes(args);
     cuda::embedding(args, on(stream));
@@ -98,6 +126,10 @@ class CudaBackend final : public Backend {
   void linear(const LinearArgs& args, Stream stream) override {
     check_shapes(args);
     linear_.run(args, on(stream));
+  }
+  void head_linear(const HeadLinearArgs& args, Stream stream) override {
+    check_shapes(args);
+    linear_.run_heads(args, on(stream));
   }
   void layer_norm(const LayerNormArgs& args, Stream stream) override {
     check_shapes(args);
@@ -155,6 +187,10 @@ class CudaBackend final : public Backend {
     check_shapes(args);
     cuda::kv_append(args, on(stream));
   }
+  void norm_rope_append(const NormRopeAppendArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::norm_rope_append(args, on(stream));
+  }
   void paged_attention(const PagedAttentionArgs& args, Stream stream) override;
   void latent_append(const LatentAppendArgs& args, Stream stream) override {
     check_shapes(args);
@@ -189,19 +225,31 @@ class CudaBackend final : public Backend {
     check_shapes(args);
     cuda::row_max_log_sum_exp(args, on(stream));
   }
+  void row_candidates(const RowCandidatesArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::row_candidates(args, partials_->data(), static_cast<int64_t>(partials_->bytes()),
+                         on(stream));
+  }
+  void count_before(const CountBeforeArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::count_before(args, on(stream));
+  }
 
  private:
   CudaBackend(DeviceInfo info, ComputeDType compute_dtype, std::unique_ptr<DeviceBuffer> partials,
-              std::unique_ptr<DeviceBuffer> counters, std::unique_ptr<cuda::LargeGemm> large)
+              std::unique_ptr<DeviceBuffer> counters, std::unique_ptr<cuda::LargeGemm> large,
+              bool one_order)
       : info_(std::move(info)),
         compute_dtype_(compute_dtype),
+        one_order_(one_order),
         partials_(std::move(partials)),
         counters_(std::move(counters)),
         linear_(compute_dtype,
                 {.partials = static_cast<float*>(partials_->data()),
                  .n_partials = static_cast<int64_t>(kPartialBytes / sizeof(float)),
                  .counters = static_cast<unsigned*>(counters_->data()),
-                 .n_counters = kCounters},
+                 .n_counters = kCounters,
+                 .one_order = one_order},
                 kExpandBytes, std::move(large)) {}
 
   Launcher on(Stream stream) const {
@@ -211,11 +259,13 @@ class CudaBackend final : public Backend {
 
   cuda::AttentionWorkspace attention_workspace() const {
     return {.partials = static_cast<float*>(partials_->data()),
-            .n_partials = static_cast<int64_t>(kPartialBytes / sizeof(float))};
+            .n_partials = static_cast<int64_t>(kPartialBytes / sizeof(float)),
+            .one_order = one_order_};
   }
 
   const DeviceInfo info_;
   const ComputeDType compute_dtype_;
+  const bool one_order_;
   std::unique_ptr<DeviceBuffer> partials_;
   std::unique_ptr<DeviceBuffer> counters_;
   cuda::Linear linear_;
@@ -303,14 +353,16 @@ void CudaBackend::latent_attention(const LatentAttentionArgs& args, Stream strea
 }  // namespace
 
 #if defined(TRIREME_CUDA_EMULATED)
-std::unique_ptr<Backend> make_emulated_cuda_backend(ComputeDType compute_dtype) {
-  auto backend = CudaBackend::create(0, compute_dtype);
+std::unique_ptr<Backend> make_emulated_cuda_backend(ComputeDType compute_dtype,
+                                                    bool batch_invariant) {
+  auto backend =
+      CudaBackend::create({.compute_dtype = compute_dtype, .batch_invariant = batch_invariant});
   CHECK(backend.ok()) << backend.error().message;
   return std::move(*backend);
 }
 #else
-Result<std::unique_ptr<Backend>> make_cuda_backend(int device, ComputeDType compute_dtype) {
-  return CudaBackend::create(device, compute_dtype);
+Result<std::unique_ptr<Backend>> make_cuda_backend(const CudaOptions& options) {
+  return CudaBackend::create(options);
 }
 #endif
 

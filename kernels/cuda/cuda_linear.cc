@@ -1,6 +1,7 @@
 #include "kernels/cuda/cuda_linear.h"
 
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/head_gemm.h"
 #include "kernels/cuda/launcher.h"
 #include "kernels/cuda/runtime.h"
 
@@ -13,6 +14,7 @@ void* DeviceScratch::get(size_t bytes, const Launcher& launcher) {
     auto grown = DeviceBuffer::allocate(bytes + bytes / 4);
     CHECK(grown.ok()) << grown.error().message;
     buffer_ = std::move(*grown);
+    ++n_moves_;
   }
   return buffer_->data();
 }
@@ -58,6 +60,10 @@ void Linear::multiply(const GemmOperands& operands, const Launcher& launcher) {
     plain_gemm(operands, launcher);
     return;
   }
+  if (workspace_.one_order) {
+    multiply_in_one_order(operands, launcher);
+    return;
+  }
   const int64_t n_runs = operands.n_runs == 0 ? 1 : operands.n_runs;
   if (operands.n_rows <= kMaxSmallRows * n_runs) {
     small_gemm(operands, workspace_, launcher);
@@ -68,6 +74,17 @@ void Linear::multiply(const GemmOperands& operands, const Launcher& launcher) {
     return;
   }
   tile_gemm(operands, launcher);
+}
+
+// The kernel of few rows, for any number of them: each of its tiles sums alike.
+void Linear::multiply_in_one_order(const GemmOperands& operands, const Launcher& launcher) {
+  if (operands.n_runs > 0) {
+    small_gemm(operands, workspace_, launcher);
+    return;
+  }
+  const int64_t at_once = small_gemm_rows_at_once(operands, launcher.n_multiprocessors, workspace_);
+  each_part(operands, at_once,
+            [&](const GemmOperands& part) { small_gemm(part, workspace_, launcher); });
 }
 
 void Linear::run(const LinearArgs& args, const Launcher& launcher) {
@@ -88,6 +105,47 @@ void Linear::run(const LinearArgs& args, const Launcher& launcher) {
   operands.out_stride = args.out.row_stride;
   set_x(args.x, weight->pitch(), &operands, launcher);
   multiply(operands, launcher);
+}
+
+// Heads whose weights or inputs the kernel of all heads does not take go one by one.
+void Linear::run_heads(const HeadLinearArgs& args, const Launcher& launcher) {
+  if (args.x.dim(0) == 0) return;
+  const auto n_heads = static_cast<int64_t>(args.weights.size());
+  WeightTable table{};
+  const auto* first = dynamic_cast<const CudaPackedWeight*>(args.weights.front());
+  bool together = first != nullptr && n_heads <= kMaxRuns;
+  for (size_t h = 0; together && h < args.weights.size(); ++h) {
+    const auto* weight = dynamic_cast<const CudaPackedWeight*>(args.weights[h]);
+    together = weight != nullptr && weight->element() == first->element() &&
+               weight->pitch() == first->pitch();
+    if (together) table.at[h] = weight->data();
+  }
+  if (together) {
+    HeadGemmOperands operands{.head = {},
+                              .weights = &table,
+                              .n_heads = n_heads,
+                              .x_head_stride = args.x_head_stride,
+                              .out_head_stride = args.out_head_stride};
+    operands.head.weight_dtype = first->element();
+    operands.head.pitch = first->pitch();
+    operands.head.out_features = first->out_features();
+    operands.head.out = args.out.data;
+    operands.head.out_dtype = args.out.dtype;
+    operands.head.out_stride = args.out.row_stride;
+    set_x(args.x, round_up<int64_t>(args.x.dim(1), 8), &operands.head, launcher);
+    operands.head.x_width = first->in_features();
+    if (compute_dtype_ == ComputeDType::kF32) return plain_head_gemm(operands, launcher);
+    if (head_gemm_takes(operands)) return head_gemm(operands, launcher);
+  }
+  for (int64_t h = 0; h < n_heads; ++h) {
+    const PackedWeight& weight = *args.weights[static_cast<size_t>(h)];
+    const int64_t from = h * args.x_head_stride;
+    const int64_t to = h * args.out_head_stride;
+    run({.x = args.x.columns(from, from + weight.in_features()),
+         .weight = &weight,
+         .out = args.out.columns(to, to + weight.out_features())},
+        launcher);
+  }
 }
 
 void Linear::run_grouped(const GroupedLinearArgs& args, const Launcher& launcher) {

@@ -18,8 +18,10 @@ namespace trireme::kernels::cuda {
 class DeviceScratch {
  public:
   void* get(size_t bytes, const Launcher& launcher);
+  uint64_t n_moves() const { return n_moves_; }
 
  private:
+  uint64_t n_moves_ = 0;
   std::unique_ptr<DeviceBuffer> buffer_;
 };
 
@@ -40,11 +42,15 @@ class Linear {
   // Shapes were checked by the caller.
   void run(const LinearArgs& args, const Launcher& launcher);
   void run_grouped(const GroupedLinearArgs& args, const Launcher& launcher);
+  void run_heads(const HeadLinearArgs& args, const Launcher& launcher);
+  // How often memory that kernels were given has moved.
+  uint64_t n_moves() const { return x_.n_moves() + expanded_.n_moves(); }
 
  private:
   void read_x(const TensorView& x, int64_t pitch, GemmOperands* operands, const Launcher& launcher);
   void set_x(const TensorView& x, int64_t pitch, GemmOperands* operands, const Launcher& launcher);
   void multiply(const GemmOperands& operands, const Launcher& launcher);
+  void multiply_in_one_order(const GemmOperands& operands, const Launcher& launcher);
   void run_low_bit(const LinearArgs& args, const CudaLowBitWeight& weight,
                    const Launcher& launcher);
   void run_grouped_low_bit(const GroupedLinearArgs& args, const Launcher& launcher);

@@ -81,6 +81,10 @@ void Linear::run_low_bit(const LinearArgs& args, const CudaLowBitWeight& weight,
     plain_low_bit_gemm(operands, weight.shape(), launcher);
   } else if (operands.n_rows <= kMaxSmallRows) {
     low_bit_gemm(operands, weight.shape(), workspace_, launcher);
+  } else if (workspace_.one_order) {
+    each_part(operands, kMaxSmallRows, [&](const GemmOperands& part) {
+      low_bit_gemm(part, weight.shape(), workspace_, launcher);
+    });
   } else {
     multiply_expanded(weight, operands, launcher);
   }

@@ -39,6 +39,13 @@ void rope(const RopeArgs& args, const Launcher& launcher);
 void kv_append(const KvAppendArgs& args, const Launcher& launcher);
 void latent_append(const LatentAppendArgs& args, const Launcher& launcher);
 
+void norm_rope_append(const NormRopeAppendArgs& args, const Launcher& launcher);
+
+// candidate_ops.cu; the workspace is for the call
+void row_candidates(const RowCandidatesArgs& args, void* workspace, int64_t workspace_bytes,
+                    const Launcher& launcher);
+void count_before(const CountBeforeArgs& args, const Launcher& launcher);
+
 // moe_ops.cu
 void moe_route(const MoeRouteArgs& args, const Launcher& launcher);
 void moe_dispatch(const MoeDispatchArgs& args, const Launcher& launcher);

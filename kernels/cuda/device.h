@@ -122,7 +122,7 @@ void launch(void (*kernel)(Params), const char* name, const LaunchShape& shape, 
             const Params& params) {
   check_launch(shape, name);
   if (shape.empty()) return;
-  emulator::run_grid(shape, [&] { kernel(params); });
+  emulator::enqueue([=] { emulator::run_grid(shape, [&] { kernel(params); }); });
 }
 
 #else

@@ -53,8 +53,8 @@ Result<double> copy_rate(const Launcher& launcher) {
   return 2 * static_cast<double>(kCopyBytes) / seconds;
 }
 
-Result<double> product_rate(const Launcher& launcher) {
-  ASSIGN_OR_RETURN(const auto large, make_large_gemm());
+Result<double> product_rate(const DeviceInfo& info, const Launcher& launcher) {
+  ASSIGN_OR_RETURN(const auto large, make_large_gemm({.device = info.name, .tuning_file = {}}));
   const size_t bytes = static_cast<size_t>(kSide * kSide) * sizeof(uint16_t);
   ASSIGN_OR_RETURN(const auto a, DeviceBuffer::allocate(bytes));
   ASSIGN_OR_RETURN(const auto b, DeviceBuffer::allocate(bytes));
@@ -92,7 +92,7 @@ Result<std::unique_ptr<cpu::LimitMeter>> make_device_limit_meter(int device) {
   const Launcher launcher{.stream = default_stream(), .n_multiprocessors = info.n_multiprocessors};
   cpu::MachineLimits limits;
   ASSIGN_OR_RETURN(limits.read_bytes_per_second, copy_rate(launcher));
-  ASSIGN_OR_RETURN(limits.bf16_flops, product_rate(launcher));
+  ASSIGN_OR_RETURN(limits.bf16_flops, product_rate(info, launcher));
   limits.f32_flops = limits.bf16_flops;
   return std::unique_ptr<cpu::LimitMeter>(std::make_unique<DeviceLimitMeter>(limits));
 }

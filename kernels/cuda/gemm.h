@@ -53,7 +53,23 @@ struct GemmWorkspace {
   int64_t n_partials = 0;
   unsigned* counters = nullptr;  // zero between calls
   int64_t n_counters = 0;
+  // The sum of a row is cut alike whatever the number of rows.
+  bool one_order = false;
 };
+
+// Calls `multiply` on up to `at_once` rows of the operands at a time.
+template <typename Multiply>
+void each_part(const GemmOperands& operands, int64_t at_once, Multiply&& multiply) {
+  const auto x_row = static_cast<size_t>(operands.x_stride) * size_of(operands.x_dtype);
+  const auto out_row = static_cast<size_t>(operands.out_stride) * size_of(operands.out_dtype);
+  for (int64_t first = 0; first < operands.n_rows; first += at_once) {
+    GemmOperands part = operands;
+    part.n_rows = operands.n_rows - first < at_once ? operands.n_rows - first : at_once;
+    part.x = static_cast<const char*>(operands.x) + static_cast<size_t>(first) * x_row;
+    part.out = static_cast<char*>(operands.out) + static_cast<size_t>(first) * out_row;
+    multiply(part);
+  }
+}
 
 // How small_gemm is cut. Pure.
 struct SmallGemmPlan {
@@ -65,6 +81,9 @@ struct SmallGemmPlan {
 };
 SmallGemmPlan plan_small_gemm(const GemmOperands& operands, int n_multiprocessors,
                               const GemmWorkspace& workspace);
+// Rows of one weight that small_gemm takes in a call where splits are not chosen by them.
+int64_t small_gemm_rows_at_once(const GemmOperands& operands, int n_multiprocessors,
+                                const GemmWorkspace& workspace);
 
 // Up to this many rows of one weight, small_gemm reads less than it computes.
 inline constexpr int64_t kMaxSmallRows = 16;

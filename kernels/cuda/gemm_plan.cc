@@ -24,9 +24,11 @@ SmallGemmPlan plan_chunks(const GemmOperands& operands, int rows_per_tile, int64
   plan.n_out_tiles = ceil_div(operands.out_features, kOutsPerTile);
   plan.n_slots = n_tile_slots(operands.n_rows, operands.n_runs, plan.rows_per_tile);
   plan.n_warps = static_cast<int>(std::clamp<int64_t>(n_chunks / 2, 1, kMaxWarps));
-  const int64_t n_blocks = plan.n_out_tiles * plan.n_slots;
+  if (workspace.one_order && operands.n_runs > 0) return plan;
+  const int64_t n_blocks = plan.n_out_tiles * (workspace.one_order ? 1 : plan.n_slots);
   if (n_blocks == 0) return plan;
-  const int64_t partials_per_block = kOutsPerTile * plan.rows_per_tile;
+  const int64_t partials_per_block =
+      kOutsPerTile * (workspace.one_order ? kMaxSmallRows : plan.rows_per_tile);
   double best = rounds(n_blocks, 1, n_multiprocessors);
   for (int n = 2; n <= kMaxSplits; ++n) {
     if (n_chunks < int64_t{2} * plan.n_warps * n) break;  // a warp has two chunks at least
@@ -56,6 +58,18 @@ SmallGemmPlan plan_low_bit_gemm(const GemmOperands& operands, const LowBitShape&
   const int rows_per_tile = operands.n_rows > 8 * n_runs ? 16 : 8;
   return plan_chunks(operands, rows_per_tile, shape.pitch / low_bit_chunk(shape.code),
                      n_multiprocessors, workspace);
+}
+
+int64_t small_gemm_rows_at_once(const GemmOperands& operands, int n_multiprocessors,
+                                const GemmWorkspace& workspace) {
+  const SmallGemmPlan plan = plan_small_gemm(operands, n_multiprocessors, workspace);
+  int64_t n_slots = kMaxGridYZ;
+  if (plan.n_splits > 1) {
+    n_slots = std::min(
+        workspace.n_counters / plan.n_out_tiles,
+        workspace.n_partials / (plan.n_out_tiles * plan.n_splits * kOutsPerTile * kMaxSmallRows));
+  }
+  return std::max<int64_t>(1, std::min(n_slots, kMaxGridYZ)) * kMaxSmallRows;
 }
 
 }  // namespace trireme::kernels::cuda

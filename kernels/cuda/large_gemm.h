@@ -1,10 +1,14 @@
-// Many rows against one weight, by cuBLASLt. The algorithm is the library's first suggestion for
-// the shape, asked for once.
+// Many rows against one weight, by cuBLASLt.
+//
+// The library suggests algorithms for a shape; the first time that a bucket of row counts is met
+// they are tried on the operands at hand, and the fastest is kept, in memory and in a file
+// (tuning_cache.h). While work is being recorded nothing is tried: the first suggestion serves.
 //
 // Used by the backend's thread. Absent on the emulator, where tile_gemm takes its place.
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "base/result.h"
 #include "kernels/cuda/gemm.h"
@@ -18,7 +22,12 @@ class LargeGemm {
   virtual bool run(const GemmOperands& operands, const Launcher& launcher) = 0;
 };
 
+struct LargeGemmOptions {
+  std::string device;       // its name
+  std::string tuning_file;  // empty: choices are not kept
+};
+
 // nullptr where there is no such library; its workspace is device memory of its own.
-Result<std::unique_ptr<LargeGemm>> make_large_gemm();
+Result<std::unique_ptr<LargeGemm>> make_large_gemm(const LargeGemmOptions& options);
 
 }  // namespace trireme::kernels::cuda

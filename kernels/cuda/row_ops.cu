@@ -91,6 +91,8 @@ struct MaxSumExpParams {
   const float* x;
   int64_t x_stride;
   int64_t width;
+  const int32_t* rows;               // or nullptr: all
+  const float* inverse_temperature;  // or nullptr: 1
   float* max;
   float* sum_exp;
 };
@@ -99,13 +101,15 @@ struct MaxSumExpParams {
 // near 1 the tail of a large vocabulary would be rounded away.
 __global__ void row_max_sum_exp_kernel(MaxSumExpParams p) {
   __shared__ float scratch[kWarpSize];
-  const float* x = p.x + blockIdx.x * p.x_stride;
+  const int64_t row = p.rows == nullptr ? blockIdx.x : p.rows[blockIdx.x];
+  const float* x = p.x + row * p.x_stride;
+  const float inverse = p.inverse_temperature == nullptr ? 1.0f : p.inverse_temperature[blockIdx.x];
   float max = -INFINITY;
   for (int64_t j = threadIdx.x; j < p.width; j += blockDim.x) max = fmaxf(max, x[j]);
   max = block_max(max, scratch);
   double sum = 0;
   if (max != -INFINITY) {
-    for (int64_t j = threadIdx.x; j < p.width; j += blockDim.x) sum += expf(x[j] - max);
+    for (int64_t j = threadIdx.x; j < p.width; j += blockDim.x) sum += expf((x[j] - max) * inverse);
   }
   const float high = static_cast<float>(sum);
   const float low = static_cast<float>(sum - high);
@@ -172,10 +176,14 @@ void row_max_log_sum_exp(const RowMaxLogSumExpArgs& args, const Launcher& launch
   const MaxSumExpParams params{.x = args.x.as<float>(),
                                .x_stride = args.x.row_stride,
                                .width = args.x.dim(1),
+                               .rows = args.rows.defined() ? args.rows.as<int32_t>() : nullptr,
+                               .inverse_temperature = args.inverse_temperature.defined()
+                                                          ? args.inverse_temperature.as<float>()
+                                                          : nullptr,
                                .max = args.max.as<float>(),
                                .sum_exp = args.sum_exp.as<float>()};
   launch(row_max_sum_exp_kernel, "row_max_log_sum_exp",
-         {.grid_x = args.x.dim(0), .block = threads_for(params.width, 1024)}, launcher, params);
+         {.grid_x = args.max.dim(0), .block = threads_for(params.width, 1024)}, launcher, params);
 }
 
 void convert(const TensorView& from, const TensorView& to, const Launcher& launcher) {

@@ -181,6 +181,42 @@ void synchronize_stream(void* stream) {
 
 void* default_stream() { return cudaStreamPerThread; }
 
+Status begin_capture(void* stream) {
+  if (const cudaError_t error = cudaStreamBeginCapture(static_cast<cudaStream_t>(stream),
+                                                       cudaStreamCaptureModeThreadLocal);
+      error != cudaSuccess) {
+    (void)cudaGetLastError();
+    return unavailable(std::string("work cannot be captured: ") + cudaGetErrorString(error));
+  }
+  return {};
+}
+
+Result<void*> end_capture(void* stream) {
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  cudaError_t error = cudaStreamEndCapture(static_cast<cudaStream_t>(stream), &graph);
+  if (error == cudaSuccess) error = cudaGraphInstantiate(&executable, graph, 0);
+  if (graph != nullptr) (void)cudaGraphDestroy(graph);
+  if (error != cudaSuccess) {
+    (void)cudaGetLastError();
+    return unavailable(std::string("work was not captured: ") + cudaGetErrorString(error));
+  }
+  return static_cast<void*>(executable);
+}
+
+bool is_capturing(void* stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  expect(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &status), "asking a stream");
+  return status != cudaStreamCaptureStatusNone;
+}
+
+void launch_graph(void* graph, void* stream) {
+  expect(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), static_cast<cudaStream_t>(stream)),
+         "starting a graph");
+}
+
+void release_graph(void* graph) { (void)cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)); }
+
 void* make_event() {
   cudaEvent_t event = nullptr;
   expect(cudaEventCreate(&event), "making an event");

@@ -45,6 +45,14 @@ void synchronize_stream(void* stream);
 // rank mean the same one by it.
 void* default_stream();
 
+// What is enqueued on the stream between the two calls is kept in a graph and not done. Another
+// thread's work is not touched. The errors are the driver's.
+Status begin_capture(void* stream);
+Result<void*> end_capture(void* stream);
+bool is_capturing(void* stream);
+void launch_graph(void* graph, void* stream);
+void release_graph(void* graph);
+
 void* make_event();
 void release_event(void* event);
 void record_event(void* event, void* stream);

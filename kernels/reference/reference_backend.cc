@@ -146,6 +146,7 @@ class ReferenceBackend final : public HostBackend {
   }
   void row_max_log_sum_exp(const RowMaxLogSumExpArgs& args, Stream) override {
     check_shapes(args);
+    check_contents(args);
     reference::row_max_log_sum_exp(args);
   }
 

@@ -37,6 +37,8 @@ void moe_gather(const MoeGatherArgs& args);
 void moe_combine(const MoeCombineArgs& args);
 void gather_rows(const GatherRowsArgs& args);
 void row_max_log_sum_exp(const RowMaxLogSumExpArgs& args);
+void row_candidates(const RowCandidatesArgs& args);
+void count_before(const CountBeforeArgs& args);
 
 Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight,
                                                   ComputeDType compute_dtype);

@@ -8,6 +8,7 @@
 namespace trireme::kernels {
 
 // Its memory is host memory. Slow; see emulator.h for what it shows and what not.
-std::unique_ptr<Backend> make_emulated_cuda_backend(ComputeDType compute_dtype);
+std::unique_ptr<Backend> make_emulated_cuda_backend(ComputeDType compute_dtype,
+                                                    bool batch_invariant = false);
 
 }  // namespace trireme::kernels

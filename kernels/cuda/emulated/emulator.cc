@@ -265,4 +265,31 @@ const uint32_t (*warp_exchange(const uint32_t* words, int n_words))[8] {
   return block().exchange(words, n_words);
 }
 
+namespace {
+thread_local bool is_recording = false;
+thread_local std::vector<std::function<void()>> recorded;
+}  // namespace
+
+void start_recording() {
+  CHECK(!is_recording);
+  is_recording = true;
+  recorded.clear();
+}
+
+std::vector<std::function<void()>> stop_recording() {
+  CHECK(is_recording);
+  is_recording = false;
+  return std::move(recorded);
+}
+
+bool recording() { return is_recording; }
+
+void enqueue(std::function<void()> work) {
+  if (is_recording) {
+    recorded.push_back(std::move(work));
+  } else {
+    work();
+  }
+}
+
 }  // namespace trireme::kernels::cuda::emulator

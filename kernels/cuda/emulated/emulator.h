@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <vector>
 
 #include "kernels/cuda/launch_shape.h"
 
@@ -51,6 +52,14 @@ namespace emulator {
 
 // Runs `body` once per thread of the grid.
 void run_grid(const LaunchShape& shape, const std::function<void()>& body);
+
+// Between the two, the calling thread's launches and copies are kept and not done, as in a graph's
+// capture; `stop_recording` hands them out. What waits for work must not be called meanwhile.
+void start_recording();
+std::vector<std::function<void()>> stop_recording();
+bool recording();
+// Does the work, or keeps it while recording.
+void enqueue(std::function<void()> work);
 
 // Called by fibers.
 void block_barrier();

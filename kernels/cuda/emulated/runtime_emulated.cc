@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "kernels/cuda/emulated/emulator.h"
 #include "kernels/cuda/large_gemm.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/host_memory.h"
@@ -24,6 +25,7 @@ Result<DeviceInfo> open_device(int device) {
 }
 
 Result<void*> allocate_device(size_t bytes) {
+  CHECK(!emulator::recording()) << "memory is made while work is recorded";
   ASSIGN_OR_RETURN(const size_t available, free_device_bytes());
   if (bytes > available) {
     return resource_exhausted("cannot allocate " + std::to_string(bytes) +
@@ -44,15 +46,29 @@ void release_pinned(void* memory) { std::free(memory); }
 Result<size_t> free_device_bytes() { return available_host_memory_bytes(); }
 
 void copy_to_device_async(void* device, const void* host, size_t bytes, void*) {
-  if (bytes > 0) std::memcpy(device, host, bytes);
+  copy_on_device_async(device, host, bytes, nullptr);
 }
 void copy_to_host_async(void* host, const void* device, size_t bytes, void*) {
-  if (bytes > 0) std::memcpy(host, device, bytes);
+  copy_on_device_async(host, device, bytes, nullptr);
 }
 void copy_on_device_async(void* to, const void* from, size_t bytes, void*) {
-  if (bytes > 0) std::memcpy(to, from, bytes);
+  if (bytes == 0) return;
+  emulator::enqueue([=] { std::memcpy(to, from, bytes); });
 }
-void synchronize_stream(void*) {}
+void synchronize_stream(void*) { CHECK(!emulator::recording()) << "a wait is recorded"; }
+
+Status begin_capture(void*) {
+  emulator::start_recording();
+  return {};
+}
+Result<void*> end_capture(void*) {
+  return static_cast<void*>(new std::vector<std::function<void()>>(emulator::stop_recording()));
+}
+bool is_capturing(void*) { return emulator::recording(); }
+void launch_graph(void* graph, void*) {
+  for (const auto& work : *static_cast<std::vector<std::function<void()>>*>(graph)) work();
+}
+void release_graph(void* graph) { delete static_cast<std::vector<std::function<void()>>*>(graph); }
 void* default_stream() { return nullptr; }
 
 void* make_event() { return new Event; }
@@ -67,6 +83,6 @@ double seconds_between(void* begin, void* end) {
       .count();
 }
 
-Result<std::unique_ptr<LargeGemm>> make_large_gemm() { return std::unique_ptr<LargeGemm>(); }
+Result<std::unique_ptr<LargeGemm>> make_large_gemm(const LargeGemmOptions&) { return std::unique_ptr<LargeGemm>(); }
 
 }  // namespace trireme::kernels::cuda

@@ -188,7 +188,8 @@ class Scenario {
 
 Status run(const std::string& scenario, int rank, int size, const std::string& id_file) {
   SystemClock clock;
-  ASSIGN_OR_RETURN(const auto backend, kernels::make_cuda_backend(0, kernels::ComputeDType::kF32));
+  ASSIGN_OR_RETURN(const auto backend,
+                   kernels::make_cuda_backend({.compute_dtype = kernels::ComputeDType::kF32}));
   NcclGroupOptions options{.name = "tp", .rank = rank};
   for (int i = 0; i < size; ++i) options.worker_ranks.push_back(i);
   ASSIGN_OR_RETURN(

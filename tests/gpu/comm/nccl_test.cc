@@ -19,7 +19,8 @@ class NcclTest : public ::testing::Test {
     // Asked in a process of its own: this one forks, and must not have touched the driver before.
     const pid_t child = fork();
     if (child == 0) {
-      _exit(kernels::make_cuda_backend(0, kernels::ComputeDType::kF32).ok() ? 0 : 1);
+      _exit(kernels::make_cuda_backend({.compute_dtype = kernels::ComputeDType::kF32}).ok() ? 0
+                                                                                            : 1);
     }
     int state = 0;
     waitpid(child, &state, 0);

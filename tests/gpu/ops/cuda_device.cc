@@ -2,8 +2,10 @@
 
 namespace trireme::kernels::testing {
 
-std::unique_ptr<Backend> make_device_backend(ComputeDType compute_dtype, std::string* why_absent) {
-  auto backend = make_cuda_backend(0, compute_dtype);
+std::unique_ptr<Backend> make_device_backend(ComputeDType compute_dtype, std::string* why_absent,
+                                             bool batch_invariant) {
+  auto backend =
+      make_cuda_backend({.compute_dtype = compute_dtype, .batch_invariant = batch_invariant});
   if (backend.ok()) return std::move(*backend);
   *why_absent = backend.error().message;
   return nullptr;

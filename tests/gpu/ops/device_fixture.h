@@ -12,7 +12,8 @@
 namespace trireme::kernels::testing {
 
 // nullptr, with the reason, where the device is absent.
-std::unique_ptr<Backend> make_device_backend(ComputeDType compute_dtype, std::string* why_absent);
+std::unique_ptr<Backend> make_device_backend(ComputeDType compute_dtype, std::string* why_absent,
+                                             bool batch_invariant = false);
 
 // A backend whose operands are host tensors: copies them to `device`, runs the op there, and copies
 // the results back. Strides and alignments are kept, so that fixtures written for host memory test

@@ -3,8 +3,9 @@
 
 namespace trireme::kernels::testing {
 
-std::unique_ptr<Backend> make_device_backend(ComputeDType compute_dtype, std::string*) {
-  return make_emulated_cuda_backend(compute_dtype);
+std::unique_ptr<Backend> make_device_backend(ComputeDType compute_dtype, std::string*,
+                                             bool batch_invariant) {
+  return make_emulated_cuda_backend(compute_dtype, batch_invariant);
 }
 
 }  // namespace trireme::kernels::testing

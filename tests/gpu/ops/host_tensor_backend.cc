@@ -347,11 +347,68 @@ class HostTensorBackend final : public Backend {
     Operands o(*device_);
     RowMaxLogSumExpArgs on = args;
     on.x = o.in(args.x);
+    on.rows = o.in(args.rows);
+    on.inverse_temperature = o.in(args.inverse_temperature);
     on.max = o.out(args.max);
     on.sum_exp = o.out(args.sum_exp);
     device_->row_max_log_sum_exp(on, stream);
     o.bring_back();
   }
+  void row_candidates(const RowCandidatesArgs& args, Stream stream) override {
+    Operands o(*device_);
+    RowCandidatesArgs on = args;
+    on.x = o.in(args.x);
+    on.rows = o.in(args.rows);
+    on.inverse_temperature = o.in(args.inverse_temperature);
+    on.keys = o.in(args.keys);
+    on.ids = o.out(args.ids);
+    on.scores = o.out(args.scores);
+    on.values = o.out(args.values);
+    device_->row_candidates(on, stream);
+    o.bring_back();
+  }
+  void count_before(const CountBeforeArgs& args, Stream stream) override {
+    Operands o(*device_);
+    CountBeforeArgs on = args;
+    on.x = o.in(args.x);
+    on.rows = o.in(args.rows);
+    on.ids = o.in(args.ids);
+    on.values = o.in(args.values);
+    on.counts = o.out(args.counts);
+    device_->count_before(on, stream);
+    o.bring_back();
+  }
+  void head_linear(const HeadLinearArgs& args, Stream stream) override {
+    Operands o(*device_);
+    HeadLinearArgs on = args;
+    on.x = o.in(args.x);
+    on.out = o.out(args.out);
+    device_->head_linear(on, stream);
+    o.bring_back();
+  }
+  void norm_rope_append(const NormRopeAppendArgs& args, Stream stream) override {
+    Operands o(*device_);
+    NormRopeAppendArgs on = args;
+    on.q = o.out(args.q);
+    on.k = o.in(args.k);
+    on.v = o.in(args.v);
+    on.q_norm = o.in(args.q_norm);
+    on.k_norm = o.in(args.k_norm);
+    on.positions = o.in(args.positions);
+    on.inv_freq = o.in(args.inv_freq);
+    on.set_of_token = o.in(args.set_of_token);
+    on.slots = o.in(args.slots);
+    on.k_cache = o.out(args.k_cache);
+    on.v_cache = o.out(args.v_cache);
+    device_->norm_rope_append(on, stream);
+    o.bring_back();
+  }
+  // Operands that move are not what was recorded.
+  Status begin_recording(Stream) override { return unimplemented("operands are moved"); }
+  Result<std::unique_ptr<RecordedWork>> end_recording(Stream) override {
+    return failed_precondition("nothing is being recorded");
+  }
+  bool replay(const RecordedWork&, Stream) override { return false; }
 
  private:
   std::unique_ptr<Backend> device_;

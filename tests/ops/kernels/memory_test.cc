@@ -58,7 +58,7 @@ TEST(Options, AreChecked) {
 }
 
 TEST(Options, CudaSaysThatItIsAbsent) {
-  const auto backend = make_cuda_backend(0, ComputeDType::kBF16);
+  const auto backend = make_cuda_backend({});
   if (backend.ok()) GTEST_SKIP() << "this build has CUDA";
   EXPECT_EQ(backend.error().code, ErrorCode::kFailedPrecondition);
   EXPECT_FALSE(backend.error().message.empty());

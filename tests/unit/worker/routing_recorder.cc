@@ -129,6 +129,24 @@ class RoutingRecorder final : public kernels::Backend {
   void row_max_log_sum_exp(const kernels::RowMaxLogSumExpArgs& args, Stream stream) override {
     inner_->row_max_log_sum_exp(args, stream);
   }
+  void row_candidates(const kernels::RowCandidatesArgs& args, Stream stream) override {
+    inner_->row_candidates(args, stream);
+  }
+  void count_before(const kernels::CountBeforeArgs& args, Stream stream) override {
+    inner_->count_before(args, stream);
+  }
+  void head_linear(const kernels::HeadLinearArgs& args, Stream stream) override {
+    inner_->head_linear(args, stream);
+  }
+  void norm_rope_append(const kernels::NormRopeAppendArgs& args, Stream stream) override {
+    inner_->norm_rope_append(args, stream);
+  }
+  // What it records is read between the ops.
+  Status begin_recording(Stream) override { return unimplemented("routing is read on the host"); }
+  Result<std::unique_ptr<kernels::RecordedWork>> end_recording(Stream) override {
+    return failed_precondition("nothing is being recorded");
+  }
+  bool replay(const kernels::RecordedWork&, Stream) override { return false; }
 
  private:
   std::unique_ptr<kernels::Backend> inner_;
