@@ -57,25 +57,27 @@ Status Attention::forward(const TensorView& h, const TensorView& out, Pass& pass
   const TensorView v =
       qkv.columns(q_width + kv_width, q_width + 2 * kv_width).split_columns(n_kv_heads_, head_dim_);
 
-  if (qk_norm_ != nullptr) TRY(qk_norm_->forward(q, k, pass));
-  if (rope_ >= 0) {
-    const RopeTable& rope = pass.buffers.ropes.at(static_cast<size_t>(rope_));
-    pass.ops().rope({.q = q,
-                     .k = k,
-                     .positions = pass.batch.positions,
-                     .inv_freq = rope.inv_freq.view,
-                     .scale = rope.scale,
-                     .layout = rope.layout,
-                     .set_of_token = pass.batch.rope_sets},
-                    pass.stream());
-  }
+  HeadNormWeights norm;
+  if (qk_norm_ != nullptr) norm = qk_norm_->head_weights();
+  if (qk_norm_ != nullptr && !norm.q.defined()) TRY(qk_norm_->forward(q, k, pass));
   const LayerKv kv = pass.kv.layer(slot_);
-  pass.ops().kv_append({.k = k,
-                        .v = v,
-                        .slots = pass.batch.kv_table(kv.group).slots,
-                        .k_cache = kv.k,
-                        .v_cache = kv.v},
-                       pass.stream());
+  const RopeTable none;
+  const RopeTable& rope = rope_ < 0 ? none : pass.buffers.ropes.at(static_cast<size_t>(rope_));
+  pass.ops().norm_rope_append({.q = q,
+                               .k = k,
+                               .v = v,
+                               .q_norm = norm.q,
+                               .k_norm = norm.k,
+                               .norm_eps = norm.eps,
+                               .positions = pass.batch.positions,
+                               .inv_freq = rope.inv_freq.view,
+                               .rope_scale = rope.scale,
+                               .layout = rope.layout,
+                               .set_of_token = pass.batch.rope_sets,
+                               .slots = pass.batch.kv_table(kv.group).slots,
+                               .k_cache = kv.k,
+                               .v_cache = kv.v},
+                              pass.stream());
   const TensorView attended = pass.buffers.attended.view.rows(0, n);
   attend(q, kv, attended.split_columns(n_heads_, head_dim_), pass);
   return o_.forward(attended, out, pass.context);

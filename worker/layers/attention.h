@@ -16,10 +16,20 @@
 
 namespace trireme::worker {
 
+// Weights of an RMS norm of each head on its own, [head_dim] f32.
+struct HeadNormWeights {
+  TensorView q;
+  TensorView k;
+  float eps = 0;
+};
+
 // A norm of q and k between projection and rotation.
 class QkNorm {
  public:
   virtual ~QkNorm() = default;
+  // Where the norm is of that kind: what the op that also rotates and caches takes; `forward` is
+  // not called then. Undefined for any other.
+  virtual HeadNormWeights head_weights() const { return {}; }
   // q [n_tokens, n_heads, head_dim], k [n_tokens, n_kv_heads, head_dim], f32, in place.
   virtual Status forward(const TensorView& q, const TensorView& k, Pass& pass) const = 0;
 };

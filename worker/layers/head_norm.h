@@ -12,6 +12,7 @@ class HeadRmsNorm final : public QkNorm {
  public:
   // `plus` is added to the stored weights.
   HeadRmsNorm(PartLoader& in, const std::string& q, const std::string& k, float plus = 0);
+  HeadNormWeights head_weights() const override { return {q_weight_.view, k_weight_.view, eps_}; }
   Status forward(const TensorView& q, const TensorView& k, Pass& pass) const override;
 
  private:

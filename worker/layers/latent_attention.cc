@@ -16,11 +16,6 @@ void project(const TensorView& x, const kernels::PackedWeight& weight, const Ten
   pass.ops().linear({.x = x, .weight = &weight, .out = out}, pass.stream());
 }
 
-// Columns of head `i`, when each head has `width` of them.
-TensorView head_columns(const TensorView& x, int64_t i, int64_t width) {
-  return x.columns(i * width, (i + 1) * width);
-}
-
 RowParallelLinear output(PartLoader& in, const std::string& name) {
   const int64_t width = in.spec().mla->value_dim;
   return RowParallelLinear(in,
@@ -62,7 +57,7 @@ void LatentAttention::load_queries(PartLoader& in, const std::string& prefix) {
   for (int64_t head = in.rank().heads.begin; head < in.rank().heads.end; ++head) {
     const int64_t border = head * head_dim + mla_.nope_dim;
     nope.push_back(rows({head * head_dim, border}));
-    q_rope_.push_back(in.weights().packed({rows({border, (head + 1) * head_dim})}));
+    q_rope_.add(in.weights().packed({rows({border, (head + 1) * head_dim})}));
   }
   q_nope_ = in.weights().packed(nope);
 }
@@ -81,8 +76,8 @@ void LatentAttention::load_latent(PartLoader& in, const std::string& prefix) {
     const int64_t border = head * head_dim + mla_.nope_dim;
     WeightPart key = rows({head * head_dim, border});
     key.transposed = true;
-    key_up_.push_back(in.weights().packed({key}));
-    value_up_.push_back(in.weights().packed({rows({border, (head + 1) * head_dim})}));
+    key_up_.add(in.weights().packed({key}));
+    value_up_.add(in.weights().packed({rows({border, (head + 1) * head_dim})}));
   }
 }
 
@@ -113,12 +108,8 @@ TensorView LatentAttention::queries(const TensorView& h, Pass& pass) const {
   // A row holds the heads' [latent | rope] and, behind them, room that `shifted` needs.
   const int64_t width = mla_.latent_width();
   const TensorView row = buffers.q.view.rows(0, n);
-  for (int64_t head = 0; head < n_heads_; ++head) {
-    const auto i = static_cast<size_t>(head);
-    const TensorView q = head_columns(row, head, width);
-    project(head_columns(nope, head, mla_.nope_dim), *key_up_[i], q.columns(0, mla_.kv_rank), pass);
-    project(from, *q_rope_[i], q.columns(mla_.kv_rank, width), pass);
-  }
+  key_up_.forward(nope, mla_.nope_dim, row, width, pass);
+  q_rope_.forward(from, 0, row.columns(mla_.kv_rank, row.dim(1)), width, pass);
   // The first channels of a head rotate: these are the heads as seen from their rope channels on.
   const TensorView shifted = row.columns(mla_.kv_rank, mla_.kv_rank + n_heads_ * width);
   rotate(shifted.split_columns(n_heads_, width), pass);
@@ -156,10 +147,7 @@ Status LatentAttention::forward(const TensorView& h, const TensorView& out, Pass
                                .out = mixed.split_columns(n_heads_, mla_.kv_rank)},
                               pass.stream());
   const TensorView values = pass.buffers.attended.view.rows(0, n);
-  for (int64_t head = 0; head < n_heads_; ++head) {
-    project(head_columns(mixed, head, mla_.kv_rank), *value_up_[static_cast<size_t>(head)],
-            head_columns(values, head, mla_.value_dim), pass);
-  }
+  value_up_.forward(mixed, mla_.kv_rank, values, mla_.value_dim, pass);
   return o_.forward(values, out, pass.context);
 }
 

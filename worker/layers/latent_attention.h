@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "worker/layers/linear.h"
@@ -16,6 +17,29 @@
 #include "worker/layers/pass.h"
 
 namespace trireme::worker {
+
+// A matrix for each head, applied to all heads in one op.
+class HeadMatrices {
+ public:
+  void add(std::unique_ptr<kernels::PackedWeight> matrix) {
+    matrices_.push_back(matrix.get());
+    owned_.push_back(std::move(matrix));
+  }
+  // Head h reads columns from h * x_stride on and writes those from h * out_stride on.
+  void forward(const TensorView& x, int64_t x_stride, const TensorView& out, int64_t out_stride,
+               Pass& pass) const {
+    pass.ops().head_linear({.x = x,
+                            .x_head_stride = x_stride,
+                            .weights = matrices_,
+                            .out = out,
+                            .out_head_stride = out_stride},
+                           pass.stream());
+  }
+
+ private:
+  std::vector<std::unique_ptr<kernels::PackedWeight>> owned_;
+  std::vector<const kernels::PackedWeight*> matrices_;
+};
 
 class LatentAttention {
  public:
@@ -45,12 +69,12 @@ class LatentAttention {
   Matrix q_a_;    // [q_rank, hidden], only with q_rank
   DeviceTensor q_norm_;
   // From the hidden state, or from the normed q_rank channels:
-  Matrix q_nope_;               // [n_heads * nope_dim, ..]
-  std::vector<Matrix> q_rope_;  // by head, [rope_dim, ..]
-  std::vector<Matrix> key_up_;  // by head, [kv_rank, nope_dim]: W_uk transposed
-  Matrix kv_a_;                 // [kv_rank + rope_dim, hidden]
+  Matrix q_nope_;        // [n_heads * nope_dim, ..]
+  HeadMatrices q_rope_;  // [rope_dim, ..]
+  HeadMatrices key_up_;  // [kv_rank, nope_dim]: W_uk transposed
+  Matrix kv_a_;          // [kv_rank + rope_dim, hidden]
   DeviceTensor kv_norm_;
-  std::vector<Matrix> value_up_;  // by head, [value_dim, kv_rank]
+  HeadMatrices value_up_;  // [value_dim, kv_rank]
   RowParallelLinear o_;
 };
 
