@@ -70,8 +70,8 @@ Status StepExecutor::allocate() {
   ASSIGN_OR_RETURN(rows_, allocate_tensor(backend, DType::kI32, {n_rows}));
   ASSIGN_OR_RETURN(x_logits_, allocate_tensor(backend, DType::kF32, {n_rows, in_.spec.hidden}));
   ASSIGN_OR_RETURN(logits_, allocate_tensor(backend, DType::kF32, {n_rows, in_.rank.vocab_padded}));
-  ASSIGN_OR_RETURN(sampler_,
-                   Sampler::create(backend, *in_.mesh.tp, in_.rank, in_.spec.vocab, n_rows));
+  ASSIGN_OR_RETURN(sampler_, Sampler::create(backend, *in_.mesh.tp, in_.rank, in_.spec.vocab,
+                                             n_rows, in_.scan_on_device));
   return {};
 }
 

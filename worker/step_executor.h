@@ -47,6 +47,7 @@ struct ExecutorInputs {
   comm::Mesh& mesh;
   const Clock& clock;
   int64_t default_deadline_ns = 0;  // of a plan that names none
+  bool scan_on_device = false;      // logits stay with the backend (sample/device_scan.h)
   LogitsObserver logits_observer;
 };
 

@@ -276,16 +276,18 @@ Status Worker::allocate_kv(int64_t n_blocks) {
                            .max_logits_rows = options_.max_logits_rows,
                            .recompute_length = options_.spec.recompute_length(),
                            .encoder = options_.spec.encoder.has_value()};
-  const ExecutorInputs inputs{.spec = options_.spec,
-                              .rank = rank(),
-                              .limits = limits,
-                              .model = *model_,
-                              .kv = *kv_,
-                              .backend = *backend_,
-                              .mesh = mesh_,
-                              .clock = clock_,
-                              .default_deadline_ns = options_.step_deadline_ns,
-                              .logits_observer = options_.logits_observer};
+  const ExecutorInputs inputs{
+      .spec = options_.spec,
+      .rank = rank(),
+      .limits = limits,
+      .model = *model_,
+      .kv = *kv_,
+      .backend = *backend_,
+      .mesh = mesh_,
+      .clock = clock_,
+      .default_deadline_ns = options_.step_deadline_ns,
+      .scan_on_device = options_.scan_on_device.value_or(backend_->name() == "cuda"),
+      .logits_observer = options_.logits_observer};
   ASSIGN_OR_RETURN(executor_, StepExecutor::create(inputs));
   return {};
 }

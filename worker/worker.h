@@ -41,6 +41,8 @@ struct WorkerOptions {
       600'000'000'000;  // for the agreement with the other ranks before loading
   int64_t step_deadline_ns = 60'000'000'000;  // of a plan that names none
   LogitsObserver logits_observer;             // for tests and tools; empty otherwise
+  // Logits are scanned where they are; default: on a device, and not on a host.
+  std::optional<bool> scan_on_device;
 };
 
 class Worker {

@@ -10,6 +10,10 @@ bool has_filter(const step::SamplingParams& params) {
   return params.top_k > 0 || params.top_p < 1 || params.min_p > 0;
 }
 
+bool needs_mass(const step::SamplingParams& params) {
+  return has_filter(params) && params.top_p < 1 && params.top_k <= 0 && params.min_p <= 0;
+}
+
 std::optional<size_t> kept_prefix(const step::SamplingParams& params,
                                   std::span<const Candidate> ranking, bool complete, double mass) {
   if (ranking.empty()) return complete ? std::optional<size_t>(0) : std::nullopt;

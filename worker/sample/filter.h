@@ -17,6 +17,9 @@ namespace trireme::worker {
 // True when params filter at all (temperature > 0 and top_k, top_p or min_p in force).
 bool has_filter(const step::SamplingParams& params);
 
+// True when the answer depends on the row's mass: a top_p that nothing else has cut before.
+bool needs_mass(const step::SamplingParams& params);
+
 // At or below this temperature the distribution is its mode: greedy.
 inline constexpr float kGreedyTemperature = 1e-5f;
 inline bool is_greedy(const step::SamplingParams& params) {

@@ -23,10 +23,8 @@ constexpr size_t kFirstSorted = 1024;
 bool samples(const RowRequest& request) { return request.token < 0; }
 bool wants_logprobs(const RowRequest& request) { return request.n_logprobs >= 0; }
 
-// The total mass matters only to a top_p that nothing else has cut before.
-bool needs_mass(const step::SamplingParams& params) {
-  return has_filter(params) && params.top_p < 1 && params.top_k <= 0 && params.min_p <= 0;
-}
+// How far a device's sum of exponentials may be from the host's, relative to it.
+constexpr double kMassError = 1e-5;
 
 template <typename T>
 void append(std::vector<std::byte>& bytes, const T* values, size_t n) {
@@ -67,7 +65,7 @@ int32_t draw_from(std::span<const Candidate> kept, const RowRequest& request) {
 
 Result<std::unique_ptr<Sampler>> Sampler::create(kernels::Backend& backend, comm::Group& tp,
                                                  const plan::RankPlan& rank, int32_t vocab,
-                                                 int64_t max_rows) {
+                                                 int64_t max_rows, bool on_device) {
   std::unique_ptr<Sampler> sampler(new Sampler(backend, tp));
   sampler->vocab_ = vocab;
   sampler->vocab_padded_ = rank.vocab_padded;
@@ -79,6 +77,9 @@ Result<std::unique_ptr<Sampler>> Sampler::create(kernels::Backend& backend, comm
   sampler->host_sum_exp_.resize(static_cast<size_t>(max_rows));
   sampler->log_normalizer_.resize(static_cast<size_t>(max_rows));
   sampler->row_.resize(static_cast<size_t>(rank.vocab_padded));
+  if (on_device) {
+    ASSIGN_OR_RETURN(sampler->scan_, DeviceScan::create(backend));
+  }
   return sampler;
 }
 
@@ -129,9 +130,37 @@ void Sampler::measure_raw_rows(const TensorView& logits, StepContext& context) {
   backend_->synchronize(context.stream);
 }
 
+// The slice's winner and, in `candidates_`, its ranking where a filter wants one.
+void Sampler::summarize(const TensorView& logits, size_t row, const RowRequest& request,
+                        Summary& summary, StepContext& context) {
+  const step::SamplingParams& params = *request.params;
+  const bool draws = !has_filter(params) && !is_greedy(params);
+  if (const DeviceAnswer& answer = answers_[row]; answer.ruled) {
+    summary.max = answer.best.value;
+    summary.token = answer.best.token;
+    summary.score = draws ? answer.winner.score : answer.best.value;
+    summary.mass = answer.mass;
+    candidates_ = answer.ranking;
+    return;
+  }
+  const std::span<const float> values = ruled_row(logits, row, request, context);
+  const Candidate best = best_candidate(values, first_id_);
+  summary.max = best.value;
+  summary.token = best.token;
+  summary.score = best.value;
+  if (has_filter(params)) {
+    select_top(values, first_id_, n_candidates(request), candidates_);
+    if (needs_mass(params)) summary.mass = sum_exp(values, best.value, params.temperature);
+  } else if (draws) {
+    const ScoredToken winner = draw_gumbel(values, first_id_, params.temperature,
+                                           sampling_key(params.seed, request.position));
+    summary.score = winner.score;
+    summary.token = winner.token;
+  }
+}
+
 void Sampler::append_summary(const TensorView& logits, size_t row, const RowRequest& request,
                              StepContext& context) {
-  const step::SamplingParams& params = *request.params;
   Summary summary;
   std::vector<Candidate>& candidates = candidates_;
   candidates.clear();
@@ -139,26 +168,15 @@ void Sampler::append_summary(const TensorView& logits, size_t row, const RowRequ
     summary.raw_max = host_max_[row];
     summary.raw_sum_exp = host_sum_exp_[row];
   }
-  if (samples(request)) {
-    const std::span<const float> values = ruled_row(logits, row, request, context);
-    const Candidate best = best_candidate(values, first_id_);
-    summary.max = best.value;
-    summary.token = best.token;
-    summary.score = best.value;
-    if (has_filter(params)) {
-      select_top(values, first_id_, n_candidates(request), candidates);
-      if (needs_mass(params)) summary.mass = sum_exp(values, best.value, params.temperature);
-    } else if (!is_greedy(params)) {
-      const ScoredToken winner = draw_gumbel(values, first_id_, params.temperature,
-                                             sampling_key(params.seed, request.position));
-      summary.score = winner.score;
-      summary.token = winner.token;
-    }
-  }
+  if (samples(request)) summarize(logits, row, request, summary, context);
   append(mine_, &summary, 1);
   append_candidates(mine_, candidates, n_candidates(request));
   if (const size_t n = n_raw_top(request); n > 0) {
-    select_top(raw_row(logits, row, context), first_id_, n, candidates);
+    if (answers_[row].raw) {
+      candidates = answers_[row].raw_top;
+    } else {
+      select_top(raw_row(logits, row, context), first_id_, n, candidates);
+    }
     append_candidates(mine_, candidates, n);
   }
 }
@@ -171,6 +189,7 @@ Status Sampler::run(const TensorView& logits, std::span<const RowRequest> reques
   const bool any_logprobs = std::any_of(requests.begin(), requests.end(), wants_logprobs);
   if (any_logprobs) measure_raw_rows(logits, context);
 
+  ask_device(logits, requests, context);
   mine_.clear();
   for (size_t row = 0; row < requests.size(); ++row) {
     append_summary(logits, row, requests[row], context);
@@ -265,22 +284,26 @@ Result<int32_t> Sampler::decide_filtered(const TensorView& logits, size_t row,
   if (!complete) {
     while (!ranking.empty() && comes_before(horizon, ranking.back())) ranking.pop_back();
   }
-  const auto kept = kept_prefix(*request.params, ranking, complete, mass);
-  if (kept.has_value()) {
+  // A rounded mass decides where every mass that it may stand for decides alike.
+  const double error = mass_is_rounded(request) ? kMassError : 0;
+  const auto kept = kept_prefix(*request.params, ranking, complete, mass * (1 - error));
+  const auto kept_of_more = kept_prefix(*request.params, ranking, complete, mass * (1 + error));
+  if (kept.has_value() && kept == kept_of_more) {
     return draw_from(std::span<const Candidate>(ranking).first(*kept), request);
   }
-  return decide_from_whole_row(logits, row, request, mass, context);
+  return decide_from_whole_row(logits, row, request, context);
 }
 
 Result<int32_t> Sampler::decide_from_whole_row(const TensorView& logits, size_t row,
-                                               const RowRequest& request, double mass,
-                                               StepContext& context) {
+                                               const RowRequest& request, StepContext& context) {
   ruled_row(logits, row, request, context);
   std::fill(row_.begin() + n_ids_, row_.end(), -std::numeric_limits<float>::infinity());
   whole_mine_.clear();
   append(whole_mine_, row_.data(), row_.size());
   TRY(exchange_.all_gather(whole_mine_, whole_, "sampling whole-row all_gather", context));
 
+  const double mass =
+      needs_mass(*request.params) ? mass_of_whole_row(request.params->temperature) : 0;
   std::vector<Candidate>& ranking = candidates_;
   ranking.clear();
   for (int32_t token = 0; token < vocab_; ++token) {
@@ -295,6 +318,28 @@ Result<int32_t> Sampler::decide_from_whole_row(const TensorView& logits, size_t 
     if (kept.has_value()) return draw_from(sorted.first(*kept), request);
     CHECK_LT(n, ranking.size());
   }
+}
+
+// Of the gathered row, slice by slice as the ranks' own sums are.
+double Sampler::mass_of_whole_row(double temperature) const {
+  const auto* values = reinterpret_cast<const float*>(whole_.data());
+  std::vector<double> masses;
+  std::vector<float> maxima;
+  float max = -std::numeric_limits<float>::infinity();
+  for (int rank = 0; rank < exchange_.size(); ++rank) {
+    const int64_t n_ids = std::clamp<int64_t>(vocab_ - rank * vocab_padded_, 0, vocab_padded_);
+    const std::span<const float> slice(values + rank * vocab_padded_, static_cast<size_t>(n_ids));
+    const Candidate best = best_candidate(slice, 0);
+    if (best.token < 0) continue;
+    maxima.push_back(best.value);
+    masses.push_back(sum_exp(slice, best.value, temperature));
+    max = std::max(max, best.value);
+  }
+  double mass = 0;
+  for (size_t i = 0; i < masses.size(); ++i) {
+    mass += masses[i] * std::exp((double{maxima[i]} - double{max}) / temperature);
+  }
+  return mass;
 }
 
 void Sampler::merge_raw_top(const RowRequest& request, size_t offset, size_t record_bytes,
@@ -323,53 +368,36 @@ void Sampler::merge_raw_top(const RowRequest& request, size_t offset, size_t rec
 // it.
 Status Sampler::fill_actual_logprobs(const TensorView& logits, std::span<const RowRequest> requests,
                                      std::vector<RowOutcome>& outcomes, StepContext& context) {
-  mine_.clear();
+  std::vector<int32_t> rows;
+  std::vector<int32_t> tokens;
   for (size_t row = 0; row < requests.size(); ++row) {
     if (!wants_logprobs(requests[row])) continue;
-    const int64_t i = int64_t{outcomes[row].token} - first_id_;
-    float value = 0;
-    if (i >= 0 && i < n_ids_) {
-      backend_->copy_to_host(&value, logits.row<float>(static_cast<int64_t>(row)) + i,
-                             sizeof(float), context.stream);
-      backend_->synchronize(context.stream);
-    }
-    append(mine_, &value, 1);
+    rows.push_back(static_cast<int32_t>(row));
+    tokens.push_back(outcomes[row].token);
   }
+  std::vector<float> values = values_of_tokens(logits, rows, tokens, context);
+  mine_.clear();
+  append(mine_, values.data(), values.size());
   TRY(exchange_.all_gather(mine_, all_, "logprob value all_gather", context));
-  const size_t value_bytes = mine_.size();
-  mine_.clear();
-  size_t at = 0;
-  for (size_t row = 0; row < requests.size(); ++row) {
-    if (!wants_logprobs(requests[row])) continue;
-    step::TokenLogprob& actual = outcomes[row].logprobs.actual;
-    actual.token = outcomes[row].token;
-    const auto owner = static_cast<size_t>(actual.token / vocab_padded_);
-    actual.logprob = read_at<float>(all_, owner * value_bytes + at);
-    at += sizeof(float);
-    const std::span<const float> values = raw_row(logits, row, context);
-    int64_t n_above = 0;
-    for (size_t i = 0; i < values.size(); ++i) {
-      const bool lower_id = first_id_ + static_cast<int32_t>(i) < actual.token;
-      n_above += values[i] > actual.logprob || (values[i] == actual.logprob && lower_id) ? 1 : 0;
-    }
-    append(mine_, &n_above, 1);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto owner = static_cast<size_t>(tokens[i] / vocab_padded_);
+    values[i] = read_at<float>(all_, owner * mine_.size() + i * sizeof(float));
   }
+  const std::vector<int32_t> counts = counts_before(logits, rows, tokens, values, context);
+  mine_.clear();
+  append(mine_, counts.data(), counts.size());
   TRY(exchange_.all_gather(mine_, all_, "logprob rank all_gather", context));
-  const size_t count_bytes = mine_.size();
-  at = 0;
-  for (size_t row = 0; row < requests.size(); ++row) {
-    if (!wants_logprobs(requests[row])) continue;
-    step::PositionLogprobs& logprobs = outcomes[row].logprobs;
-    int64_t rank_of_token = 1;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto row = static_cast<size_t>(rows[i]);
+    int32_t rank_of_token = 1;
     for (size_t rank = 0; rank < static_cast<size_t>(exchange_.size()); ++rank) {
-      rank_of_token += read_at<int64_t>(all_, rank * count_bytes + at);
+      rank_of_token += read_at<int32_t>(all_, rank * mine_.size() + i * sizeof(int32_t));
     }
-    at += sizeof(int64_t);
-    logprobs.actual.rank = static_cast<int32_t>(rank_of_token);
     const auto to_logprob = [&](float logit) {
       return static_cast<float>(logit - log_normalizer_[row]);
     };
-    logprobs.actual.logprob = to_logprob(logprobs.actual.logprob);
+    step::PositionLogprobs& logprobs = outcomes[row].logprobs;
+    logprobs.actual = {tokens[i], to_logprob(values[i]), rank_of_token};
     for (step::TokenLogprob& top : logprobs.top) top.logprob = to_logprob(top.logprob);
   }
   return {};

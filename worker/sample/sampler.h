@@ -6,7 +6,10 @@
 // do not reach its threshold is gathered whole, so that the result is always exact. A draw is the
 // argmax of logit / temperature + Gumbel noise keyed by (seed, position, token id): it depends on
 // its row alone, not on batch, chunking or the number of ranks. Log-probabilities are the raw
-// log-softmax, before penalties and temperature. Used by the rank's thread.
+// log-softmax, before penalties and temperature.
+//
+// On a device the logits stay where they are: rows without rules are answered by DeviceScan, to the
+// same tokens as on the host. Used by the rank's thread.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +24,7 @@
 #include "parallel/step/step_plan.h"
 #include "worker/host_exchange.h"
 #include "worker/layers/step_context.h"
+#include "worker/sample/device_scan.h"
 #include "worker/sample/logit_rules.h"
 #include "worker/sample/token_scan.h"
 #include "worker/weights/shard_loader.h"
@@ -44,10 +48,10 @@ struct RowOutcome {
 
 class Sampler {
  public:
-  // Backend and group outlive the sampler.
+  // Backend and group outlive the sampler. `on_device`: rows are scanned by the backend's ops.
   static Result<std::unique_ptr<Sampler>> create(kernels::Backend& backend, comm::Group& tp,
                                                  const plan::RankPlan& rank, int32_t vocab,
-                                                 int64_t max_rows);
+                                                 int64_t max_rows, bool on_device);
 
   // logits [n_rows, vocab_padded] f32 on the device. internal_error when a row has no finite logit.
   Status run(const TensorView& logits, std::span<const RowRequest> requests,
@@ -64,6 +68,17 @@ class Sampler {
     float raw_sum_exp = 0;
   };
 
+  // What the device said of a row.
+  struct DeviceAnswer {
+    bool ruled = false;              // of the row that is sampled: best, winner, ranking, mass
+    bool raw = false;                // raw_top
+    Candidate best;                  // the likeliest; of a draw, the winner
+    ScoredToken winner;              // of a draw
+    std::vector<Candidate> ranking;  // of a filter
+    double mass = 0;
+    std::vector<Candidate> raw_top;
+  };
+
   Sampler(kernels::Backend& backend, comm::Group& tp)
       : backend_(&backend), exchange_(backend, tp) {}
 
@@ -73,6 +88,26 @@ class Sampler {
   std::span<float> ruled_row(const TensorView& logits, size_t row, const RowRequest& request,
                              StepContext& context);
   void measure_raw_rows(const TensorView& logits, StepContext& context);
+  // sampler_device.cc
+  bool mass_is_rounded(const RowRequest& request) const;
+  void ask_device(const TensorView& logits, std::span<const RowRequest> requests,
+                  StepContext& context);
+  void ask_for_picks(const TensorView& logits, std::span<const RowRequest> requests,
+                     StepContext& context);
+  void ask_for_draws(const TensorView& logits, std::span<const RowRequest> requests,
+                     StepContext& context);
+  void ask_for_rankings(const TensorView& logits, std::span<const RowRequest> requests,
+                        StepContext& context);
+  void ask_for_raw_tops(const TensorView& logits, std::span<const RowRequest> requests,
+                        StepContext& context);
+  std::vector<float> values_of_tokens(const TensorView& logits, const std::vector<int32_t>& rows,
+                                      const std::vector<int32_t>& tokens, StepContext& context);
+  std::vector<int32_t> counts_before(const TensorView& logits, const std::vector<int32_t>& rows,
+                                     const std::vector<int32_t>& tokens,
+                                     const std::vector<float>& values, StepContext& context);
+
+  void summarize(const TensorView& logits, size_t row, const RowRequest& request, Summary& summary,
+                 StepContext& context);
   void append_summary(const TensorView& logits, size_t row, const RowRequest& request,
                       StepContext& context);
   Status decide_row(const TensorView& logits, size_t row, const RowRequest& request, size_t offset,
@@ -81,8 +116,8 @@ class Sampler {
                                   size_t offset, size_t record_bytes, double mass,
                                   StepContext& context);
   Result<int32_t> decide_from_whole_row(const TensorView& logits, size_t row,
-                                        const RowRequest& request, double mass,
-                                        StepContext& context);
+                                        const RowRequest& request, StepContext& context);
+  double mass_of_whole_row(double temperature) const;
   void merge_raw_top(const RowRequest& request, size_t offset, size_t record_bytes,
                      RowOutcome& outcome) const;
   Status fill_actual_logprobs(const TensorView& logits, std::span<const RowRequest> requests,
@@ -90,12 +125,14 @@ class Sampler {
 
   kernels::Backend* backend_;
   HostExchange exchange_;
-  int32_t vocab_ = 0;         // of the model
-  int32_t first_id_ = 0;      // of this rank's slice
-  int32_t n_ids_ = 0;         // true rows of this rank's slice
-  int64_t vocab_padded_ = 0;  // columns per rank
-  DeviceTensor row_max_;      // [max_rows] f32
-  DeviceTensor row_sum_exp_;  // [max_rows] f32
+  int32_t vocab_ = 0;                 // of the model
+  int32_t first_id_ = 0;              // of this rank's slice
+  int32_t n_ids_ = 0;                 // true rows of this rank's slice
+  int64_t vocab_padded_ = 0;          // columns per rank
+  DeviceTensor row_max_;              // [max_rows] f32
+  DeviceTensor row_sum_exp_;          // [max_rows] f32
+  std::unique_ptr<DeviceScan> scan_;  // or nullptr: rows are read
+  std::vector<DeviceAnswer> answers_;
   std::vector<float> host_max_;
   std::vector<float> host_sum_exp_;
   std::vector<double>

@@ -87,6 +87,25 @@ TEST_P(Invariance, AloneOrInABatchOf32) {
   }
 }
 
+// Logits that stay with the backend, as on a device, or are read by the host.
+TEST_P(Invariance, ScannedByTheBackendOrByTheHost) {
+  TestReplica scanned({.model_dir = golden_dir(GetParam().model),
+                       .tp = GetParam().tp,
+                       .pp = GetParam().pp,
+                       .compute = GetParam().compute,
+                       .max_step_tokens = 256,
+                       .n_blocks = 1024,
+                       .scan_on_device = true});
+  const auto sequences = requests();
+  const auto by_host = generate(replica_, sequences);
+  const auto by_backend = generate(scanned, sequences);
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    SCOPED_TRACE("request " + std::to_string(i));
+    expect_same(by_backend[i], by_host[i]);
+  }
+  expect_same(generate(scanned, {sequences[17]})[0], by_host[17]);
+}
+
 TEST_P(Invariance, ChunksOf1And7And64) {
   std::vector<TestSequence> sequences;
   for (const uint64_t i : {9u, 17u, 14u}) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 #include <random>
@@ -22,8 +23,8 @@ using Rows = std::vector<std::vector<float>>;
 
 // Runs the rows through tp samplers on threads; padding columns hold a trap that must never win.
 // All ranks must agree.
-std::vector<RowOutcome> sample_rows(int tp, const Rows& rows,
-                                    const std::vector<RowRequest>& requests) {
+std::vector<RowOutcome> sample_rows_on(bool on_device, int tp, const Rows& rows,
+                                       const std::vector<RowRequest>& requests) {
   const SystemClock clock;
   auto meshes = comm::make_inproc_meshes(tp, 1, clock);
   const auto vocab = static_cast<int64_t>(rows.front().size());
@@ -37,9 +38,9 @@ std::vector<RowOutcome> sample_rows(int tp, const Rows& rows,
       rank.vocab_padded = padded;
       rank.vocab = {std::min(vocab, r * padded), std::min(vocab, (r + 1) * padded)};
       auto backend = make_test_backend("cpu", kernels::ComputeDType::kF32);
-      auto sampler =
-          Sampler::create(*backend, *meshes[static_cast<size_t>(r)].tp, rank,
-                          static_cast<int32_t>(vocab), static_cast<int64_t>(rows.size()));
+      auto sampler = Sampler::create(*backend, *meshes[static_cast<size_t>(r)].tp, rank,
+                                     static_cast<int32_t>(vocab), static_cast<int64_t>(rows.size()),
+                                     on_device);
       ASSERT_TRUE(sampler.ok());
       std::vector<float> slice(rows.size() * static_cast<size_t>(padded), 1e30f);
       for (size_t i = 0; i < rows.size(); ++i) {
@@ -65,6 +66,27 @@ std::vector<RowOutcome> sample_rows(int tp, const Rows& rows,
     }
   }
   return outcomes[0];
+}
+
+bool same_logprob(const step::TokenLogprob& a, const step::TokenLogprob& b) {
+  return a.token == b.token && a.rank == b.rank &&
+         std::bit_cast<uint32_t>(a.logprob) == std::bit_cast<uint32_t>(b.logprob);
+}
+
+// With the rows read by the host; the backend's scans must find the same, bit for bit.
+std::vector<RowOutcome> sample_rows(int tp, const Rows& rows,
+                                    const std::vector<RowRequest>& requests) {
+  std::vector<RowOutcome> outcomes = sample_rows_on(false, tp, rows, requests);
+  const std::vector<RowOutcome> scanned = sample_rows_on(true, tp, rows, requests);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ(scanned[i].token, outcomes[i].token) << "row " << i;
+    EXPECT_TRUE(same_logprob(scanned[i].logprobs.actual, outcomes[i].logprobs.actual)) << i;
+    EXPECT_TRUE(std::equal(scanned[i].logprobs.top.begin(), scanned[i].logprobs.top.end(),
+                           outcomes[i].logprobs.top.begin(), outcomes[i].logprobs.top.end(),
+                           same_logprob))
+        << "row " << i;
+  }
+  return outcomes;
 }
 
 const TokenCounts kNoCounts;
@@ -257,6 +279,40 @@ TEST(Sampler, GumbelScanEqualsTheFullArgmax) {
   }
 }
 
+// Rows of the sizes and shapes that the scans of a device treat apart: shards that are shorter than
+// their candidates, masses at the edge of a threshold, equal logits, more candidates than a device
+// keeps, rows with and without rules side by side.
+TEST(Sampler, ScansOfTheBackendFindWhatTheHostFinds) {
+  std::mt19937 random(17);
+  for (const int tp : {1, 2, 5}) {
+    for (const size_t vocab : {7u, 40u, 700u}) {
+      Rows rows;
+      std::vector<step::SamplingParams> params(36);
+      std::vector<RowRequest> requests;
+      for (size_t i = 0; i < params.size(); ++i) {
+        rows.push_back(random_row(random, vocab, i % 5 == 0 ? 0.01f : 3));
+        if (i % 4 == 0) std::fill_n(rows.back().begin(), vocab / 2, 1.0f);
+        step::SamplingParams& p = params[i];
+        p.seed = i * 31;
+        p.temperature = i % 6 == 0 ? 0.0f : (i % 7 == 0 ? 0.002f : 0.4f + 0.1f * (i % 9));
+        if (i % 3 == 1) p.top_p = i % 2 == 0 ? 0.5f : 0.999f;
+        if (i % 5 == 2) p.top_k = i % 10 == 2 ? 3 : 600;
+        if (i % 7 == 3) p.min_p = 0.05f;
+        if (i % 8 == 5) p.logit_bias = {{static_cast<int32_t>(i % vocab), 4.0f}};
+        requests.push_back(request_of(p, static_cast<int64_t>(i)));
+        if (i % 4 == 1) requests.back().n_logprobs = static_cast<int32_t>(i % 6);
+        if (i % 9 == 8) requests.back().token = static_cast<int32_t>(vocab - 1);
+        if (i == 35) requests.back().n_logprobs = static_cast<int32_t>(vocab);
+      }
+      const auto outcomes = sample_rows(tp, rows, requests);  // compares the two
+      for (size_t i = 0; i < rows.size(); ++i) {
+        EXPECT_GE(outcomes[i].token, 0);
+        EXPECT_LT(outcomes[i].token, static_cast<int32_t>(vocab));
+      }
+    }
+  }
+}
+
 TEST(Sampler, GreedyTiesGoToTheLowestIdAcrossShards) {
   std::vector<float> row(13, -1.0f);
   row[12] = row[4] = row[7] = 2.0f;
@@ -356,14 +412,17 @@ TEST(Sampler, PenaltiesAsWritten) {
   EXPECT_FLOAT_EQ(slice[1], row[3]);
 }
 
-TEST(Sampler, ARowWithoutNumbersIsAnError) {
+class SamplerAnywhere : public testing::TestWithParam<bool> {};
+
+TEST_P(SamplerAnywhere, ARowWithoutNumbersIsAnError) {
+  const bool on_device = GetParam();
   const SystemClock clock;
   auto meshes = comm::make_inproc_meshes(1, 1, clock);
   auto backend = make_test_backend("cpu", kernels::ComputeDType::kF32);
   plan::RankPlan rank;
   rank.vocab = {0, 8};
   rank.vocab_padded = 8;
-  auto sampler = Sampler::create(*backend, *meshes[0].tp, rank, 8, 1);
+  auto sampler = Sampler::create(*backend, *meshes[0].tp, rank, 8, 1, on_device);
   std::vector<float> row(8, NAN);
   StepContext context;
   context.backend = backend.get();
@@ -376,6 +435,8 @@ TEST(Sampler, ARowWithoutNumbersIsAnError) {
   ASSERT_FALSE(status.ok());
   EXPECT_THAT(status.error().message, testing::HasSubstr("position 5"));
 }
+
+INSTANTIATE_TEST_SUITE_P(Scans, SamplerAnywhere, testing::Bool());
 
 TEST(CounterRandom, NeighbouringKeysAreIndependent) {
   // Correlation of the uniforms of neighbouring seeds, positions and tokens: near 0 within 4

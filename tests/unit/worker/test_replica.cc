@@ -71,6 +71,7 @@ void TestReplica::run_rank(int worker_rank, comm::Mesh mesh) {
   worker.max_step_tokens = options_.max_step_tokens;
   worker.max_logits_rows = options_.max_logits_rows;
   worker.keep_low_bit = options_.keep_low_bit;
+  worker.scan_on_device = options_.scan_on_device;
   worker.random_weights = !options_.config.empty();
   worker.random_seed = 1;
   worker.memory_bytes = int64_t{1} << 30;

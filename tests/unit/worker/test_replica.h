@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -39,6 +40,7 @@ struct ReplicaOptions {
   int64_t max_step_tokens = 512;
   int64_t max_logits_rows = 256;
   int64_t n_blocks = 256;
+  std::optional<bool> scan_on_device;  // as WorkerOptions
 };
 
 std::unique_ptr<kernels::Backend> make_test_backend(const std::string& name,
