@@ -135,7 +135,11 @@ EngineMetrics::RankSeries EngineMetrics::make_rank(int rank) const {
           stage("wait_downstream"),
           stage("idle"),
           make_.counter("slowest_rank_total", "Steps in which this rank computed longest.",
-                        {{"rank", name}})};
+                        {{"rank", name}}),
+          make_.gauge("decode_graphs", "Decode steps of one size that a rank keeps recorded.",
+                      {{"rank", name}}),
+          make_.gauge("decode_graph_bytes", "Device memory that recorded decode steps took.",
+                      {{"rank", name}})};
 }
 
 void EngineMetrics::ensure_tenant(int32_t tenant, const std::string& name) {
@@ -251,6 +255,8 @@ void EngineMetrics::add_stage_time(const step::StageTiming& timing, int64_t idle
   add(rank.wait_upstream, timing.wait_upstream_ns);
   add(rank.wait_downstream, timing.wait_downstream_ns);
   add(rank.idle, idle_ns);
+  rank.graphs.set(static_cast<double>(timing.n_graphs));
+  rank.graph_bytes.set(static_cast<double>(timing.graph_bytes));
 }
 
 void EngineMetrics::add_slowest(int32_t rank) { ranks_[static_cast<size_t>(rank)].slowest.add(); }

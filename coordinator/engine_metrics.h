@@ -76,6 +76,7 @@ class EngineMetrics {
  private:
   struct RankSeries {
     Counter compute, collective, wait_upstream, wait_downstream, idle, slowest;
+    Gauge graphs, graph_bytes;
   };
   struct TenantSeries {
     std::vector<Counter> cost;  // by LedgerPart; idle and startup are nobody's

@@ -26,6 +26,7 @@ Result<WorkerOptions> worker_options(const ClusterConfig& config, int worker_ran
   options.keep_low_bit = config.model.quantized_weights == "keep";
   options.memory_bytes = static_cast<int64_t>(config.replicas.memory_gib * 1024 * 1024 * 1024);
   options.utilisation = config.replicas.memory_utilisation;
+  options.decode_graphs = config.replicas.decode_graphs;
   options.step_deadline_ns = config.scheduler.step_deadline_ns;
   return options;
 }

@@ -66,6 +66,14 @@ Status StepExecutor::allocate() {
   ASSIGN_OR_RETURN(query_start_, allocate_tensor(backend, DType::kI32, {n + 1}));
   ASSIGN_OR_RETURN(context_len_, allocate_tensor(backend, DType::kI32, {n}));
   ASSIGN_OR_RETURN(header_, allocate_tensor(backend, DType::kI64, {4}));
+  if (in_.decode_graphs && in_.mesh.tp->can_record() && !in_.spec.encoder) {
+    ASSIGN_OR_RETURN(graphs_,
+                     DecodeGraphs::create({.backend = backend,
+                                           .tp = *in_.mesh.tp,
+                                           .limits = in_.limits,
+                                           .spare_block = static_cast<int32_t>(in_.limits.n_blocks),
+                                           .max_rows = std::min({kMaxRecordedRows, n, n_rows})}));
+  }
   if (!in_.rank.last_stage || in_.spec.encoder) return {};
   ASSIGN_OR_RETURN(rows_, allocate_tensor(backend, DType::kI32, {n_rows}));
   ASSIGN_OR_RETURN(x_logits_, allocate_tensor(backend, DType::kF32, {n_rows, in_.spec.hidden}));
@@ -132,17 +140,17 @@ Result<std::optional<step::StepResult>> StepExecutor::run(const step::StepPlan& 
 
   const auto n_tokens = static_cast<int64_t>(batch_.ids.size());
   if (n_tokens > 0) {
-    ASSIGN_OR_RETURN(const Batch batch, upload(context));
     const TensorView x = x_.view.rows(0, n_tokens);
-    if (in_.rank.first_stage) {
-      TRY(in_.model.embed(batch, x, context));
+    const bool recorded = graphs_ != nullptr && !tells_expert_load(plan.header) &&
+                          graphs_->takes(batch_, in_.rank.last_stage);
+    if (recorded) {
+      TRY(compute_recorded(plan.header, x, context));
     } else {
-      TRY(receive_hidden(plan.header, x, context));
+      TRY(compute(plan.header, x, context));
     }
-    TRY(in_.model.run_layers(batch, in_.kv, x, context));
-    if (plan.header.step.value() % kExpertLoadPeriod == 0) read_expert_load(context);
+    if (tells_expert_load(plan.header)) read_expert_load(context);
     if (in_.rank.last_stage) {
-      TRY(sample(x, context));
+      TRY(sample(x, recorded, context));
       embed(x, context);
     } else {
       TRY(send_hidden(plan.header, x, context));
@@ -152,10 +160,42 @@ Result<std::optional<step::StepResult>> StepExecutor::run(const step::StepPlan& 
   return std::optional<step::StepResult>(collect(plan));
 }
 
+Status StepExecutor::compute(const step::StepHeader& header, const TensorView& x,
+                             StepContext& context) {
+  ASSIGN_OR_RETURN(const Batch batch, upload(context));
+  if (in_.rank.first_stage) {
+    TRY(in_.model.embed(batch, x, context));
+  } else {
+    TRY(receive_hidden(header, x, context));
+  }
+  return in_.model.run_layers(batch, in_.kv, x, context);
+}
+
+// A decode step from its ids, or the hidden states that arrived, to hidden states or logits.
+Status StepExecutor::compute_recorded(const step::StepHeader& header, const TensorView& x,
+                                      StepContext& context) {
+  if (!in_.rank.first_stage) TRY(receive_hidden(header, x, context));
+  const auto work = [&](const Batch& batch) -> Status {
+    const TensorView rows = x_.view.rows(0, batch.n_tokens());
+    if (in_.rank.first_stage) TRY(in_.model.embed(batch, rows, context));
+    TRY(in_.model.run_layers(batch, in_.kv, rows, context));
+    if (!in_.rank.last_stage) return {};
+    in_.model.compute_logits(rows, logits_.view.rows(0, batch.n_tokens()), context);
+    return {};
+  };
+  TRY(graphs_->run(batch_, work, context));
+  timing_.n_graphs = graphs_->counts().n_graphs;
+  timing_.graph_bytes = graphs_->counts().bytes;
+  return {};
+}
+
+bool StepExecutor::tells_expert_load(const step::StepHeader& header) const {
+  return header.step.value() % kExpertLoadPeriod == 0 && in_.model.expert_starts().defined();
+}
+
 // Ranks with the same experts in slices route alike: the first one tells.
 void StepExecutor::read_expert_load(StepContext& context) {
   const TensorView starts = in_.model.expert_starts();
-  if (!starts.defined()) return;
   const bool in_slices = in_.rank.expert_columns.size() < in_.spec.moe->width;
   if (in_slices && in_.rank.tp_rank != 0) return;
   expert_starts_.resize(static_cast<size_t>(starts.numel()));
@@ -257,7 +297,7 @@ Status StepExecutor::send_hidden(const step::StepHeader& header, const TensorVie
   return in_.mesh.pp->send(x, next, context.begin("hidden states send"));
 }
 
-Status StepExecutor::sample(const TensorView& x, StepContext& context) {
+Status StepExecutor::sample(const TensorView& x, bool has_logits, StepContext& context) {
   const auto n_rows = static_cast<int64_t>(batch_.logits_rows.size());
   if (n_rows == 0) return {};
   context.op = "sampling";
@@ -276,12 +316,14 @@ Status StepExecutor::sample(const TensorView& x, StepContext& context) {
                                     : std::max(0, sequence.sampling.n_prompt_logprobs);
     requests_.push_back(request);
   }
-  // Only the rows that somebody asked for go through norm and head.
-  const TensorView rows = upload_vector(in_.backend, row_ids_, rows_, context.stream);
-  const TensorView x_logits = x_logits_.view.rows(0, n_rows);
   const TensorView logits = logits_.view.rows(0, n_rows);
-  in_.backend.gather_rows({.x = x, .rows = rows, .out = x_logits}, context.stream);
-  in_.model.compute_logits(x_logits, logits, context);
+  if (!has_logits) {
+    // Only the rows that somebody asked for go through norm and head.
+    const TensorView rows = upload_vector(in_.backend, row_ids_, rows_, context.stream);
+    const TensorView x_logits = x_logits_.view.rows(0, n_rows);
+    in_.backend.gather_rows({.x = x, .rows = rows, .out = x_logits}, context.stream);
+    in_.model.compute_logits(x_logits, logits, context);
+  }
   if (in_.logits_observer) {
     observed_.resize(static_cast<size_t>(logits.numel()));
     in_.backend.copy_to_host(observed_.data(), logits.data, logits.bytes(), context.stream);

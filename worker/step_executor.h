@@ -24,6 +24,7 @@
 #include "parallel/plan/model_spec.h"
 #include "parallel/plan/parallel_plan.h"
 #include "parallel/step/step_plan.h"
+#include "worker/decode_graphs.h"
 #include "worker/host_exchange.h"
 #include "worker/kv/kv_cache.h"
 #include "worker/models/model.h"
@@ -48,6 +49,8 @@ struct ExecutorInputs {
   const Clock& clock;
   int64_t default_deadline_ns = 0;  // of a plan that names none
   bool scan_on_device = false;      // logits stay with the backend (sample/device_scan.h)
+  // The cache has a block behind the pool's, and decode steps are recorded (decode_graphs.h).
+  bool decode_graphs = false;
   LogitsObserver logits_observer;
 };
 
@@ -82,7 +85,12 @@ class StepExecutor {
                                StepContext& context);
   Status receive_hidden(const step::StepHeader& header, const TensorView& x, StepContext& context);
   Status send_hidden(const step::StepHeader& header, const TensorView& x, StepContext& context);
-  Status sample(const TensorView& x, StepContext& context);
+  Status compute(const step::StepHeader& header, const TensorView& x, StepContext& context);
+  bool tells_expert_load(const step::StepHeader& header) const;
+  Status compute_recorded(const step::StepHeader& header, const TensorView& x,
+                          StepContext& context);
+  // `has_logits`: the rows' logits have been computed, in their order.
+  Status sample(const TensorView& x, bool has_logits, StepContext& context);
   void read_expert_load(StepContext& context);
   void embed(const TensorView& x, StepContext& context);
   step::StepResult collect(const step::StepPlan& plan);
@@ -91,7 +99,8 @@ class StepExecutor {
   SequenceTable table_;
   HostBatch batch_;
   HostExchange tp_exchange_;
-  std::unique_ptr<Sampler> sampler_;  // last stage
+  std::unique_ptr<Sampler> sampler_;      // last stage
+  std::unique_ptr<DecodeGraphs> graphs_;  // or nullptr
   StepId last_step_;
   uint64_t epoch_ = 0;
   bool broken_ = false;

@@ -80,6 +80,9 @@ uint64_t setup_digest(const WorkerOptions& options, kernels::ComputeDType comput
   return digest.value();
 }
 
+// Some megabytes for each of the sizes that decode steps are recorded in.
+constexpr int64_t kGraphReserveBytes = int64_t{1} << 30;
+
 std::string gigabytes(int64_t bytes) {
   return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
 }
@@ -176,7 +179,7 @@ Status Worker::check_memory() {
   if (memory_bytes <= 0) {
     ASSIGN_OR_RETURN(const size_t free_bytes, backend_->free_memory_bytes());
     memory_bytes = static_cast<int64_t>(free_bytes);
-    if (backend_->name() == "cuda") free_before_load_bytes_ = memory_bytes;
+    if (on_device()) free_before_load_bytes_ = memory_bytes;
   }
   const plan::MemoryInputs inputs{.weight_dtype = compute_dtype(),
                                   .keep_low_bit = options_.keep_low_bit,
@@ -190,6 +193,9 @@ Status Worker::check_memory() {
   const plan::RankMemory need =
       plan::rank_memory(options_.spec, options_.plan, options_.worker_rank, inputs);
   activation_bytes_ = need.activation_bytes;
+  if (on_device() && options_.decode_graphs) {
+    graph_reserve_bytes_ = std::min(kGraphReserveBytes, usable_bytes_ / 50);
+  }
   if (need.weight_bytes + need.activation_bytes + need.kv_bytes_per_block > usable_bytes_) {
     // The planner's sentence says what would fit.
     TRY(plan::plan_kv_blocks(options_.spec, options_.plan, inputs, 1));
@@ -247,8 +253,11 @@ Status Worker::load(const LoadProgressFn& progress) {
               options_.worker_rank, gigabytes(used_bytes), gigabytes(measured));
     used_bytes = std::max(used_bytes, measured);
   }
-  const int64_t left = usable_bytes_ - used_bytes;
+  const int64_t left = usable_bytes_ - used_bytes - graph_reserve_bytes_;
   n_kv_blocks_possible_ = std::clamp<int64_t>(left / kv_shape_.bytes_per_block(), 0, INT32_MAX);
+  // One block belongs to the rows that a recorded step is padded with.
+  if (graph_reserve_bytes_ > 0)
+    n_kv_blocks_possible_ = std::max<int64_t>(0, n_kv_blocks_possible_ - 1);
   const auto n_needed = static_cast<int64_t>(kv_layout_.groups.size());
   if (n_kv_blocks_possible_ < n_needed) {
     return resource_exhausted(
@@ -266,7 +275,8 @@ Status Worker::allocate_kv(int64_t n_blocks) {
     return resource_exhausted(fmt::format("{} KV blocks were asked for; rank {} has memory for {}",
                                           n_blocks, options_.worker_rank, n_kv_blocks_possible_));
   }
-  ASSIGN_OR_RETURN(kv_, KvCache::allocate(*backend_, kv_shape_, n_blocks));
+  const bool graphs = graph_reserve_bytes_ > 0;
+  ASSIGN_OR_RETURN(kv_, KvCache::allocate(*backend_, kv_shape_, n_blocks + (graphs ? 1 : 0)));
   const TableLimits limits{.vocab = options_.spec.vocab,
                            .context = options_.spec.context,
                            .block_size = options_.block_size,
@@ -276,20 +286,40 @@ Status Worker::allocate_kv(int64_t n_blocks) {
                            .max_logits_rows = options_.max_logits_rows,
                            .recompute_length = options_.spec.recompute_length(),
                            .encoder = options_.spec.encoder.has_value()};
-  const ExecutorInputs inputs{
-      .spec = options_.spec,
-      .rank = rank(),
-      .limits = limits,
-      .model = *model_,
-      .kv = *kv_,
-      .backend = *backend_,
-      .mesh = mesh_,
-      .clock = clock_,
-      .default_deadline_ns = options_.step_deadline_ns,
-      .scan_on_device = options_.scan_on_device.value_or(backend_->name() == "cuda"),
-      .logits_observer = options_.logits_observer};
+  const ExecutorInputs inputs{.spec = options_.spec,
+                              .rank = rank(),
+                              .limits = limits,
+                              .model = *model_,
+                              .kv = *kv_,
+                              .backend = *backend_,
+                              .mesh = mesh_,
+                              .clock = clock_,
+                              .default_deadline_ns = options_.step_deadline_ns,
+                              .scan_on_device = options_.scan_on_device.value_or(on_device()),
+                              .decode_graphs = graphs,
+                              .logits_observer = options_.logits_observer};
   ASSIGN_OR_RETURN(executor_, StepExecutor::create(inputs));
-  return {};
+  return report_memory(n_blocks);
+}
+
+// Where a device's memory went, once all of it is taken; what is left has to hold the graphs, and
+// what libraries take for themselves.
+Status Worker::report_memory(int64_t n_blocks) const {
+  if (!on_device()) return {};
+  ASSIGN_OR_RETURN(const size_t free_bytes, backend_->free_memory_bytes());
+  log::info(
+      "rank {} memory: {} of weights, {} planned for activations, {} in {} KV blocks, {} kept for "
+      "recorded steps, {} free",
+      options_.worker_rank, gigabytes(weight_bytes_), gigabytes(activation_bytes_),
+      gigabytes(n_blocks * kv_shape_.bytes_per_block()), n_blocks, gigabytes(graph_reserve_bytes_),
+      gigabytes(static_cast<int64_t>(free_bytes)));
+  if (static_cast<int64_t>(free_bytes) >= graph_reserve_bytes_) return {};
+  return resource_exhausted(
+      fmt::format("rank {} has {} of device memory left beside weights, activations and {} KV "
+                  "blocks, and keeps {} for "
+                  "recorded steps: lower `replicas.memory_utilisation`",
+                  options_.worker_rank, gigabytes(static_cast<int64_t>(free_bytes)), n_blocks,
+                  gigabytes(graph_reserve_bytes_)));
 }
 
 Result<std::optional<step::StepResult>> Worker::execute(const step::StepPlan& plan) {

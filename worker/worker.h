@@ -41,6 +41,7 @@ struct WorkerOptions {
       600'000'000'000;  // for the agreement with the other ranks before loading
   int64_t step_deadline_ns = 60'000'000'000;  // of a plan that names none
   LogitsObserver logits_observer;             // for tests and tools; empty otherwise
+  bool decode_graphs = true;  // on a device, decode steps are recorded once per size
   // Logits are scanned where they are; default: on a device, and not on a host.
   std::optional<bool> scan_on_device;
 };
@@ -88,6 +89,8 @@ class Worker {
   Status agree_on_setup();
   Status check_memory();
   Status load(const LoadProgressFn& progress);
+  bool on_device() const { return backend_->name() == "cuda"; }
+  Status report_memory(int64_t n_blocks) const;
 
   WorkerOptions options_;
   comm::Mesh mesh_;
@@ -97,6 +100,7 @@ class Worker {
   int64_t free_before_load_bytes_ =
       0;  // of a device; 0 where the memory was given or is the host's
   int64_t activation_bytes_ = 0;
+  int64_t graph_reserve_bytes_ = 0;  // of recorded decode steps
   int64_t weight_bytes_ = 0;
   int64_t load_ns_ = 0;
   int64_t startup_comm_ns_ = 0;

@@ -47,6 +47,12 @@ class Group {
   virtual Status recv(const TensorView& x, int peer, const OpContext& context) = 0;
   virtual Status barrier(const OpContext& context) = 0;
 
+  // Whether this group's sums may be part of work that a backend records (kernels::Backend::begin_recording): those
+  // that a device does by itself, and those of a group of one, which are nothing.
+  virtual bool can_record() const = 0;
+  // After a replay of recorded sums was enqueued on the context's stream: it is watched like an operation.
+  virtual Status replayed(const OpContext& context) = 0;
+
   // Makes every pending and later operation of every rank of the group fail soon. Callable from any thread.
   virtual void abort(std::string_view reason) = 0;
 };

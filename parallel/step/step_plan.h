@@ -105,6 +105,9 @@ struct StageTiming {
   int64_t collective_ns = 0;
   int64_t wait_upstream_ns = 0;
   int64_t wait_downstream_ns = 0;
+  // What the rank keeps of recorded decode steps (worker/decode_graphs.h): gauges, not of this step.
+  int64_t n_graphs = 0;
+  int64_t graph_bytes = 0;
 };
 
 // How many rows of a step each expert of a rank had, layer by layer.

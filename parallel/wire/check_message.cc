@@ -309,7 +309,9 @@ Status check_kind(const step::StepTimings& m) {
   return check_not_negative({{"compute_ns", m.timing.compute_ns},
                              {"collective_ns", m.timing.collective_ns},
                              {"wait_upstream_ns", m.timing.wait_upstream_ns},
-                             {"wait_downstream_ns", m.timing.wait_downstream_ns}});
+                             {"wait_downstream_ns", m.timing.wait_downstream_ns},
+                             {"n_graphs", m.timing.n_graphs},
+                             {"graph_bytes", m.timing.graph_bytes}});
 }
 
 Status check_kind(const step::RankFailure& m) { return check_rank(m.worker_rank); }

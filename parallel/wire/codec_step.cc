@@ -263,6 +263,8 @@ void put(const step::StepTimings& from, pb::RankEvent* message) {
   to->set_collective_ns(from.timing.collective_ns);
   to->set_wait_upstream_ns(from.timing.wait_upstream_ns);
   to->set_wait_downstream_ns(from.timing.wait_downstream_ns);
+  to->set_n_graphs(from.timing.n_graphs);
+  to->set_graph_bytes(from.timing.graph_bytes);
   to->set_first_expert(from.experts.first_expert);
   wire::put(to->mutable_expert_layer(), from.experts.layers);
   wire::put(to->mutable_expert_rows(), from.experts.rows);
@@ -274,7 +276,9 @@ step::StepTimings take_timings(const pb::StepTimings& from) {
                      .compute_ns = from.compute_ns(),
                      .collective_ns = from.collective_ns(),
                      .wait_upstream_ns = from.wait_upstream_ns(),
-                     .wait_downstream_ns = from.wait_downstream_ns()},
+                     .wait_downstream_ns = from.wait_downstream_ns(),
+                     .n_graphs = from.n_graphs(),
+                     .graph_bytes = from.graph_bytes()},
           .experts = {.first_expert = from.first_expert(),
                       .layers = take(from.expert_layer()),
                       .rows = take(from.expert_rows())}};

@@ -27,6 +27,12 @@ cudaStream_t stream_of(const OpContext& context) {
                                           : cudaStreamPerThread;
 }
 
+bool is_capturing(cudaStream_t stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  return cudaStreamIsCapturing(stream, &status) == cudaSuccess &&
+         status != cudaStreamCaptureStatusNone;
+}
+
 // Bytes are what is moved; the type matters to sums alone.
 ncclDataType_t type_of(DType dtype) { return dtype == DType::kBF16 ? ncclBfloat16 : ncclFloat; }
 
@@ -116,6 +122,13 @@ class NcclGroup final : public Group {
     return enqueue_and_wait(context, [&](cudaStream_t stream) {
       return nccl_.all_reduce(barrier_word_, barrier_word_, 1, ncclFloat, ncclSum, comm_, stream);
     });
+  }
+
+  bool can_record() const override { return true; }
+
+  // The operations are in the stream already: an event behind them is what is watched.
+  Status replayed(const OpContext& context) override {
+    return enqueue(context, [](cudaStream_t) { return ncclSuccess; });
   }
 
   void abort(std::string_view reason) override {
@@ -258,6 +271,12 @@ class NcclGroup final : public Group {
     }
     if (result != ncclSuccess) {
       fail(result == ncclInProgress ? late(what) : describe(result, what));
+      return *error_;
+    }
+    // What is captured happens at a replay, and is watched then.
+    if (is_capturing(stream)) {
+      if (number == nullptr) return {};
+      fail(internal_error(what + " waits for its result, which a captured operation has none of"));
       return *error_;
     }
     cudaEvent_t event = nullptr;

@@ -5,8 +5,9 @@
 //
 // Several ranks share one GPU when each has an NCCL_HOSTID of its own: NCCL then takes them for
 // ranks of different machines and talks over sockets. `collectives`: every operation with values
-// whose sums are exact in any order. `lost`: the last rank leaves without a word, and the others
-// must have an error soon after the deadline that names the step and the operation.
+// whose sums are exact in any order. `recorded`: a sum in work that is replayed. `lost`: the last
+// rank leaves without a word, and the others must have an error soon after the deadline that names
+// the step and the operation.
 #include <unistd.h>
 
 #include <chrono>
@@ -59,6 +60,31 @@ class Scenario {
       for (int root = 0; root < group_.size(); ++root) TRY(broadcast(n, root));
       TRY(ring(n));
       TRY(group_.barrier(context("barrier")));
+    }
+    return {};
+  }
+
+  // A sum that a backend recorded, replayed on what the buffer holds by then.
+  Status recorded() {
+    TRY(all_reduce<float>(5000));  // connections are made outside of a recording
+    const int64_t n = 5000;
+    const OnDevice x = upload(mine<float>(n, group_.rank()));
+    if (!group_.can_record()) return internal_error("the group's sums are not recorded");
+    TRY(backend_.begin_recording({}));
+    const Status enqueued = group_.all_reduce_sum(x.view, context("recorded all_reduce"));
+    ASSIGN_OR_RETURN(const auto work, backend_.end_recording({}));
+    TRY(enqueued);
+    for (int round = 0; round < 3; ++round) {
+      const std::vector<float> again = mine<float>(n, group_.rank() + round);
+      backend_.copy_to_device(x.view.data, again.data(), x.view.bytes(), {});
+      if (!backend_.replay(*work, {})) return internal_error("it is not replayed");
+      TRY(group_.replayed(context("replayed all_reduce")));
+      TRY(group_.barrier(context("barrier behind a replay")));
+      TRY(compare<float>(x, "replayed all_reduce", [&](int64_t i) {
+        float total = 0;
+        for (int r = 0; r < group_.size(); ++r) total += value(r + round, i);
+        return total;
+      }));
     }
     return {};
   }
@@ -198,6 +224,7 @@ Status run(const std::string& scenario, int rank, int size, const std::string& i
           options, [&](std::span<std::byte> id) { return carry_by_file(id_file, rank, id); },
           clock));
   Scenario play(*group, *backend, clock);
+  if (scenario == "recorded") return play.recorded();
   return scenario == "lost" ? play.lost() : play.collectives();
 }
 

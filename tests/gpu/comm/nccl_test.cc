@@ -59,6 +59,7 @@ class NcclTest : public ::testing::Test {
 TEST_F(NcclTest, OneRank) { run("collectives", 1); }
 TEST_F(NcclTest, TwoRanks) { run("collectives", 2); }
 TEST_F(NcclTest, FourRanks) { run("collectives", 4); }
+TEST_F(NcclTest, RecordedSums) { run("recorded", 2); }
 TEST_F(NcclTest, ALostRankIsAnErrorAtTheDeadline) { run("lost", 2); }
 
 }  // namespace

@@ -198,6 +198,7 @@ class RandomConfig {
     r.threads_per_rank = below(64);
     r.memory_gib = real(100);
     r.memory_utilisation = 0.01 + real(0.99);
+    r.decode_graphs = random() % 2 == 0;
     for (int n = below(3); n > 0; --n) r.hosts.push_back("h" + text());
     for (int n = below(3); n > 0; --n) r.mpirun_args.push_back(text());
     c.scheduler = {.block_size = 1 + below(64),
@@ -275,6 +276,7 @@ TEST(ClusterConfig, TextsReadBackAsTheSameConfig) {
     // Not through the text alone: fields of each type, compared themselves.
     EXPECT_EQ(parsed->model.path, config.model.path);
     EXPECT_EQ(parsed->replicas.memory_gib, config.replicas.memory_gib);
+    EXPECT_EQ(parsed->replicas.decode_graphs, config.replicas.decode_graphs);
     EXPECT_EQ(parsed->replicas.mpirun_args, config.replicas.mpirun_args);
     EXPECT_EQ(parsed->replicas.stage_layers, config.replicas.stage_layers);
     EXPECT_EQ(parsed->replicas.experts, config.replicas.experts);

@@ -72,6 +72,7 @@ void TestReplica::run_rank(int worker_rank, comm::Mesh mesh) {
   worker.max_logits_rows = options_.max_logits_rows;
   worker.keep_low_bit = options_.keep_low_bit;
   worker.scan_on_device = options_.scan_on_device;
+  worker.decode_graphs = options_.decode_graphs;
   worker.random_weights = !options_.config.empty();
   worker.random_seed = 1;
   worker.memory_bytes = int64_t{1} << 30;
@@ -132,6 +133,7 @@ step::StepResult TestReplica::next_result() {
     step::RankEvent event = next_event();
     if (auto* result = std::get_if<step::StepResult>(&event)) return std::move(*result);
     if (auto* timings = std::get_if<step::StepTimings>(&event)) {
+      n_graphs_ = std::max(n_graphs_, timings->timing.n_graphs);
       if (!timings->experts.empty()) expert_loads_.push_back(std::move(timings->experts));
     }
     const auto* failure = std::get_if<step::RankFailure>(&event);

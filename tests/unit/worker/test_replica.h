@@ -41,6 +41,7 @@ struct ReplicaOptions {
   int64_t max_logits_rows = 256;
   int64_t n_blocks = 256;
   std::optional<bool> scan_on_device;  // as WorkerOptions
+  bool decode_graphs = true;           //
 };
 
 std::unique_ptr<kernels::Backend> make_test_backend(const std::string& name,
@@ -68,6 +69,8 @@ class TestReplica {
   // Those that ranks told of, of steps whose successors have run.
   const std::vector<step::ExpertLoad>& expert_loads() const { return expert_loads_; }
   int64_t max_step_tokens() const { return options_.max_step_tokens; }
+  // Recorded decode steps of the rank that has most, as of steps whose successors have run.
+  int64_t n_graphs() const { return n_graphs_; }
 
  private:
   void run_rank(int worker_rank, comm::Mesh mesh);
@@ -84,6 +87,7 @@ class TestReplica {
   std::vector<step::RankReady> ready_;
   std::vector<step::ExpertLoad> expert_loads_;
   uint64_t n_steps_ = 0;
+  int64_t n_graphs_ = 0;
   mutable std::mutex mutex_;
   std::map<int, std::vector<std::vector<float>>> logits_;  // by tp rank, under mutex_
 };

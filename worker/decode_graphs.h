@@ -1,0 +1,82 @@
+// DecodeGraphs: decode steps that are recorded once for each size, and done again without a launch
+// per op.
+//
+// A size (rows and width of the block tables, decode_grid.h) is met by an ordinary pass first,
+// which makes whatever the backend makes on first use; the second time it is recorded, and from
+// then on replayed. What changes from step to step is read from buffers that stay where they are.
+// Where recording fails, steps are done op by op from then on, with a line in the log. Ranks that
+// run the same plans decide alike. Used by the rank's thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <tuple>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "parallel/comm/group.h"
+#include "worker/decode_grid.h"
+#include "worker/layers/pass.h"
+#include "worker/weights/shard_loader.h"
+
+namespace trireme::worker {
+
+struct DecodeGraphsInputs {
+  kernels::Backend& backend;
+  comm::Group& tp;  // whose sums are recorded
+  const TableLimits& limits;
+  int32_t spare_block = 0;  // of the cache, which no sequence has
+  int64_t max_rows = 0;     // of a step that is recorded
+};
+
+// What recording has come to, for metrics.
+struct GraphCounts {
+  int64_t n_graphs = 0;
+  int64_t n_replays = 0;  // steps
+  int64_t bytes = 0;      // device memory that the graphs took, as far as it was seen to go
+};
+
+class DecodeGraphs {
+ public:
+  // What `inputs` refers to outlives the graphs. The errors are the buffers'.
+  static Result<std::unique_ptr<DecodeGraphs>> create(const DecodeGraphsInputs& inputs);
+
+  // A decode step that fits, and nothing has gone wrong so far.
+  bool takes(const HostBatch& batch, bool wants_logits) const;
+  // Does `work` on the batch, padded: at once, or as it was recorded. `work` enqueues ops and sums
+  // of the tp group alone, on memory that does not move.
+  Status run(const HostBatch& batch, const std::function<Status(const Batch&)>& work,
+             StepContext& context);
+
+  const GraphCounts& counts() const { return counts_; }
+
+ private:
+  using Size = std::tuple<int64_t, int64_t, bool>;  // rows, table width, rope sets
+  struct Entry {
+    bool warm = false;  // has run once
+    std::unique_ptr<kernels::RecordedWork> work;
+  };
+  struct Tables {
+    DeviceTensor slots;
+    DeviceTensor block_table;
+  };
+
+  explicit DecodeGraphs(const DecodeGraphsInputs& inputs) : in_(inputs) {}
+  Batch upload(StepContext& context);
+  Status record(Entry& entry, const Batch& batch, const std::function<Status(const Batch&)>& work,
+                StepContext& context);
+  int64_t free_bytes() const;
+
+  DecodeGraphsInputs in_;
+  bool usable_ = true;
+  int64_t max_width_ = 0;
+  HostBatch padded_;
+  DeviceTensor ids_, positions_, rope_sets_, query_start_, context_len_;
+  std::vector<Tables> tables_;  // by group
+  std::map<Size, Entry> entries_;
+  GraphCounts counts_;
+};
+
+}  // namespace trireme::worker
