@@ -47,6 +47,7 @@ void visit(V& v, ReplicaConfig& c) {
   v.integer("metrics_port", &c.metrics_port, 0, 65'535);
   v.number("memory_gib", &c.memory_gib, 0, 1e6);
   v.number("memory_utilisation", &c.memory_utilisation, 0.01, 1);
+  v.boolean("batch_invariant", &c.batch_invariant);
   v.boolean("decode_graphs", &c.decode_graphs);
   v.texts("hosts", &c.hosts, 4096);
   v.texts("mpirun_args", &c.mpirun_args, 256);

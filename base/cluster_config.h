@@ -41,7 +41,8 @@ struct ReplicaConfig {
   double memory_gib =
       0;  // per rank; 0: what the machine has, divided among the ranks of this machine
   double memory_utilisation = 0.8;
-  bool decode_graphs = true;  // cuda backend: decode steps are recorded once per size
+  bool batch_invariant = false;  // cuda backend: one order of sums for every batch, at a price
+  bool decode_graphs = true;     // cuda backend: decode steps are recorded once per size
   int metrics_port =
       9100;  // replica i serves /metrics on 127.0.0.1:metrics_port + i; 0: any free port
   std::vector<std::string> hosts;  // mpirun --host; empty: this machine

@@ -45,6 +45,8 @@ void declare(CLI::App& app, Arguments& arguments) {
   app.add_option("--backend", arguments.backend, "cpu, or cuda: one rank on the first GPU")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
+  app.add_flag("--batch-invariant", options.batch_invariant,
+               "cuda: one order of sums for every batch; beside a run without it, its price");
   app.add_flag("!--no-decode-graphs", options.decode_graphs, "cuda: launch decode steps op by op");
   app.add_option("--threads", options.n_threads, "per rank; 0: the cores divided among the ranks")
       ->capture_default_str();

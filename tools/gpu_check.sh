@@ -73,7 +73,7 @@ part goldens 60 "$build/bin/cuda_golden_test"
 if [ -x "$build/bin/nccl_test" ]; then part nccl 90 "$build/bin/nccl_test"; else say "nccl: not in this build"; fi
 if [ $sanitizer = 1 ] && command -v compute-sanitizer >/dev/null; then
   # The cases that reach every kernel, once.
-  filter='*RowOps*:*Attention.Tensor*:*Attention.Split*:*Attention.Prefill*:*Linear.TakesStrided*:*Linear.Twice*:*Moe*:*Latent*'
+  filter='*RowOps*:*Attention.Tensor*:*Attention.Split*:*Attention.Prefill*:*Linear.TakesStrided*:*Linear.Twice*:*Moe*:*Latent*:*Fused*:*Sampling*'
   part memcheck 90 compute-sanitizer --tool memcheck --error-exitcode 9 "$build/bin/cuda_ops_test" --gtest_filter="$filter"
   part racecheck 90 compute-sanitizer --tool racecheck --error-exitcode 9 "$build/bin/cuda_ops_test" \
     --gtest_filter='*Attention.Split*:*Linear.Twice*:*RowOps.RmsNorm*'
@@ -83,6 +83,11 @@ bench bench_engine 150 "$build/bin/bench_engine" "$model" --random-weights --bac
   --output-tokens 30 --prompt-tokens 2048 --rounds 3
 bench bench_engine_fp8 90 "$build/bin/bench_engine" tests/golden/configs/llama-3.1-8b-fp8.json --random-weights --keep-low-bit \
   --backend cuda --batch 1,8,64 --context-tokens 1024 --output-tokens 30 --prompt-tokens 2048 --rounds 3
+# What recorded decode steps gain, and what batch invariance costs.
+bench bench_engine_op_by_op 60 "$build/bin/bench_engine" "$model" --random-weights --backend cuda --batch 1,64 --context-tokens 1024 \
+  --output-tokens 30 --prompt-tokens 256 --rounds 2 --no-decode-graphs
+bench bench_engine_invariant 60 "$build/bin/bench_engine" "$model" --random-weights --backend cuda --batch 1,64 --context-tokens 1024 \
+  --output-tokens 30 --prompt-tokens 2048 --rounds 2 --batch-invariant
 
 say ""
 [ $failed = 0 ] && say "gpu_check: all passed" || say "gpu_check: SOMETHING FAILED; logs in $out"

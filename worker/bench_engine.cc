@@ -181,7 +181,8 @@ class BenchReplica {
     worker.keep_low_bit = options_.keep_low_bit;
     worker.decode_graphs = options_.decode_graphs;
     auto backend = options_.on_cuda
-                       ? kernels::make_cuda_backend({.compute_dtype = options_.compute_dtype})
+                       ? kernels::make_cuda_backend({.compute_dtype = options_.compute_dtype,
+                                                     .batch_invariant = options_.batch_invariant})
                        : kernels::make_cpu_backend(
                              {.compute_dtype = options_.compute_dtype, .n_threads = n_threads_});
     if (!backend.ok()) {

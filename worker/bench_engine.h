@@ -46,12 +46,13 @@ struct EngineBenchOptions {
   int pp = 1;
   std::optional<RankShard> rank_shard;  // instead of tp and pp
   kernels::ComputeDType compute_dtype = kernels::ComputeDType::kBF16;
-  bool on_cuda = false;       // one rank, on CUDA device 0
-  bool decode_graphs = true;  // on CUDA
-  int n_threads = 0;          // per rank; 0: the cores divided among the ranks
-  int prompt_tokens = 256;    // of the prefill
-  int context_tokens = 8;     // of each stream before decode
-  int output_tokens = 20;     // decode steps per batch size
+  bool on_cuda = false;          // one rank, on CUDA device 0
+  bool batch_invariant = false;  // on CUDA; the line's device says so
+  bool decode_graphs = true;     // on CUDA
+  int n_threads = 0;             // per rank; 0: the cores divided among the ranks
+  int prompt_tokens = 256;       // of the prefill
+  int context_tokens = 8;        // of each stream before decode
+  int output_tokens = 20;        // decode steps per batch size
   std::vector<int> batches = {1, 8, 32};
   int n_rounds = 5;
   std::function<void(const EngineBenchLine&)> on_line;  // each line as it is ready; may be empty

@@ -38,10 +38,10 @@ Result<std::unique_ptr<kernels::Backend>> make_backend(const ClusterConfig& conf
                                                                : kernels::ComputeDType::kBF16;
   if (config.replicas.backend == "cuda") {
     ASSIGN_OR_RETURN(const int device, choose_gpu(host, n_taken, kernels::cuda::list_gpus(), mesh));
-    return kernels::make_cuda_backend(
-        {.device = device,
-         .compute_dtype = compute,
-         .tuning_file = config.state_dir + "/product_algorithms.txt"});
+    return kernels::make_cuda_backend({.device = device,
+                                       .compute_dtype = compute,
+                                       .tuning_file = config.state_dir + "/product_algorithms.txt",
+                                       .batch_invariant = config.replicas.batch_invariant});
   }
   return kernels::make_cpu_backend(
       {.compute_dtype = compute, .n_threads = config.replicas.threads_per_rank});

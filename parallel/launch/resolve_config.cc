@@ -59,6 +59,12 @@ Status resolve_config(ClusterConfig& config) {
         "collective \"mpi\" sums in the hosts' memory: with backend cuda it is nccl, for which MPI "
         "carries the ids");
   }
+  if (on_gpus && replicas.batch_invariant && replicas.tp > 1) {
+    return unimplemented(
+        "`replicas.batch_invariant` with tp above 1 and backend cuda: NCCL chooses the order of "
+        "its "
+        "sums by their size");
+  }
   if (config.model.compute_dtype == "auto") config.model.compute_dtype = "bfloat16";
   ASSIGN_OR_RETURN(const int n_ranks, ranks_of_a_machine(config));
   if (replicas.threads_per_rank == 0) {

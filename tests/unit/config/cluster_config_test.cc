@@ -199,6 +199,7 @@ class RandomConfig {
     r.memory_gib = real(100);
     r.memory_utilisation = 0.01 + real(0.99);
     r.decode_graphs = random() % 2 == 0;
+    r.batch_invariant = random() % 2 == 0;
     for (int n = below(3); n > 0; --n) r.hosts.push_back("h" + text());
     for (int n = below(3); n > 0; --n) r.mpirun_args.push_back(text());
     c.scheduler = {.block_size = 1 + below(64),
@@ -277,6 +278,7 @@ TEST(ClusterConfig, TextsReadBackAsTheSameConfig) {
     EXPECT_EQ(parsed->model.path, config.model.path);
     EXPECT_EQ(parsed->replicas.memory_gib, config.replicas.memory_gib);
     EXPECT_EQ(parsed->replicas.decode_graphs, config.replicas.decode_graphs);
+    EXPECT_EQ(parsed->replicas.batch_invariant, config.replicas.batch_invariant);
     EXPECT_EQ(parsed->replicas.mpirun_args, config.replicas.mpirun_args);
     EXPECT_EQ(parsed->replicas.stage_layers, config.replicas.stage_layers);
     EXPECT_EQ(parsed->replicas.experts, config.replicas.experts);
