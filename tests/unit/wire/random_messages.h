@@ -173,8 +173,10 @@ void each_field(V& v, step::StepResult& m) {
 }
 template <typename V>
 void each_field(V& v, step::StageTiming& m) {
-  auto& [worker_rank, compute_ns, collective_ns, wait_upstream_ns, wait_downstream_ns] = m;
-  v(worker_rank, compute_ns, collective_ns, wait_upstream_ns, wait_downstream_ns);
+  auto& [worker_rank, compute_ns, collective_ns, wait_upstream_ns, wait_downstream_ns, n_graphs,
+         graph_bytes] = m;
+  v(worker_rank, compute_ns, collective_ns, wait_upstream_ns, wait_downstream_ns, n_graphs,
+    graph_bytes);
 }
 template <typename V>
 void each_field(V& v, step::ExpertLoad& m) {

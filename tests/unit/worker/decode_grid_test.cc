@@ -13,7 +13,7 @@ TEST(DecodeGrid, IsFineAndGrowing) {
     const int64_t rows = rows_on_grid(n);
     ASSERT_GE(rows, n);
     ASSERT_LE(rows, kMaxRecordedRows);
-    ASSERT_LE(rows - n, std::max<int64_t>(3, n / 4)) << n;
+    ASSERT_LE(rows - n, std::max<int64_t>(7, n / 8)) << n;
     ASSERT_EQ(rows_on_grid(rows), rows);
     n_sizes += rows != last ? 1 : 0;
     last = rows;
