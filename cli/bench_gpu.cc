@@ -93,6 +93,7 @@ class GpuBench {
     const double once = seconds_of(3, call) / 3;
     const int n_calls = std::clamp(static_cast<int>(kRoundSeconds / once), 3, 2000);
     std::vector<double> seconds;
+    seconds.reserve(static_cast<size_t>(n_rounds_));
     for (int i = 0; i < n_rounds_; ++i) seconds.push_back(seconds_of(n_calls, call) / n_calls);
     std::nth_element(seconds.begin(), seconds.begin() + n_rounds_ / 2, seconds.end());
     const double median = seconds[static_cast<size_t>(n_rounds_ / 2)];

@@ -32,7 +32,7 @@ struct ProductShape {
   int64_t out_stride = 0;
   bool out_is_bf16 = false;
 
-  auto operator<=>(const ProductShape&) const = default;
+  auto operator<=>(const ProductShape&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 // The least row count of the grid that is not below `rows`: steps of 8 to 64 rows, of an eighth of

@@ -38,6 +38,7 @@ std::vector<float> scores_of(ExpertScoring scoring, const std::vector<float>& lo
   if (scoring == ExpertScoring::kSoftmax) return softmax(logits);
   if (scoring == ExpertScoring::kSoftmaxOfChosen) return logits;
   std::vector<float> result;
+  result.reserve(logits.size());
   for (const float logit : logits) result.push_back(1.0f / (1.0f + std::exp(-logit)));
   return result;
 }

@@ -51,6 +51,7 @@ Result<std::vector<Host>> parse_hosts(const std::vector<std::string>& entries) {
 // The hosts with the most free slots first; the listed order among equals.
 std::vector<Host*> by_room(std::vector<Host>& hosts) {
   std::vector<Host*> order;
+  order.reserve(hosts.size());
   for (Host& host : hosts) order.push_back(&host);
   std::stable_sort(order.begin(), order.end(),
                    [](const Host* a, const Host* b) { return a->n_free > b->n_free; });

@@ -31,6 +31,7 @@ Result<std::vector<int>> place_on_gpus(const std::vector<RankMachine>& machine_o
   CHECK_EQ(machine_of_rank.size() % static_cast<size_t>(tp), size_t{0});
   std::map<std::string, int> n_ranks;
   std::vector<int> devices;
+  devices.reserve(machine_of_rank.size());
   for (const RankMachine& machine : machine_of_rank) {
     devices.push_back(machine.n_taken + n_ranks[machine.host]++);
   }

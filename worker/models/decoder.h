@@ -35,8 +35,8 @@ class Decoder final : public Model {
   explicit Decoder(PartLoader& in) : spec_(in.spec()), rank_(in.rank()) {
     constexpr DecoderNames kNames = Family::kNames;
     if (rank_.first_stage) embedding_ = VocabParallelEmbedding(in, kNames.embedding);
-    if (rank_.first_stage && kNames.positions != nullptr) {
-      positions_ = PositionEmbedding(in, kNames.positions);
+    if constexpr (kNames.positions != nullptr) {
+      if (rank_.first_stage) positions_ = PositionEmbedding(in, kNames.positions);
     }
     for (int64_t i = rank_.layers.begin; i < rank_.layers.end; ++i) {
       PartLoader layer = in.layer(i, fmt::format("{}{}.", kNames.layers, i));

@@ -289,8 +289,10 @@ TEST(StepLink, ManyThreadsOfARankMaySendWhileItsMainThreadWaits) {
     }
     EXPECT_EQ(n_plans, 500);
   });
+  constexpr int kSenders = 3;
   std::vector<std::thread> senders;
-  for (int t = 0; t < 3; ++t) {
+  senders.reserve(kSenders);
+  for (int t = 0; t < kSenders; ++t) {
     senders.emplace_back([&] {
       for (int i = 0; i < 500; ++i) {
         ASSERT_TRUE((*rank)->send(step::LoadProgress{.bytes_done = i, .bytes_total = 500}).ok());

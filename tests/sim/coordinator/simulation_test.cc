@@ -77,6 +77,7 @@ class Simulation : public RouterSink {
     }
     for (int family = 0; family < 4; ++family) {
       std::vector<int32_t> tokens;
+      tokens.reserve(static_cast<size_t>(options_.context));
       for (int i = 0; i < options_.context; ++i) tokens.push_back(between(0, kVocab - 1));
       families_.push_back(std::move(tokens));
     }

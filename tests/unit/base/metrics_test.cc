@@ -59,8 +59,10 @@ TEST(Metrics, HistogramsCountIntoTheirBuckets) {
 TEST(Metrics, UpdatesFromManyThreadsAllCount) {
   MetricsRegistry registry;
   Counter counter = registry.counter("n_total", "N.");
+  constexpr int kThreads = 4;
   std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
+  threads.reserve(kThreads);
+  for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([counter]() mutable {
       for (int i = 0; i < 10'000; ++i) counter.add();
     });

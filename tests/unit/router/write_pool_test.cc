@@ -61,6 +61,7 @@ TEST(WritePool, ResultsAreTheirOwnWrites) {
     }
   }
   std::vector<PlannedWrite> writes;
+  writes.reserve(pairs.size() + 1);
   for (const Pair& pair : pairs) writes.push_back({pair.ends[0], "text", {}});
   writes.push_back({-1, "nowhere", {}});
   WritePool pool(1);

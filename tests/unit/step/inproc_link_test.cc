@@ -100,6 +100,7 @@ TEST(InprocLink, ManySendersLoseNothing) {
   constexpr int kEach = 2000;
   InprocLinks links = make_inproc_links(4);
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int r = 0; r < 4; ++r) {
     threads.emplace_back([&, r] {
       for (int i = 0; i < kEach; ++i) {

@@ -183,6 +183,7 @@ TEST(Tokenizer, IsSharedBetweenThreads) {
   const std::string text = read_all(folder("qwen2") + "/tokenizer_config.json");
   const auto want = tokenizer.encode(text)->ids;
   std::vector<std::thread> threads;
+  threads.reserve(4);
   std::atomic<int> wrong = 0;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
