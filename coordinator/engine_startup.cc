@@ -48,7 +48,8 @@ Status Engine::on_ready(const step::RankReady& ready) {
 // A prompt of one block and one sample, greedy; of an encoder, one vector. Its block has no name
 // and its cost is start-up's.
 Status Engine::begin_warm_up(int64_t now_ns) {
-  WarmUp& warm_up = warm_up_.emplace();
+  warm_up_ = WarmUp();
+  WarmUp& warm_up = *warm_up_;
   warm_up.sequence = SequenceId(++last_sequence_);
   warm_up.blocks = SequenceBlocks(pool_.get(), &budget_);
   warm_up.sent_ns = now_ns;
