@@ -7,6 +7,7 @@
 #include "worker/layers/mlp.h"
 #include "worker/layers/moe.h"
 #include "worker/models/decoder.h"
+#include "worker/models/pre_norm_layer.h"
 
 namespace trireme::worker {
 namespace {
@@ -28,32 +29,14 @@ std::unique_ptr<FeedForward> feed_forward(PartLoader& in) {
       separate_experts(in, "mlp.experts.", "gate_proj", "up_proj", "down_proj"), std::move(shared));
 }
 
-struct DeepseekLayer {
-  RmsNorm attention_norm;
-  LatentAttention attention;
-  RmsNorm mlp_norm;
-  std::unique_ptr<FeedForward> mlp;
-
+struct DeepseekLayer : PreNormLayer<RmsNorm, LatentAttention> {
   explicit DeepseekLayer(PartLoader& in)
-      : attention_norm(in, "input_layernorm"),
-        attention(in, "self_attn."),
-        mlp_norm(in, "post_attention_layernorm"),
-        mlp(feed_forward(in)) {
+      : PreNormLayer{RmsNorm(in, "input_layernorm"), LatentAttention(in, "self_attn."),
+                     RmsNorm(in, "post_attention_layernorm"), feed_forward(in)} {
     const plan::ModelSpec& spec = in.spec();
     for (int32_t i = 0; i < spec.n_predict_layers; ++i) {
       in.weights().ignore_prefix(fmt::format("model.layers.{}.", spec.n_layers() + i));
     }
-  }
-
-  Status forward(const TensorView& x, Pass& pass) const {
-    const TensorView h = pass.h();
-    const TensorView delta = pass.delta();
-    attention_norm.forward(x, h, pass.context);
-    TRY(attention.forward(h, delta, pass));               // x += attention(norm(x))
-    mlp_norm.add_and_forward(x, delta, h, pass.context);  // the sum is taken with the next norm
-    TRY(mlp->forward(h, delta, pass));                    // x += mlp(norm(x))
-    pass.add(delta, x);
-    return {};
   }
 };
 

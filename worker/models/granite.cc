@@ -6,6 +6,7 @@
 #include "worker/layers/attention.h"
 #include "worker/layers/moe.h"
 #include "worker/models/decoder.h"
+#include "worker/models/pre_norm_layer.h"
 
 namespace trireme::worker {
 namespace {
@@ -20,31 +21,15 @@ std::unique_ptr<FeedForward> mlp_or_experts(PartLoader& in) {
                                     mlp_output(in, "mlp.down_proj"));
 }
 
-struct GraniteLayer {
-  RmsNorm attention_norm;
-  Attention attention;
-  RmsNorm mlp_norm;
-  std::unique_ptr<FeedForward> mlp;
-  float residual_scale;
-
+struct GraniteLayer : PreNormLayer<RmsNorm, Attention> {
   explicit GraniteLayer(PartLoader& in)
-      : attention_norm(in, "input_layernorm"),
-        attention(in, separate_qkv(in, "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-                  attention_output(in, "self_attn.o_proj")),
-        mlp_norm(in, "post_attention_layernorm"),
-        mlp(mlp_or_experts(in)),
-        residual_scale(in.spec().residual_scale) {}
-
-  Status forward(const TensorView& x, Pass& pass) const {
-    const TensorView h = pass.h();
-    const TensorView delta = pass.delta();
-    attention_norm.forward(x, h, pass.context);
-    TRY(attention.forward(h, delta, pass));  // x += r * attention(norm(x))
-    mlp_norm.add_and_forward(x, delta, h, pass.context, residual_scale);
-    TRY(mlp->forward(h, delta, pass));  // x += r * mlp(norm(x)), or experts(norm(x))
-    pass.add(delta, x, residual_scale);
-    return {};
-  }
+      : PreNormLayer{
+            RmsNorm(in, "input_layernorm"),
+            Attention(in,
+                      separate_qkv(in, "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+                      attention_output(in, "self_attn.o_proj")),
+            RmsNorm(in, "post_attention_layernorm"), mlp_or_experts(in),
+            in.spec().residual_scale} {}
 };
 
 struct Granite {

@@ -8,6 +8,7 @@
 #include "worker/layers/head_norm.h"
 #include "worker/layers/moe.h"
 #include "worker/models/decoder.h"
+#include "worker/models/pre_norm_layer.h"
 
 namespace trireme::worker {
 namespace {
@@ -37,33 +38,18 @@ std::unique_ptr<FeedForward> mlp_or_experts(PartLoader& in) {
                     mlp_output(in, "feed_forward.shared_expert.down_proj", kShared)));
 }
 
-struct Llama4Layer {
-  RmsNorm attention_norm;
-  Attention attention;
-  RmsNorm mlp_norm;
-  std::unique_ptr<FeedForward> mlp;
-
+struct Llama4Layer : PreNormLayer<RmsNorm, Attention> {
   explicit Llama4Layer(PartLoader& in)
-      : attention_norm(in, "input_layernorm"),
-        attention(in, separate_qkv(in, "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-                  attention_output(in, "self_attn.o_proj"), qk_norm(in)),
-        mlp_norm(in, "post_attention_layernorm"),
-        mlp(mlp_or_experts(in)) {
+      : PreNormLayer{
+            RmsNorm(in, "input_layernorm"),
+            Attention(in,
+                      separate_qkv(in, "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+                      attention_output(in, "self_attn.o_proj"), qk_norm(in)),
+            RmsNorm(in, "post_attention_layernorm"), mlp_or_experts(in)} {
     // Multimodal checkpoints: the text part is this one, and images are not served.
     in.weights().optional_prefix("language_model.");
     in.weights().ignore_prefix("vision_model.");
     in.weights().ignore_prefix("multi_modal_projector.");
-  }
-
-  Status forward(const TensorView& x, Pass& pass) const {
-    const TensorView h = pass.h();
-    const TensorView delta = pass.delta();
-    attention_norm.forward(x, h, pass.context);
-    TRY(attention.forward(h, delta, pass));  // x += attention(norm(x))
-    mlp_norm.add_and_forward(x, delta, h, pass.context);
-    TRY(mlp->forward(h, delta, pass));  // x += experts(norm(x)), or mlp(norm(x))
-    pass.add(delta, x);
-    return {};
   }
 };
 

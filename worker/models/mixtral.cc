@@ -5,34 +5,22 @@
 #include "worker/layers/attention.h"
 #include "worker/layers/moe.h"
 #include "worker/models/decoder.h"
+#include "worker/models/pre_norm_layer.h"
 
 namespace trireme::worker {
 namespace {
 
-struct MixtralLayer {
-  RmsNorm attention_norm;
-  Attention attention;
-  RmsNorm experts_norm;
-  Moe experts;
-
+struct MixtralLayer : PreNormLayer<RmsNorm, Attention> {
   explicit MixtralLayer(PartLoader& in)
-      : attention_norm(in, "input_layernorm"),
-        attention(in, separate_qkv(in, "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-                  attention_output(in, "self_attn.o_proj")),
-        experts_norm(in, "post_attention_layernorm"),
-        experts(in, Router(in, "block_sparse_moe.gate"),
-                separate_experts(in, "block_sparse_moe.experts.", "w1", "w3", "w2")) {}
-
-  Status forward(const TensorView& x, Pass& pass) const {
-    const TensorView h = pass.h();
-    const TensorView delta = pass.delta();
-    attention_norm.forward(x, h, pass.context);
-    TRY(attention.forward(h, delta, pass));  // x += attention(norm(x))
-    experts_norm.add_and_forward(x, delta, h, pass.context);
-    TRY(experts.forward(h, delta, pass));  // x += experts(norm(x))
-    pass.add(delta, x);
-    return {};
-  }
+      : PreNormLayer{
+            RmsNorm(in, "input_layernorm"),
+            Attention(in,
+                      separate_qkv(in, "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+                      attention_output(in, "self_attn.o_proj")),
+            RmsNorm(in, "post_attention_layernorm"),
+            std::make_unique<Moe>(
+                in, Router(in, "block_sparse_moe.gate"),
+                separate_experts(in, "block_sparse_moe.experts.", "w1", "w3", "w2"))} {}
 };
 
 struct Mixtral {

@@ -5,33 +5,19 @@
 #include "worker/layers/attention.h"
 #include "worker/layers/mlp.h"
 #include "worker/models/decoder.h"
+#include "worker/models/pre_norm_layer.h"
 
 namespace trireme::worker {
 namespace {
 
-struct Phi3Layer {
-  RmsNorm attention_norm;
-  Attention attention;
-  RmsNorm mlp_norm;
-  GatedMlp mlp;
-
+struct Phi3Layer : PreNormLayer<RmsNorm, Attention> {
   explicit Phi3Layer(PartLoader& in)
-      : attention_norm(in, "input_layernorm"),
-        attention(in, fused_qkv(in, "self_attn.qkv_proj"),
-                  attention_output(in, "self_attn.o_proj")),
-        mlp_norm(in, "post_attention_layernorm"),
-        mlp(in, fused_gate_up(in, "mlp.gate_up_proj"), mlp_output(in, "mlp.down_proj")) {}
-
-  Status forward(const TensorView& x, Pass& pass) const {
-    const TensorView h = pass.h();
-    const TensorView delta = pass.delta();
-    attention_norm.forward(x, h, pass.context);
-    TRY(attention.forward(h, delta, pass));  // x += attention(norm(x))
-    mlp_norm.add_and_forward(x, delta, h, pass.context);
-    TRY(mlp.forward(h, delta, pass));  // x += mlp(norm(x))
-    pass.add(delta, x);
-    return {};
-  }
+      : PreNormLayer{RmsNorm(in, "input_layernorm"),
+                     Attention(in, fused_qkv(in, "self_attn.qkv_proj"),
+                               attention_output(in, "self_attn.o_proj")),
+                     RmsNorm(in, "post_attention_layernorm"),
+                     std::make_unique<GatedMlp>(in, fused_gate_up(in, "mlp.gate_up_proj"),
+                                                mlp_output(in, "mlp.down_proj"))} {}
 };
 
 struct Phi3 {

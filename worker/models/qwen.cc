@@ -9,6 +9,7 @@
 #include "worker/layers/head_norm.h"
 #include "worker/layers/moe.h"
 #include "worker/models/decoder.h"
+#include "worker/models/pre_norm_layer.h"
 
 namespace trireme::worker {
 namespace {
@@ -37,29 +38,14 @@ std::unique_ptr<FeedForward> mlp_or_experts(PartLoader& in) {
                                     mlp_output(in, "mlp.down_proj"));
 }
 
-struct QwenLayer {
-  RmsNorm attention_norm;
-  Attention attention;
-  RmsNorm mlp_norm;
-  std::unique_ptr<FeedForward> mlp;
-
+struct QwenLayer : PreNormLayer<RmsNorm, Attention> {
   explicit QwenLayer(PartLoader& in)
-      : attention_norm(in, "input_layernorm"),
-        attention(in, separate_qkv(in, "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-                  attention_output(in, "self_attn.o_proj"), qk_norm(in)),
-        mlp_norm(in, "post_attention_layernorm"),
-        mlp(mlp_or_experts(in)) {}
-
-  Status forward(const TensorView& x, Pass& pass) const {
-    const TensorView h = pass.h();
-    const TensorView delta = pass.delta();
-    attention_norm.forward(x, h, pass.context);
-    TRY(attention.forward(h, delta, pass));  // x += attention(norm(x))
-    mlp_norm.add_and_forward(x, delta, h, pass.context);
-    TRY(mlp->forward(h, delta, pass));  // x += experts(norm(x)), or mlp(norm(x))
-    pass.add(delta, x);
-    return {};
-  }
+      : PreNormLayer{
+            RmsNorm(in, "input_layernorm"),
+            Attention(in,
+                      separate_qkv(in, "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+                      attention_output(in, "self_attn.o_proj"), qk_norm(in)),
+            RmsNorm(in, "post_attention_layernorm"), mlp_or_experts(in)} {}
 };
 
 struct Qwen {
