@@ -10,34 +10,19 @@ namespace {
 // A graph takes some megabytes: more of them than this are a sign of sizes that do not come again.
 constexpr int64_t kMaxGraphs = 128;
 
-template <typename T>
-TensorView upload_to(kernels::Backend& backend, const std::vector<T>& host,
-                     const DeviceTensor& device, kernels::Stream stream) {
-  CHECK_LE(static_cast<int64_t>(host.size()), device.view.dim(0));
-  backend.copy_to_device(device.view.data, host.data(), host.size() * sizeof(T), stream);
-  return device.view.rows(0, static_cast<int64_t>(host.size()));
-}
-
 }  // namespace
 
 Result<std::unique_ptr<DecodeGraphs>> DecodeGraphs::create(const DecodeGraphsInputs& inputs) {
   std::unique_ptr<DecodeGraphs> graphs(new DecodeGraphs(inputs));
-  kernels::Backend& backend = inputs.backend;
-  const int64_t n = inputs.max_rows;
   const TableLimits& limits = inputs.limits;
   graphs->max_width_ =
       table_width_on_grid((limits.context + limits.block_size - 1) / limits.block_size);
-  ASSIGN_OR_RETURN(graphs->ids_, allocate_tensor(backend, DType::kI32, {n}));
-  ASSIGN_OR_RETURN(graphs->positions_, allocate_tensor(backend, DType::kI32, {n}));
-  ASSIGN_OR_RETURN(graphs->rope_sets_, allocate_tensor(backend, DType::kI32, {n}));
-  ASSIGN_OR_RETURN(graphs->query_start_, allocate_tensor(backend, DType::kI32, {n + 1}));
-  ASSIGN_OR_RETURN(graphs->context_len_, allocate_tensor(backend, DType::kI32, {n}));
-  for (size_t group = 0; group < limits.kv_groups.size(); ++group) {
-    Tables& tables = graphs->tables_.emplace_back();
-    ASSIGN_OR_RETURN(tables.slots, allocate_tensor(backend, DType::kI64, {n}));
-    ASSIGN_OR_RETURN(tables.block_table,
-                     allocate_tensor(backend, DType::kI32, {n * graphs->max_width_}));
-  }
+  TRY(graphs->device_batch_.allocate(inputs.backend,
+                                     {.n_tokens = inputs.max_rows,
+                                      .n_seqs = inputs.max_rows,
+                                      .table_width = graphs->max_width_,
+                                      .n_groups = static_cast<int64_t>(limits.kv_groups.size()),
+                                      .rope_sets = limits.recompute_length > 0}));
   return graphs;
 }
 
@@ -47,35 +32,12 @@ bool DecodeGraphs::takes(const HostBatch& batch, bool wants_logits) const {
          table_width_on_grid(batch.max_blocks) <= max_width_;
 }
 
-Batch DecodeGraphs::upload(StepContext& context) {
-  kernels::Backend& backend = in_.backend;
-  const kernels::Stream stream = context.stream;
-  Batch batch;
-  batch.ids = upload_to(backend, padded_.ids, ids_, stream);
-  batch.positions = upload_to(backend, padded_.positions, positions_, stream);
-  if (!padded_.rope_sets.empty()) {
-    batch.rope_sets = upload_to(backend, padded_.rope_sets, rope_sets_, stream);
-  }
-  batch.query_start = upload_to(backend, padded_.query_start, query_start_, stream);
-  batch.context_len = upload_to(backend, padded_.context_len, context_len_, stream);
-  const auto n_rows = static_cast<int64_t>(padded_.ids.size());
-  for (size_t group = 0; group < tables_.size(); ++group) {
-    const HostKvTable& host = padded_.kv_groups[group];
-    upload_to(backend, host.block_table, tables_[group].block_table, stream);
-    batch.kv_groups.push_back(
-        {.slots = upload_to(backend, host.slots, tables_[group].slots, stream),
-         .block_table = TensorView(tables_[group].block_table.view.data, DType::kI32,
-                                   {n_rows, padded_.max_blocks})});
-  }
-  return batch;
-}
-
 Status DecodeGraphs::run(const HostBatch& batch, const std::function<Status(const Batch&)>& work,
                          StepContext& context) {
   const int64_t n_rows = rows_on_grid(static_cast<int64_t>(batch.ids.size()));
   const int64_t width = table_width_on_grid(batch.max_blocks);
   pad_decode_step(batch, n_rows, width, in_.spare_block, in_.limits.block_size, padded_);
-  const Batch on_device = upload(context);
+  ASSIGN_OR_RETURN(const Batch on_device, device_batch_.upload(padded_, context));
   Entry& entry = entries_[{n_rows, width, !padded_.rope_sets.empty()}];
   if (!entry.warm) {
     entry.warm = true;
@@ -98,26 +60,39 @@ Status DecodeGraphs::run(const HostBatch& batch, const std::function<Status(cons
   return in_.tp.replayed(context.begin("recorded decode step"));
 }
 
-// Leaves the entry without work where this backend does not record.
+// Leaves the entry without work where a rank's backend does not record.
 Status DecodeGraphs::record(Entry& entry, const Batch& batch,
                             const std::function<Status(const Batch&)>& work, StepContext& context) {
   const int64_t free_before = free_bytes();
-  Status begun = in_.backend.begin_recording(context.stream);
-  if (begun.ok()) {
+  std::unique_ptr<kernels::RecordedWork> recording;
+  Status state = in_.backend.begin_recording(context.stream);
+  if (state.ok()) {
     const Status enqueued = work(batch);
     auto recorded = in_.backend.end_recording(context.stream);
     if (!enqueued.ok()) return enqueued;
     if (recorded.ok()) {
-      entry.work = std::move(*recorded);
-      ++counts_.n_graphs;
-      counts_.bytes += std::max<int64_t>(0, free_before - free_bytes());
-      return {};
+      recording = std::move(*recorded);
+    } else {
+      state = recorded.error();
     }
-    begun = recorded.error();
   }
-  usable_ = false;
-  log::warn("decode steps are launched op by op: {}", begun.error().message);
+  ASSIGN_OR_RETURN(const bool all, all_recorded(recording != nullptr, context));
+  if (!all) {
+    usable_ = false;
+    log::warn("decode steps are launched op by op: {}",
+              state.ok() ? "another rank could not record one" : state.error().message);
+    return {};
+  }
+  entry.work = std::move(recording);
+  ++counts_.n_graphs;
+  counts_.bytes += std::max<int64_t>(0, free_before - free_bytes());
   return {};
+}
+
+Result<bool> DecodeGraphs::all_recorded(bool mine, StepContext& context) {
+  std::vector<std::byte> all;
+  TRY(exchange_.all_gather({std::byte{mine}}, all, "recording all_gather", context));
+  return std::ranges::none_of(all, [](std::byte recorded) { return recorded == std::byte{0}; });
 }
 
 int64_t DecodeGraphs::free_bytes() const {

@@ -4,8 +4,9 @@
 // A size (rows and width of the block tables, decode_grid.h) is met by an ordinary pass first,
 // which makes whatever the backend makes on first use; the second time it is recorded, and from
 // then on replayed. What changes from step to step is read from buffers that stay where they are.
-// Where recording fails, steps are done op by op from then on, with a line in the log. Ranks that
-// run the same plans decide alike. Used by the rank's thread.
+// Where recording fails on one rank of the tp group, none of them keeps the recording, and steps
+// are done op by op from then on, with a line in the log: a sum that one rank launches and another
+// replays might not meet. Used by the rank's thread.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,8 @@
 #include "kernels/backend.h"
 #include "parallel/comm/group.h"
 #include "worker/decode_grid.h"
+#include "worker/device_batch.h"
+#include "worker/host_exchange.h"
 #include "worker/layers/pass.h"
 #include "worker/weights/shard_loader.h"
 
@@ -58,23 +61,21 @@ class DecodeGraphs {
     bool warm = false;  // has run once
     std::unique_ptr<kernels::RecordedWork> work;
   };
-  struct Tables {
-    DeviceTensor slots;
-    DeviceTensor block_table;
-  };
 
-  explicit DecodeGraphs(const DecodeGraphsInputs& inputs) : in_(inputs) {}
-  Batch upload(StepContext& context);
+  explicit DecodeGraphs(const DecodeGraphsInputs& inputs)
+      : in_(inputs), exchange_(inputs.backend, inputs.tp) {}
   Status record(Entry& entry, const Batch& batch, const std::function<Status(const Batch&)>& work,
                 StepContext& context);
+  // Whether every rank of the tp group has a recording.
+  Result<bool> all_recorded(bool mine, StepContext& context);
   int64_t free_bytes() const;
 
   DecodeGraphsInputs in_;
+  HostExchange exchange_;
   bool usable_ = true;
   int64_t max_width_ = 0;
   HostBatch padded_;
-  DeviceTensor ids_, positions_, rope_sets_, query_start_, context_len_;
-  std::vector<Tables> tables_;  // by group
+  DeviceBatch device_batch_;  // never grows
   std::map<Size, Entry> entries_;
   GraphCounts counts_;
 };

@@ -28,15 +28,6 @@ std::string header_text(const HeaderWords& words) {
                      static_cast<uint64_t>(words[1]), static_cast<uint64_t>(words[2]));
 }
 
-// A host vector as a view on the first rows of a device buffer that has just received it.
-template <typename T>
-TensorView upload_vector(kernels::Backend& backend, const std::vector<T>& host,
-                         const DeviceTensor& device, kernels::Stream stream) {
-  CHECK_LE(static_cast<int64_t>(host.size()), device.view.dim(0));
-  backend.copy_to_device(device.view.data, host.data(), host.size() * sizeof(T), stream);
-  return device.view.rows(0, static_cast<int64_t>(host.size()));
-}
-
 }  // namespace
 
 StepExecutor::StepExecutor(const ExecutorInputs& inputs)
@@ -55,16 +46,12 @@ Status StepExecutor::allocate() {
   const int64_t n = in_.limits.max_step_tokens;
   const int64_t n_rows = in_.limits.max_logits_rows;
   ASSIGN_OR_RETURN(x_, allocate_tensor(backend, DType::kF32, {n, in_.spec.hidden}));
-  ASSIGN_OR_RETURN(ids_, allocate_tensor(backend, DType::kI32, {n}));
-  ASSIGN_OR_RETURN(positions_, allocate_tensor(backend, DType::kI32, {n}));
-  ASSIGN_OR_RETURN(rope_sets_, allocate_tensor(backend, DType::kI32, {n}));
-  for (size_t group = 0; group < in_.limits.kv_groups.size(); ++group) {
-    DeviceKvTable& table = kv_tables_.emplace_back();
-    ASSIGN_OR_RETURN(table.slots, allocate_tensor(backend, DType::kI64, {n}));
-    ASSIGN_OR_RETURN(table.block_table, allocate_tensor(backend, DType::kI32, {n}));
-  }
-  ASSIGN_OR_RETURN(query_start_, allocate_tensor(backend, DType::kI32, {n + 1}));
-  ASSIGN_OR_RETURN(context_len_, allocate_tensor(backend, DType::kI32, {n}));
+  TRY(device_batch_.allocate(backend,
+                             {.n_tokens = n,
+                              .n_seqs = n,
+                              .table_width = 1,
+                              .n_groups = static_cast<int64_t>(in_.limits.kv_groups.size()),
+                              .rope_sets = in_.limits.recompute_length > 0}));
   ASSIGN_OR_RETURN(header_, allocate_tensor(backend, DType::kI64, {4}));
   if (in_.decode_graphs && in_.mesh.tp->can_record() && !in_.spec.encoder) {
     ASSIGN_OR_RETURN(graphs_,
@@ -162,7 +149,7 @@ Result<std::optional<step::StepResult>> StepExecutor::run(const step::StepPlan& 
 
 Status StepExecutor::compute(const step::StepHeader& header, const TensorView& x,
                              StepContext& context) {
-  ASSIGN_OR_RETURN(const Batch batch, upload(context));
+  ASSIGN_OR_RETURN(const Batch batch, device_batch_.upload(batch_, context));
   if (in_.rank.first_stage) {
     TRY(in_.model.embed(batch, x, context));
   } else {
@@ -235,40 +222,6 @@ Status StepExecutor::agree(const step::StepHeader& header, StepContext& context)
   return {};
 }
 
-Result<Batch> StepExecutor::upload(StepContext& context) {
-  kernels::Backend& backend = in_.backend;
-  const kernels::Stream stream = context.stream;
-  Batch batch;
-  batch.ids = upload_vector(backend, batch_.ids, ids_, stream);
-  batch.positions = upload_vector(backend, batch_.positions, positions_, stream);
-  if (!batch_.rope_sets.empty()) {
-    batch.rope_sets = upload_vector(backend, batch_.rope_sets, rope_sets_, stream);
-  }
-  batch.query_start = upload_vector(backend, batch_.query_start, query_start_, stream);
-  batch.context_len = upload_vector(backend, batch_.context_len, context_len_, stream);
-  for (size_t group = 0; group < kv_tables_.size(); ++group) {
-    ASSIGN_OR_RETURN(KvTable table,
-                     upload_table(batch_.kv_groups[group], kv_tables_[group], context));
-    batch.kv_groups.push_back(table);
-  }
-  return batch;
-}
-
-Result<KvTable> StepExecutor::upload_table(const HostKvTable& host, DeviceKvTable& device,
-                                           StepContext& context) {
-  const auto n_entries = static_cast<int64_t>(host.block_table.size());
-  if (n_entries > device.block_table.view.dim(0)) {
-    context.op = "growing the block table";
-    ASSIGN_OR_RETURN(device.block_table,
-                     allocate_tensor(in_.backend, DType::kI32, {n_entries * 2}));
-  }
-  upload_vector(in_.backend, host.block_table, device.block_table, context.stream);
-  const auto n_seqs = static_cast<int64_t>(batch_.context_len.size());
-  return KvTable{.slots = upload_vector(in_.backend, host.slots, device.slots, context.stream),
-                 .block_table = TensorView(device.block_table.view.data, DType::kI32,
-                                           {n_seqs, batch_.max_blocks})};
-}
-
 Status StepExecutor::receive_hidden(const step::StepHeader& header, const TensorView& x,
                                     StepContext& context) {
   const ScopedTime time(in_.clock, context.wait_upstream_ns);
@@ -319,7 +272,8 @@ Status StepExecutor::sample(const TensorView& x, bool has_logits, StepContext& c
   const TensorView logits = logits_.view.rows(0, n_rows);
   if (!has_logits) {
     // Only the rows that somebody asked for go through norm and head.
-    const TensorView rows = upload_vector(in_.backend, row_ids_, rows_, context.stream);
+    const TensorView rows = rows_.view.rows(0, static_cast<int64_t>(row_ids_.size()));
+    in_.backend.copy_to_device(rows.data, row_ids_.data(), rows.bytes(), context.stream);
     const TensorView x_logits = x_logits_.view.rows(0, n_rows);
     in_.backend.gather_rows({.x = x, .rows = rows, .out = x_logits}, context.stream);
     in_.model.compute_logits(x_logits, logits, context);

@@ -25,6 +25,7 @@
 #include "parallel/plan/parallel_plan.h"
 #include "parallel/step/step_plan.h"
 #include "worker/decode_graphs.h"
+#include "worker/device_batch.h"
 #include "worker/host_exchange.h"
 #include "worker/kv/kv_cache.h"
 #include "worker/models/model.h"
@@ -69,20 +70,12 @@ class StepExecutor {
   const std::string& last_op() const { return last_op_; }
 
  private:
-  struct DeviceKvTable {
-    DeviceTensor slots;        // [max_step_tokens] i64
-    DeviceTensor block_table;  // i32
-  };
-
   explicit StepExecutor(const ExecutorInputs& inputs);
 
   Status allocate();
   Status check_header(const step::StepPlan& plan);
   Result<std::optional<step::StepResult>> run(const step::StepPlan& plan, StepContext& context);
   Status agree(const step::StepHeader& header, StepContext& context);
-  Result<Batch> upload(StepContext& context);
-  Result<KvTable> upload_table(const HostKvTable& host, DeviceKvTable& device,
-                               StepContext& context);
   Status receive_hidden(const step::StepHeader& header, const TensorView& x, StepContext& context);
   Status send_hidden(const step::StepHeader& header, const TensorView& x, StepContext& context);
   Status compute(const step::StepHeader& header, const TensorView& x, StepContext& context);
@@ -109,15 +102,13 @@ class StepExecutor {
   step::ExpertLoad expert_load_;
   std::vector<int32_t> expert_starts_;  // on the host
 
-  // Device buffers, allocated once but for the block tables, which grow with the longest context
-  // seen.
+  // Device buffers, allocated once but for the batch, which grows with the longest context seen.
   DeviceTensor x_;  // [max_step_tokens, hidden] f32
-  DeviceTensor ids_, positions_, rope_sets_, query_start_, context_len_;
-  std::vector<DeviceKvTable> kv_tables_;  // by group
-  DeviceTensor header_;                   // [4] i64, goes ahead of the hidden states
-  DeviceTensor rows_;                     // [max_logits_rows] i32
-  DeviceTensor x_logits_;                 // [max_logits_rows, hidden] f32
-  DeviceTensor logits_;                   // [max_logits_rows, vocab_padded] f32
+  DeviceBatch device_batch_;
+  DeviceTensor header_;    // [4] i64, goes ahead of the hidden states
+  DeviceTensor rows_;      // [max_logits_rows] i32
+  DeviceTensor x_logits_;  // [max_logits_rows, hidden] f32
+  DeviceTensor logits_;    // [max_logits_rows, vocab_padded] f32
 
   std::vector<std::byte> mine_;
   std::vector<std::byte> all_;
