@@ -39,6 +39,7 @@ Status run_rank(const ClusterConfig& config, int replica, launch::MpiJob& job, c
 
   const auto create = [&]() -> Result<std::unique_ptr<Worker>> {
     ASSIGN_OR_RETURN(WorkerOptions options, worker_options(config, worker_rank));
+    options.machine = launch::host_name();
     ASSIGN_OR_RETURN(const int n_taken, launch::n_earlier_ranks(config, replica, worker_rank));
     ASSIGN_OR_RETURN(auto backend, make_backend(config, launch::host_name(), n_taken, mesh));
     ASSIGN_OR_RETURN(comm::Mesh groups, make_device_mesh(config, std::move(mesh), clock));

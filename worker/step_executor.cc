@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "worker/pooling.h"
@@ -14,19 +13,6 @@ namespace {
 // One step of so many tells of its experts' load: it costs a copy from the device and a message of
 // a number per layer and expert.
 constexpr uint64_t kExpertLoadPeriod = 16;
-
-using HeaderWords = std::array<int64_t, 4>;  // epoch, step, shape hash, n_tokens
-
-HeaderWords words_of(const step::StepHeader& header, int64_t n_tokens) {
-  return {static_cast<int64_t>(header.epoch), static_cast<int64_t>(header.step.value()),
-          static_cast<int64_t>(header.shape_hash), n_tokens};
-}
-
-// "epoch 3 step 17 shape 00ff..." for the sentence about a disagreement.
-std::string header_text(const HeaderWords& words) {
-  return fmt::format("epoch {} step {} shape {:016x}", static_cast<uint64_t>(words[0]),
-                     static_cast<uint64_t>(words[1]), static_cast<uint64_t>(words[2]));
-}
 
 }  // namespace
 
@@ -52,7 +38,8 @@ Status StepExecutor::allocate() {
                               .table_width = 1,
                               .n_groups = static_cast<int64_t>(in_.limits.kv_groups.size()),
                               .rope_sets = in_.limits.recompute_length > 0}));
-  ASSIGN_OR_RETURN(header_, allocate_tensor(backend, DType::kI64, {4}));
+  ASSIGN_OR_RETURN(StageLink stages, StageLink::create(backend, in_.mesh, in_.stage_link));
+  stages_.emplace(std::move(stages));
   if (in_.decode_graphs && in_.mesh.tp->can_record() && !in_.spec.encoder) {
     ASSIGN_OR_RETURN(graphs_,
                      DecodeGraphs::create({.backend = backend,
@@ -140,7 +127,7 @@ Result<std::optional<step::StepResult>> StepExecutor::run(const step::StepPlan& 
       TRY(sample(x, recorded, context));
       embed(x, context);
     } else {
-      TRY(send_hidden(plan.header, x, context));
+      TRY(stages_->send(plan.header, x, context));
     }
   }
   if (!in_.rank.last_stage || in_.rank.tp_rank != 0) return std::optional<step::StepResult>();
@@ -153,7 +140,7 @@ Status StepExecutor::compute(const step::StepHeader& header, const TensorView& x
   if (in_.rank.first_stage) {
     TRY(in_.model.embed(batch, x, context));
   } else {
-    TRY(receive_hidden(header, x, context));
+    TRY(stages_->receive(header, x, context));
   }
   return in_.model.run_layers(batch, in_.kv, x, context);
 }
@@ -161,7 +148,7 @@ Status StepExecutor::compute(const step::StepHeader& header, const TensorView& x
 // A decode step from its ids, or the hidden states that arrived, to hidden states or logits.
 Status StepExecutor::compute_recorded(const step::StepHeader& header, const TensorView& x,
                                       StepContext& context) {
-  if (!in_.rank.first_stage) TRY(receive_hidden(header, x, context));
+  if (!in_.rank.first_stage) TRY(stages_->receive(header, x, context));
   const auto work = [&](const Batch& batch) -> Status {
     const TensorView rows = x_.view.rows(0, batch.n_tokens());
     if (in_.rank.first_stage) TRY(in_.model.embed(batch, rows, context));
@@ -220,34 +207,6 @@ Status StepExecutor::agree(const step::StepHeader& header, StepContext& context)
     }
   }
   return {};
-}
-
-Status StepExecutor::receive_hidden(const step::StepHeader& header, const TensorView& x,
-                                    StepContext& context) {
-  const ScopedTime time(in_.clock, context.wait_upstream_ns);
-  const int previous = in_.mesh.stage() - 1;
-  TRY(in_.mesh.pp->recv(header_.view, previous, context.begin("step header recv")));
-  HeaderWords theirs;
-  in_.backend.copy_to_host(theirs.data(), header_.view.data, sizeof(theirs), context.stream);
-  in_.backend.synchronize(context.stream);
-  const HeaderWords mine = words_of(header, x.dim(0));
-  if (theirs != mine) {
-    return failed_precondition(fmt::format("stage {} sent {}, stage {} expects {}", previous,
-                                           header_text(theirs), in_.mesh.stage(),
-                                           header_text(mine)));
-  }
-  return in_.mesh.pp->recv(x, previous, context.begin("hidden states recv"));
-}
-
-Status StepExecutor::send_hidden(const step::StepHeader& header, const TensorView& x,
-                                 StepContext& context) {
-  in_.backend.synchronize(context.stream);  // so that the wait below is for the neighbour alone
-  const ScopedTime time(in_.clock, context.wait_downstream_ns);
-  const int next = in_.mesh.stage() + 1;
-  const HeaderWords mine = words_of(header, x.dim(0));
-  in_.backend.copy_to_device(header_.view.data, mine.data(), sizeof(mine), context.stream);
-  TRY(in_.mesh.pp->send(header_.view, next, context.begin("step header send")));
-  return in_.mesh.pp->send(x, next, context.begin("hidden states send"));
 }
 
 Status StepExecutor::sample(const TensorView& x, bool has_logits, StepContext& context) {

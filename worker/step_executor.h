@@ -31,6 +31,7 @@
 #include "worker/models/model.h"
 #include "worker/sample/sampler.h"
 #include "worker/sequence_table.h"
+#include "worker/stage_link.h"
 
 namespace trireme::worker {
 
@@ -52,6 +53,7 @@ struct ExecutorInputs {
   bool scan_on_device = false;      // logits stay with the backend (sample/device_scan.h)
   // The cache has a block behind the pool's, and decode steps are recorded (decode_graphs.h).
   bool decode_graphs = false;
+  StageLinkOptions stage_link;
   LogitsObserver logits_observer;
 };
 
@@ -76,8 +78,6 @@ class StepExecutor {
   Status check_header(const step::StepPlan& plan);
   Result<std::optional<step::StepResult>> run(const step::StepPlan& plan, StepContext& context);
   Status agree(const step::StepHeader& header, StepContext& context);
-  Status receive_hidden(const step::StepHeader& header, const TensorView& x, StepContext& context);
-  Status send_hidden(const step::StepHeader& header, const TensorView& x, StepContext& context);
   Status compute(const step::StepHeader& header, const TensorView& x, StepContext& context);
   bool tells_expert_load(const step::StepHeader& header) const;
   Status compute_recorded(const step::StepHeader& header, const TensorView& x,
@@ -92,6 +92,7 @@ class StepExecutor {
   SequenceTable table_;
   HostBatch batch_;
   HostExchange tp_exchange_;
+  std::optional<StageLink> stages_;
   std::unique_ptr<Sampler> sampler_;      // last stage
   std::unique_ptr<DecodeGraphs> graphs_;  // or nullptr
   StepId last_step_;
@@ -105,7 +106,6 @@ class StepExecutor {
   // Device buffers, allocated once but for the batch, which grows with the longest context seen.
   DeviceTensor x_;  // [max_step_tokens, hidden] f32
   DeviceBatch device_batch_;
-  DeviceTensor header_;    // [4] i64, goes ahead of the hidden states
   DeviceTensor rows_;      // [max_logits_rows] i32
   DeviceTensor x_logits_;  // [max_logits_rows, hidden] f32
   DeviceTensor logits_;    // [max_logits_rows, vocab_padded] f32

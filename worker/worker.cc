@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <functional>
 
 #include "base/log.h"
 #include "parallel/plan/memory_budget.h"
@@ -76,9 +77,15 @@ uint64_t setup_digest(const WorkerOptions& options, kernels::ComputeDType comput
   }
   digest.add(options.block_size).add(options.max_step_tokens).add(options.max_logits_rows);
   digest.add(options.random_weights).add(options.random_seed).add(compute);
-  digest.add(options.keep_low_bit);
+  digest.add(options.keep_low_bit).add(options.min_bytes_in_parts);
   return digest.value();
 }
+
+// What a rank tells all others before anything is loaded.
+struct SetupRecord {
+  uint64_t digest = 0;   // equal on all
+  uint64_t machine = 0;  // equal on the ranks of a machine
+};
 
 // Some megabytes for each of the sizes that decode steps are recorded in.
 constexpr int64_t kGraphReserveBytes = int64_t{1} << 30;
@@ -149,7 +156,7 @@ Status Worker::check_options() const {
 }
 
 // The one collective over the whole replica: ranks that were started with different models or plans
-// find out before they load anything.
+// find out before they load anything, and all hear who shares a machine.
 Status Worker::agree_on_setup() {
   const int64_t start_ns = clock_.now_ns();
   StepContext context;
@@ -157,18 +164,30 @@ Status Worker::agree_on_setup() {
   context.clock = &clock_;
   context.deadline_ns = start_ns + options_.startup_deadline_ns;
   HostExchange exchange(*backend_, *mesh_.world);
-  const uint64_t digest = setup_digest(options_, backend_->compute_dtype());
-  std::vector<std::byte> mine(sizeof(digest));
-  std::memcpy(mine.data(), &digest, sizeof(digest));
+  const SetupRecord mine{.digest = setup_digest(options_, backend_->compute_dtype()),
+                         .machine = std::hash<std::string>()(options_.machine)};
+  std::vector<std::byte> record(sizeof(mine));
+  std::memcpy(record.data(), &mine, sizeof(mine));
   std::vector<std::byte> all;
-  TRY(exchange.all_gather(mine, all, "startup all_gather", context));
+  TRY(exchange.all_gather(record, all, "startup all_gather", context));
   startup_comm_ns_ = clock_.now_ns() - start_ns;
-  for (size_t other = 0; other * sizeof(digest) < all.size(); ++other) {
-    if (std::memcmp(all.data() + other * sizeof(digest), mine.data(), sizeof(digest)) != 0) {
+  std::vector<uint64_t> machines;
+  for (size_t other = 0; other * sizeof(SetupRecord) < all.size(); ++other) {
+    SetupRecord theirs;
+    std::memcpy(&theirs, all.data() + other * sizeof(theirs), sizeof(theirs));
+    if (theirs.digest != mine.digest) {
       return failed_precondition(
           fmt::format("rank {} and rank {} were started with different models, plans or limits",
                       options_.worker_rank, other));
     }
+    machines.push_back(theirs.machine);
+  }
+  stage_link_ = {.between_machines = boundaries_between_machines(machines, options_.plan.tp),
+                 .min_bytes_in_parts = options_.min_bytes_in_parts};
+  if (options_.worker_rank == 0 && options_.plan.tp > 1 &&
+      std::ranges::count(stage_link_.between_machines, true) > 0) {
+    log::info("hidden states of {} bytes and more travel between machines in {} parts",
+              options_.min_bytes_in_parts, options_.plan.tp);
   }
   return {};
 }
@@ -297,6 +316,7 @@ Status Worker::allocate_kv(int64_t n_blocks) {
                               .default_deadline_ns = options_.step_deadline_ns,
                               .scan_on_device = options_.scan_on_device.value_or(on_device()),
                               .decode_graphs = graphs,
+                              .stage_link = stage_link_,
                               .logits_observer = options_.logits_observer};
   ASSIGN_OR_RETURN(executor_, StepExecutor::create(inputs));
   return report_memory(n_blocks);

@@ -44,6 +44,9 @@ struct WorkerOptions {
   bool decode_graphs = true;  // on a device, decode steps are recorded once per size
   // Logits are scanned where they are; default: on a device, and not on a host.
   std::optional<bool> scan_on_device;
+  std::string machine;  // where this rank runs: any name that its machine alone has
+  // Between machines, hidden states of so many bytes travel in parts (stage_link.h).
+  size_t min_bytes_in_parts = StageLinkOptions().min_bytes_in_parts;
 };
 
 class Worker {
@@ -104,6 +107,7 @@ class Worker {
   int64_t weight_bytes_ = 0;
   int64_t load_ns_ = 0;
   int64_t startup_comm_ns_ = 0;
+  StageLinkOptions stage_link_;
   int64_t n_kv_blocks_possible_ = 0;
   plan::KvLayout kv_layout_;
   KvShape kv_shape_;

@@ -226,6 +226,31 @@ TEST(StepExecutor, PlansOfAllStagesAreInFlight) {
   for (size_t i = 0; i < 8; ++i) EXPECT_EQ(results[i].outputs[0].token, expected[i]);
 }
 
+TEST(StageLink, KnowsWhichStagesAreOnOtherMachines) {
+  EXPECT_EQ(boundaries_between_machines({7}, 1), std::vector<bool>());
+  EXPECT_EQ(boundaries_between_machines({7, 7, 7, 7}, 2), std::vector<bool>{false});
+  EXPECT_EQ(boundaries_between_machines({7, 7, 7, 8, 8, 8}, 2), (std::vector<bool>{true, true}));
+  EXPECT_EQ(boundaries_between_machines({7, 7, 8, 8, 8, 8}, 2), (std::vector<bool>{true, false}));
+}
+
+TEST(StageLink, HiddenStatesInPartsAreTheSame) {
+  for (const auto& [tp, pp] : {std::pair{2, 2}, {4, 2}, {2, 3}}) {
+    SCOPED_TRACE(fmt::format("tp {} pp {}", tp, pp));
+    TestReplica one({.model_dir = golden_dir("llama"), .tp = tp, .pp = pp});
+    TestReplica many(
+        {.model_dir = golden_dir("llama"), .tp = tp, .pp = pp, .machine_per_stage = true});
+    for (uint64_t i = 0; i < 3; ++i) {
+      const auto plan = one_prompt(
+          1 + i, make_prompt(3 + static_cast<int>(i) * 7, i, 512),
+          {BlockId(static_cast<int32_t>(i) * 2), BlockId(static_cast<int32_t>(i) * 2 + 1)});
+      const auto want = one.run(plan);
+      const auto got = many.run(plan);
+      EXPECT_EQ(got.outputs[0].token, want.outputs[0].token);
+      EXPECT_EQ(many.logits(), one.logits());
+    }
+  }
+}
+
 TEST(StepExecutor, AnEmptyPlanIsAnsweredByTheLastStage) {
   TestReplica replica({.model_dir = golden_dir("llama"), .tp = 2, .pp = 2});
   EXPECT_TRUE(replica.run({}).outputs.empty());

@@ -73,6 +73,10 @@ void TestReplica::run_rank(int worker_rank, comm::Mesh mesh) {
   worker.keep_low_bit = options_.keep_low_bit;
   worker.scan_on_device = options_.scan_on_device;
   worker.decode_graphs = options_.decode_graphs;
+  if (options_.machine_per_stage) {
+    worker.machine = "machine " + std::to_string(mesh.stage());
+    worker.min_bytes_in_parts = 1;
+  }
   worker.random_weights = !options_.config.empty();
   worker.random_seed = 1;
   worker.memory_bytes = int64_t{1} << 30;

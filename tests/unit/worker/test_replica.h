@@ -42,6 +42,8 @@ struct ReplicaOptions {
   int64_t n_blocks = 256;
   std::optional<bool> scan_on_device;  // as WorkerOptions
   bool decode_graphs = true;           //
+  // Each stage is on a machine of its own, and all hidden states travel in parts.
+  bool machine_per_stage = false;
 };
 
 std::unique_ptr<kernels::Backend> make_test_backend(const std::string& name,

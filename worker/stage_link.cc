@@ -1,0 +1,85 @@
+#include "worker/stage_link.h"
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+
+namespace trireme::worker {
+
+HeaderWords words_of(const step::StepHeader& header, int64_t n_tokens) {
+  return {static_cast<int64_t>(header.epoch), static_cast<int64_t>(header.step.value()),
+          static_cast<int64_t>(header.shape_hash), n_tokens};
+}
+
+std::string header_text(const HeaderWords& words) {
+  return fmt::format("epoch {} step {} shape {:016x}", static_cast<uint64_t>(words[0]),
+                     static_cast<uint64_t>(words[1]), static_cast<uint64_t>(words[2]));
+}
+
+std::vector<bool> boundaries_between_machines(const std::vector<uint64_t>& machines, int tp) {
+  const size_t width = static_cast<size_t>(tp);
+  CHECK_EQ(machines.size() % width, 0u);
+  std::vector<bool> crosses(machines.size() / width - 1, false);
+  for (size_t rank = 0; rank + width < machines.size(); ++rank) {
+    if (machines[rank] != machines[rank + width]) crosses[rank / width] = true;
+  }
+  return crosses;
+}
+
+Result<StageLink> StageLink::create(kernels::Backend& backend, const comm::Mesh& mesh,
+                                    StageLinkOptions options) {
+  CHECK_EQ(options.between_machines.size() + 1, static_cast<size_t>(mesh.pp->size()));
+  StageLink link(mesh, std::move(options));
+  ASSIGN_OR_RETURN(link.header_, allocate_tensor(backend, DType::kI64, {4}));
+  return link;
+}
+
+// Alike on both sides: they have agreed on the rows.
+bool StageLink::in_parts(int from_stage, const TensorView& x) const {
+  return mesh_->tp->size() > 1 && options_.between_machines[static_cast<size_t>(from_stage)] &&
+         x.bytes() >= options_.min_bytes_in_parts && x.numel() % mesh_->tp->size() == 0;
+}
+
+// Cut through rows where it must be.
+TensorView StageLink::my_part(const TensorView& x) const {
+  const int64_t n = x.numel() / mesh_->tp->size();
+  return {x.as<float>() + n * mesh_->tp->rank(), x.dtype, {n}};
+}
+
+Status StageLink::receive(const step::StepHeader& header, const TensorView& x,
+                          StepContext& context) {
+  const int previous = mesh_->stage() - 1;
+  {
+    const ScopedTime time(*context.clock, context.wait_upstream_ns);
+    TRY(mesh_->pp->recv(header_.view, previous, context.begin("step header recv")));
+    HeaderWords theirs;
+    context.backend->copy_to_host(theirs.data(), header_.view.data, sizeof(theirs), context.stream);
+    context.backend->synchronize(context.stream);
+    const HeaderWords mine = words_of(header, x.dim(0));
+    if (theirs != mine) {
+      return failed_precondition(fmt::format("stage {} sent {}, stage {} expects {}", previous,
+                                             header_text(theirs), mesh_->stage(),
+                                             header_text(mine)));
+    }
+    if (!in_parts(previous, x)) {
+      return mesh_->pp->recv(x, previous, context.begin("hidden states recv"));
+    }
+    TRY(mesh_->pp->recv(my_part(x), previous, context.begin("hidden states recv")));
+  }
+  const ScopedTime time(*context.clock, context.collective_ns);
+  const TensorView whole(x.data, x.dtype, {x.numel()});
+  return mesh_->tp->all_gather(my_part(x), whole, context.begin("hidden states all_gather"));
+}
+
+Status StageLink::send(const step::StepHeader& header, const TensorView& x, StepContext& context) {
+  context.backend->synchronize(context.stream);  // so that the wait is for the neighbour alone
+  const ScopedTime time(*context.clock, context.wait_downstream_ns);
+  const int next = mesh_->stage() + 1;
+  const HeaderWords mine = words_of(header, x.dim(0));
+  context.backend->copy_to_device(header_.view.data, mine.data(), sizeof(mine), context.stream);
+  TRY(mesh_->pp->send(header_.view, next, context.begin("step header send")));
+  const bool parts = in_parts(mesh_->stage(), x);
+  return mesh_->pp->send(parts ? my_part(x) : x, next, context.begin("hidden states send"));
+}
+
+}  // namespace trireme::worker
