@@ -61,6 +61,7 @@ void visit(V& v, SchedulerConfig& c) {
   v.integer("max_running", &c.max_running, 1, 1 << 16);
   v.integer("max_waiting", &c.max_waiting, 0, 1 << 20);
   v.boolean("prefix_cache", &c.prefix_cache);
+  v.choice("run_ahead", &c.run_ahead, {"auto", "on", "off"});
   v.duration("step_deadline", &c.step_deadline_ns, 10 * kMillisecondNs, 24 * kHourNs);
   v.duration("idle_heartbeat", &c.idle_heartbeat_ns, 10 * kMillisecondNs, 60 * kSecondNs);
   v.duration("rank_dead", &c.rank_dead_ns, 50 * kMillisecondNs, kHourNs);

@@ -57,6 +57,9 @@ struct SchedulerConfig {
   int32_t max_running = 256;      // sequences
   int32_t max_waiting = 1024;     // requests; beyond: resource_exhausted
   bool prefix_cache = true;
+  // With one stage, the next step is sent before this one has sampled: auto (on devices) | on |
+  // off.
+  std::string run_ahead = "auto";
   int64_t step_deadline_ns = 60 * kSecondNs;
   int64_t idle_heartbeat_ns = 500 * kMillisecondNs;
   int64_t rank_dead_ns = 5 * kSecondNs;

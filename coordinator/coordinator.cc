@@ -48,6 +48,9 @@ Status validate(const CoordinatorOptions& options) {
   TRY(need("scheduler.max_waiting", s.max_waiting, 1, 1 << 20));
   TRY(need("scheduler.step_deadline", s.step_deadline_ns, 1, 86'400 * kSecondNs));
   TRY(need("pp", options.pp, 1, 1024));
+  if (options.run_ahead && (options.pp > 1 || options.embedding_width > 0)) {
+    return invalid_argument("only a single stage that samples can be sent a step ahead");
+  }
   TRY(need("vocab", options.vocab, 1, 1 << 24));
   TRY(need("context", options.context, 1, 1 << 28));
   TRY(need("max_tenants", options.max_tenants, 1, 1 << 16));

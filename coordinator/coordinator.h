@@ -19,6 +19,13 @@
 // have to, or when a request arrives that it does not know, it is thrown away and the plan is made
 // afresh.
 //
+// Running ahead (run_ahead; one stage that samples and computes). The ranks know a sampled token
+// before the coordinator does: the next plan is sent behind the step in flight, made as if that one
+// were done, and says "the token that you sampled". So the ranks find it waiting, and the way of a
+// result here and of a plan back costs them nothing. Where a sequence met a stop token, its row in
+// the step behind was computed for nobody: the request does not pay for it, and its finish does not
+// wait for it.
+//
 // Endings. A request that ends while a step in flight computes it (cancelled, expired) leaves the
 // schedule at once; its blocks are freed, and its finish is published with the complete cost, when
 // that step's result comes.
@@ -52,6 +59,7 @@ struct CoordinatorOptions {
   std::string model;
   uint64_t epoch = 0;
   int32_t pp = 1;                // pipeline stages: steps in flight
+  bool run_ahead = false;        // with pp 1: one step more is in flight
   int32_t vocab = 0;             // tokens
   int32_t context = 0;           // tokens, the model's
   int32_t recompute_length = 0;  // known tokens behind which a sequence starts again; 0: never

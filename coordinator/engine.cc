@@ -26,7 +26,7 @@ Engine::Engine(const CoordinatorOptions& options, const Clock& clock, step::Coor
     : options_(options),
       config_(options_.scheduler),
       budget_(options_.kv_groups, config_.block_size,
-              int64_t{options_.pp} * config_.max_step_tokens),
+              static_cast<int64_t>(most_in_flight()) * config_.max_step_tokens),
       clock_(clock),
       link_(link),
       sink_(sink),

@@ -129,7 +129,7 @@ class Engine {
   // engine_apply.cc
   Status apply(step::StepResult result);
   Status check_result(const InFlightStep& step, const step::StepResult& result) const;
-  void book_costs(const InFlightStep& step, int64_t now_ns);
+  void book_costs(InFlightStep& step, int64_t now_ns);
   void advance(const InFlightSpan& span, step::SequenceOutput* output, int64_t now_ns);
   void take_token(uint32_t slot, step::SequenceOutput& output, int64_t now_ns);
   void settle_blocks(Request& request, RunningSequence& running);
@@ -150,11 +150,21 @@ class Engine {
   static constexpr size_t kAhead = 32;
   void fetch_ahead(uint32_t slot) const {
     const auto* lines = reinterpret_cast<const char*>(slots_[slot].get());
+    if (lines == nullptr) return;
     for (size_t byte = 0; byte < kRequestHotBytes; byte += 64) __builtin_prefetch(lines + byte, 1);
   }
 
   Request& request(uint32_t slot) { return *slots_[slot]; }
   const Request& request(uint32_t slot) const { return *slots_[slot]; }
+  // Steps that may be unfinished.
+  size_t most_in_flight() const {
+    return static_cast<size_t>(options_.pp) + (options_.run_ahead ? 1 : 0);
+  }
+  // False: its request ended with the step before, and this row was computed for nobody.
+  bool wanted(const InFlightSpan& span) const {
+    const auto& r = slots_[span.slot];
+    return r != nullptr && r->sequence == span.sequence;
+  }
   int32_t n_resident() const { return static_cast<int32_t>(running_.size()) + n_ending_; }
 
   const CoordinatorOptions options_;

@@ -28,7 +28,8 @@ Status Engine::apply(step::StepResult result) {
   size_t next_output = 0;
   for (const InFlightSpan& span : step.spans) {
     const bool has_output = span.sample || span.embed || span.n_logprob_positions > 0;
-    advance(span, has_output ? &result.outputs[next_output++] : nullptr, now_ns);
+    step::SequenceOutput* output = has_output ? &result.outputs[next_output++] : nullptr;
+    if (wanted(span)) advance(span, output, now_ns);
   }
   metrics_.generation_tokens.add(static_cast<double>(n_generated_tokens_ - n_generated_before));
   metrics_.flush_token_gaps();
@@ -76,13 +77,27 @@ Status Engine::check_result(const InFlightStep& step, const step::StepResult& re
   return {};
 }
 
-void Engine::book_costs(const InFlightStep& step, int64_t now_ns) {
+void Engine::book_costs(InFlightStep& step, int64_t now_ns) {
+  if (options_.run_ahead) {
+    size_t next = 0;
+    for (const InFlightSpan& span : step.spans) {
+      const size_t first = std::exchange(next, next + span.n_work);
+      if (wanted(span)) continue;
+      for (size_t i = first; i < next; ++i) step.work[i].part = LedgerPart::kIdle;
+    }
+  }
   costs_.resize(step.work.size());
   ledger_.book_step(now_ns, step.work, costs_);
   size_t i = 0;
   for (size_t s = 0; s < step.spans.size(); ++s) {
     const InFlightSpan& span = step.spans[s];
     if (s + kAhead < step.spans.size()) fetch_ahead(step.spans[s + kAhead].slot);
+    if (!wanted(span)) {
+      for (const size_t end = i + span.n_work; i < end; ++i) {
+        metrics_.add_own_cost(LedgerPart::kIdle, costs_[i]);
+      }
+      continue;
+    }
     Request& r = request(span.slot);
     __builtin_prefetch(r.tokens.data() + r.tokens.size(), 1);  // advance() appends there
     for (const size_t end = i + span.n_work; i < end; ++i) {
@@ -152,7 +167,7 @@ void Engine::take_token(uint32_t slot, step::SequenceOutput& output, int64_t now
   update.tokens.push_back(output.token);
   if (r.sampling.n_logprobs >= 0) update.logprobs = std::move(output.logprobs);
   if (!r.prompt_logprobs.empty()) update.prompt_logprobs = std::exchange(r.prompt_logprobs, {});
-  CHECK_EQ(r.n_in_flight, 0) << "a step was planned behind this sample";
+  CHECK_LE(r.n_in_flight, options_.run_ahead ? 1 : 0) << "a step was planned behind this sample";
   const bool may_stop = r.n_outputs() >= r.sampling.min_tokens;
   r.tokens.push_back(output.token);
   ++n_generated_tokens_;

@@ -14,7 +14,13 @@ constexpr size_t kMaxCandidates = 64;
 }  // namespace
 
 Status Engine::send_plans(int64_t now_ns) {
-  while (in_flight_.size() < static_cast<size_t>(options_.pp)) {
+  while (in_flight_.size() < most_in_flight()) {
+    if (in_flight_.size() == static_cast<size_t>(options_.pp)) {
+      const Decision behind = schedule(snapshot(in_flight_.back().header.step), config_);
+      if (behind.wants_preemption || behind.empty()) break;
+      TRY(commit(behind, now_ns));
+      continue;
+    }
     if (ahead_) {
       const Decision ahead = std::exchange(ahead_, std::nullopt).value();
       const size_t n_before = in_flight_.size();
@@ -31,6 +37,7 @@ Status Engine::send_plans(int64_t now_ns) {
 }
 
 void Engine::plan_ahead() {
+  if (options_.run_ahead) return;  // it is out already
   if (ahead_ || in_flight_.size() < static_cast<size_t>(options_.pp)) return;
   Decision decision = schedule(snapshot(in_flight_.front().header.step), config_);
   if (decision.wants_preemption || decision.empty()) return;
@@ -200,9 +207,15 @@ void Engine::add_span(uint32_t slot, int32_t n_tokens, step::StepPlan& plan,
                       InFlightStep& in_flight) {
   Request& r = request(slot);
   RunningSequence& running = running_[static_cast<size_t>(r.running_index)];
-  // What is behind all known tokens is for the step to say that samples them.
-  CHECK_LT(running.n_planned, running.n_goal)
-      << "sequence " << r.sequence << " would be planned behind its own sample";
+  // What is behind all known tokens is for the step to say that samples them; running ahead, the
+  // ranks hear it from that step.
+  const bool unseen = running.n_planned == running.n_goal;
+  if (unseen) {
+    CHECK(options_.run_ahead && running.samples && r.n_in_flight == 1)
+        << "sequence " << r.sequence << " would be planned behind its own sample";
+    CHECK_EQ(running.last_step, in_flight_.back().header.step.value());
+    ++running.n_goal;
+  }
   CHECK_LT(running.last_step, plan.header.step.value()) << "sequence " << r.sequence << ", twice";
   step::SequenceSpan& span = plan.spans.emplace_back();
   span.id = r.sequence;
@@ -214,7 +227,7 @@ void Engine::add_span(uint32_t slot, int32_t n_tokens, step::StepPlan& plan,
   if (span.first_position >= r.n_start) {
     CHECK_EQ(end, running.n_goal);
     CHECK_EQ(span.n_tokens, 1);
-    span.token = running.last_token;
+    span.token = unseen ? step::kSampledToken : running.last_token;
   }
   // A prefill takes the blocks of all its tokens at once, or has them reserved, so that it never
   // stalls half-way.

@@ -65,6 +65,7 @@ Result<std::unique_ptr<ReplicaLoop>> ReplicaLoop::create(ReplicaLoopOptions opti
   engine.model = o.config.model.served_name;
   engine.epoch = o.epoch;
   engine.pp = o.plan.pp;
+  engine.run_ahead = o.config.scheduler.run_ahead == "on" && o.plan.pp == 1 && !o.spec.encoder;
   engine.vocab = o.spec.vocab;
   engine.context = context_of(o);
   if (o.spec.encoder) {

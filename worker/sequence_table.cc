@@ -226,6 +226,12 @@ Status SequenceTable::check_purpose(const step::SequenceSpan& span,
   return {};
 }
 
+void SequenceTable::note_sample(SequenceId id, int32_t token) {
+  const auto at = sequences_.find(id);
+  CHECK(at != sequences_.end());
+  at->second.sampled = token;
+}
+
 Status SequenceTable::take_token(const step::SequenceSpan& span, Sequence& sequence) const {
   const auto n_known = static_cast<int64_t>(sequence.tokens.size());
   const int64_t end = int64_t{span.first_position} + span.n_tokens;
@@ -238,9 +244,13 @@ Status SequenceTable::take_token(const step::SequenceSpan& span, Sequence& seque
     }
     return {};
   }
-  if (span.token < 0 || span.token >= limits_.vocab) {
-    return wrong(span.id, "brings token id {}, outside the vocabulary of {}", span.token,
-                 limits_.vocab);
+  const bool unseen = span.token == step::kSampledToken;
+  if (unseen && sequence.sampled < 0) {
+    return wrong(span.id, "goes on with a sampled token, and this rank sampled none");
+  }
+  const int32_t token = unseen ? sequence.sampled : span.token;
+  if (token < 0 || token >= limits_.vocab) {
+    return wrong(span.id, "brings token id {}, outside the vocabulary of {}", token, limits_.vocab);
   }
   if (span.n_tokens != 1 || span.first_position > n_known) {
     return wrong(span.id, "brings a token for position {} in a span of {}, with {} tokens known",
@@ -248,13 +258,14 @@ Status SequenceTable::take_token(const step::SequenceSpan& span, Sequence& seque
   }
   if (span.first_position < n_known) {
     const int32_t known = sequence.tokens[static_cast<size_t>(span.first_position)];
-    if (known != span.token) {
-      return wrong(span.id, "brings token id {} for position {}, where {} is known", span.token,
+    if (known != token) {
+      return wrong(span.id, "brings token id {} for position {}, where {} is known", token,
                    span.first_position, known);
     }
     return {};
   }
-  sequence.tokens.push_back(span.token);
+  sequence.tokens.push_back(token);
+  sequence.sampled = -1;
   if (TokenCounts::needed(sequence.sampling)) {
     sequence.counts.update(sequence.tokens, sequence.n_prompt);
   }

@@ -26,6 +26,7 @@ struct Sequence {
   int32_t n_prompt = 0;
   step::SamplingParams sampling;
   std::vector<std::vector<int32_t>> tables;  // block ids by group; 0 in the holes before a window
+  int32_t sampled = -1;        // behind `tokens`, by the last step; -1: none, or it is in `tokens`
   int32_t next_position = -1;  // the first position not yet computed; -1 before the first span
   TokenCounts counts;          // filled when the penalties need it
   uint64_t last_plan = 0;      // the last plan that had a span of it
@@ -90,6 +91,9 @@ class SequenceTable {
   // Releases, starts and spans of the plan, in this order. invalid_argument names the sequence and
   // what is wrong.
   Status apply(const step::StepPlan& plan, HostBatch& batch);
+
+  // The last plan sampled `token` for this sequence of it: the next may ask for it unseen.
+  void note_sample(SequenceId id, int32_t token);
 
   size_t n_sequences() const { return sequences_.size(); }
   const Sequence* find(SequenceId id) const;

@@ -243,7 +243,12 @@ Status StepExecutor::sample(const TensorView& x, bool has_logits, StepContext& c
     in_.backend.synchronize(context.stream);
     in_.logits_observer(context.step, observed_.data(), n_rows, logits.dim(1));
   }
-  return sampler_->run(logits, requests_, outcomes_, context);
+  TRY(sampler_->run(logits, requests_, outcomes_, context));
+  for (size_t row = 0; row < outcomes_.size(); ++row) {
+    const LogitsRow& of = batch_.logits_rows[row];
+    if (of.sample) table_.note_sample(of.sequence->id, outcomes_[row].token);
+  }
+  return {};
 }
 
 // The hidden states are the same on every rank of the stage: one of them pools.

@@ -33,7 +33,7 @@ inline constexpr int64_t kKvTokenWork = 1;  // per KV position held at the end o
 enum class LedgerPart : uint8_t {
   kPrefill,    // prompt tokens: the request pays
   kDecode,     // sampled tokens: the request pays
-  kIdle,       // nothing was in flight
+  kIdle,       // nothing was in flight, or a row was whose sequence had ended
   kStartup,    // from the process's start until every rank was ready
   kRecompute,  // computed again after a preemption
   kResume,     // computed again for a request that began on another replica

@@ -28,7 +28,7 @@ class Planner {
 
   Decision run() {
     collect();
-    if (!decision_.preempt.empty()) return std::move(decision_);
+    if (!decision_.preempt.empty() || decision_.wants_preemption) return std::move(decision_);
     if (!plan_decodes()) return std::move(decision_);
     plan_prefills();
     return std::move(decision_);
@@ -86,8 +86,12 @@ void Planner::collect() {
       if (!r.samples || n_goal + 1 >= r.n_limit) continue;  // ends with that step
       ++n_goal;
     }
-    if (n_goal > r.n_most) {  // planning ahead, it waits until it can be preempted
-      if (!ahead()) decision_.preempt.push_back(r.slot);
+    if (n_goal > r.n_most) {
+      if (ahead()) {
+        decision_.wants_preemption = true;
+      } else {
+        decision_.preempt.push_back(r.slot);
+      }
       continue;
     }
     const int32_t remaining = n_goal - r.n_planned;

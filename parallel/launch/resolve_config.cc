@@ -65,6 +65,15 @@ Status resolve_config(ClusterConfig& config) {
         "its "
         "sums by their size");
   }
+  // A device waits for its next plan as long as the plan is under way; a rank on cores has a thread
+  // less to share them with meanwhile, and a new request may go first.
+  std::string& run_ahead = config.scheduler.run_ahead;
+  if (run_ahead == "auto") run_ahead = on_gpus && replicas.pp == 1 ? "on" : "off";
+  if (run_ahead == "on" && replicas.pp > 1) {
+    return failed_precondition(
+        "`scheduler.run_ahead` is on and `replicas.pp` is above 1: the first stage does not know "
+        "what the last one sampled, and other sequences keep it busy");
+  }
   if (config.model.compute_dtype == "auto") config.model.compute_dtype = "bfloat16";
   ASSIGN_OR_RETURN(const int n_ranks, ranks_of_a_machine(config));
   if (replicas.threads_per_rank == 0) {

@@ -40,13 +40,16 @@ struct SequenceStart {
   SamplingParams sampling;
 };
 
+// SequenceSpan::token where the plan was made before the token was known: the one that the step before sampled.
+inline constexpr int32_t kSampledToken = -2;
+
 // One sequence's part of a step: positions [first_position, first_position + n_tokens) are computed. Their token ids are
 // known to the ranks from SequenceStart.tokens, then from `token` for every position beyond it.
 struct SequenceSpan {
   SequenceId id;
   int32_t first_position = 0;
   int32_t n_tokens = 0;
-  int32_t token = -1;                 // decode: the id at first_position (n_tokens == 1), sampled by an earlier step; else -1
+  int32_t token = -1;                 // decode: the id at first_position (n_tokens == 1), sampled by an earlier step, or kSampledToken; else -1
   // Appended to the sequence's block tables before the step, one group of layers after the other. The table of a group
   // that slides begins with the block that the first position of the sequence's first span sees.
   std::vector<BlockId> new_blocks;

@@ -253,7 +253,7 @@ Status check_kind(const step::StepPlan& m) {
                             {"a span's length", span.n_tokens},
                             {"a span's first logprob position", span.first_logprob_position},
                             {"a span's logprob positions", span.n_logprob_positions}}));
-    if (span.token < -1) return invalid_argument("a span's token is negative");
+    if (span.token < step::kSampledToken) return invalid_argument("a span's token is negative");
     n_blocks += span.new_blocks.size();
     for (const BlockId block : span.new_blocks) {
       if (block.value() < 0) return invalid_argument("a span's KV block is negative");

@@ -10,6 +10,7 @@ import os
 import pathlib
 import struct
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
@@ -42,9 +43,9 @@ def log_softmax(row):
 
 
 class GoldenClusterTest(unittest.TestCase):
-    def check(self, model, *arguments, models=MODELS):
+    def check(self, model, *arguments, models=MODELS, config=None):
         golden = read_safetensors(models / model / "golden.safetensors")
-        with Cluster(models / model, "--compute-dtype", "float32", "--served-model-name", "golden", *arguments) as cluster:
+        with Cluster(config or models / model, "--compute-dtype", "float32", "--served-model-name", "golden", *arguments) as cluster:
             for i in range(5):
                 ids = list(golden[f"p{i}.ids"][1])
                 greedy = list(golden[f"p{i}.greedy"][1])
@@ -73,6 +74,12 @@ class GoldenClusterTest(unittest.TestCase):
 
     def test_llama3_tp2_pp2(self):
         self.check("llama3", "--tp", 2, "--pp", 2)
+
+    def test_a_step_sent_ahead(self):
+        with tempfile.TemporaryDirectory() as folder:
+            config = pathlib.Path(folder) / "ahead.yaml"
+            config.write_text(f"model: {{path: '{MODELS / 'llama3'}'}}\nreplicas: {{tp: 2}}\nscheduler: {{run_ahead: 'on'}}\n")
+            self.check("llama3", config=config)
 
     def test_a_folder_with_a_gguf_file(self):
         self.check("llama_q2_k", models=GGUF)

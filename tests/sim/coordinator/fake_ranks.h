@@ -65,7 +65,9 @@ class FakeRanks final : public step::CoordinatorLink {
   size_t most_in_flight = 0;
   int most_chunks_in_flight = 0;  // of one sequence
   int64_t n_plans = 0;
+  int64_t n_unseen = 0;  // spans that went on with a token unseen
   bool refuse_sends = false;
+  bool runs_ahead = false;       // plans may go on with a token that they have not seen
   int32_t embedding_width = 0;   // of the vectors that embedded spans get
   int32_t recompute_length = 0;  // a sequence started with more tokens has other keys; 0: never
 
@@ -81,8 +83,8 @@ class FakeRanks final : public step::CoordinatorLink {
     int32_t sampled = -1;       // the last sampled token, until the plan gives it back
     std::vector<Table> tables;  // by group
     step::SamplingParams sampling;
-    int n_in_flight = 0;            // unfinished steps that compute it
-    bool sample_in_flight = false;  // one of them samples: what follows cannot be planned
+    int n_in_flight = 0;          // unfinished steps that compute it
+    int n_samples_in_flight = 0;  // of them sample: what follows cannot be planned, or unseen alone
     uint64_t last_plan = 0;
     bool is_long = false;
   };

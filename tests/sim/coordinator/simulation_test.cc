@@ -32,6 +32,7 @@ struct Totals {
   int64_t preemptions = 0, recompute_nano = 0, resume_nano = 0;
   size_t most_in_flight = 0;
   int most_chunks_in_flight = 0;
+  int64_t n_unseen = 0;            // rows planned before their token was known
   int64_t n_longer_than_pool = 0;  // sequences of more tokens than the pool has places for
 };
 
@@ -54,6 +55,7 @@ class Simulation : public RouterSink {
     options_.scheduler.max_waiting = 40;
     options_.scheduler.prefix_cache = chance(80);
     options_.pp = pick({1, 1, 2, 4});
+    options_.run_ahead = options_.pp == 1 && seed % 2 == 0;
     options_.vocab = kVocab;
     options_.context = pick({40, 120});
     options_.epoch = 5;
@@ -67,6 +69,7 @@ class Simulation : public RouterSink {
     ranks_ = std::make_unique<FakeRanks>(n_ranks_, options_.scheduler.block_size,
                                          options_.scheduler.max_step_tokens,
                                          options_.scheduler.max_running, options_.kv_groups);
+    ranks_->runs_ahead = options_.run_ahead;
     coordinator_ = std::make_unique<Coordinator>(options_, clock_, *ranks_, *this, registry_);
     for (int rank = 0; rank < n_ranks_; ++rank) {
       clock_.advance_ns(between(0, 1'000'000));
@@ -105,10 +108,12 @@ class Simulation : public RouterSink {
   }
 
  private:
+  int64_t most_in_flight() const { return options_.pp + (options_.run_ahead ? 1 : 0); }
+
   // Often just enough for the longest sequence.
   int64_t draw_blocks() {
     const KvBudget budget(options_.kv_groups, options_.scheduler.block_size,
-                          int64_t{options_.pp} * options_.scheduler.max_step_tokens);
+                          most_in_flight() * options_.scheduler.max_step_tokens);
     if (chance(60)) return budget.most_blocks(options_.context) + between(0, 9);
     return n_blocks_ * pick({1, budget.n_groups()}) + budget.n_groups();
   }
@@ -270,7 +275,7 @@ class Simulation : public RouterSink {
     told_.clear();
     ASSERT_TRUE(coordinator_->tick(clock_.now_ns()).ok());
     ASSERT_TRUE(ranks_->complaints.empty()) << ranks_->complaints.front();
-    ASSERT_LE(ranks_->n_in_flight(), static_cast<size_t>(options_.pp));
+    ASSERT_LE(ranks_->n_in_flight(), static_cast<size_t>(most_in_flight()));
   }
 
   void check_ledger() {
@@ -295,6 +300,10 @@ class Simulation : public RouterSink {
       }
     }
     ASSERT_TRUE(coordinator_->drained()) << "it does not come to an end";
+    while (ranks_->has_result()) {  // of rows that nobody wants
+      ASSERT_TRUE(options_.run_ahead);
+      ASSERT_TRUE(coordinator_->on_rank_event(ranks_->pop_result()).ok());
+    }
     tick();
     const wire::Load load = coordinator_->load();
     EXPECT_EQ(load.kv_blocks_used, 0);
@@ -312,6 +321,7 @@ class Simulation : public RouterSink {
     totals_.preemptions += metric(registry_, "trireme_preemptions_total");
     totals_.recompute_nano += ledger.recompute_nano_usd;
     totals_.resume_nano += ledger.resume_nano_usd;
+    totals_.n_unseen += ranks_->n_unseen;
     totals_.most_in_flight = std::max(totals_.most_in_flight, ranks_->most_in_flight);
     totals_.most_chunks_in_flight =
         std::max(totals_.most_chunks_in_flight, ranks_->most_chunks_in_flight);
@@ -352,6 +362,7 @@ TEST(CoordinatorSimulation, OutputsEqualLoneRunsAndNothingLeaks) {
   EXPECT_GT(totals.n_orphaned, 10);
   EXPECT_GT(totals.n_expired, 10);
   EXPECT_GT(totals.preemptions, 100);
+  EXPECT_GT(totals.n_unseen, 1'000);
   EXPECT_GT(totals.recompute_nano, 0);
   EXPECT_GT(totals.resume_nano, 0);
   EXPECT_EQ(totals.most_in_flight, 4u);
@@ -371,6 +382,7 @@ TEST(CoordinatorSimulation, WindowsGiveBackWhatNobodySeesAndNothingElse) {
   EXPECT_GT(totals.n_cached, 1'000);
   EXPECT_GT(totals.preemptions, 100);
   EXPECT_GT(totals.n_longer_than_pool, 100);
+  EXPECT_GT(totals.n_unseen, 1'000);
   EXPECT_EQ(totals.most_in_flight, 4u);
   EXPECT_EQ(totals.most_chunks_in_flight, 4);
 }

@@ -315,6 +315,7 @@ class Randomizer {
   void repair(step::TokenLogprob& m) { m.logprob *= -20; }
   void repair(step::SequenceSpan& m) {
     if (below(2) == 1) m.token = -1;
+    if (below(8) == 1) m.token = step::kSampledToken;
     if (below(3) != 0) m.first_logprob_position = m.n_logprob_positions = 0;
   }
   void repair(step::SequenceOutput& m) {

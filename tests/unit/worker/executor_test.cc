@@ -68,6 +68,30 @@ TEST(SequenceTable, ASequenceKeepsTheRopeSetOfTheLengthThatItStartedWith) {
   EXPECT_THAT(status.error().message, HasSubstr("grows past 4 tokens"));
 }
 
+TEST(SequenceTable, GoesOnWithTheTokenThatWasSampledHere) {
+  SequenceTable table({.vocab = 512,
+                       .context = 64,
+                       .block_size = 16,
+                       .n_blocks = 8,
+                       .max_step_tokens = 32,
+                       .max_logits_rows = 4});
+  HostBatch batch;
+  CHECK(table.apply(one_prompt(1, {5, 6, 7}, {BlockId(0)}), batch).ok());
+  table.note_sample(SequenceId(1), 11);
+  step::StepPlan plan;
+  plan.spans.push_back({.id = SequenceId(1),
+                        .first_position = 3,
+                        .n_tokens = 1,
+                        .token = step::kSampledToken,
+                        .sample = true});
+  ASSERT_TRUE(table.apply(plan, batch).ok());
+  EXPECT_EQ(batch.ids, std::vector<int32_t>{11});
+  plan.spans[0].first_position = 4;
+  const Status again = table.apply(plan, batch);
+  ASSERT_FALSE(again.ok()) << "a sample is taken once";
+  EXPECT_THAT(again.error().message, HasSubstr("sampled none"));
+}
+
 TEST(SequenceTable, BelievesNothing) {
   using Plan = step::StepPlan;
   EXPECT_EQ(table_error([](Plan&) {}), "accepted");
@@ -82,7 +106,8 @@ TEST(SequenceTable, BelievesNothing) {
   EXPECT_THAT(span([](auto& s) { s.n_tokens = INT32_MAX; }), HasSubstr("longer than 32"));
   EXPECT_THAT(span([](auto& s) { s.n_tokens = 2; }), HasSubstr("span of 2"));
   EXPECT_THAT(span([](auto& s) { s.token = 512; }), HasSubstr("token id 512"));
-  EXPECT_THAT(span([](auto& s) { s.token = -2; }), HasSubstr("token id -2"));
+  EXPECT_THAT(span([](auto& s) { s.token = -3; }), HasSubstr("token id -3"));
+  EXPECT_THAT(span([](auto& s) { s.token = step::kSampledToken; }), HasSubstr("sampled none"));
   EXPECT_THAT(span([](auto& s) { s.token = -1; }), HasSubstr("only 3 tokens are known"));
   EXPECT_THAT(span([](auto& s) { s.new_blocks = {BlockId(8)}; }), HasSubstr("pool of 8"));
   EXPECT_THAT(span([](auto& s) { s.new_blocks = {BlockId(-1)}; }), HasSubstr("block -1"));

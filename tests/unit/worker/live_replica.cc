@@ -59,6 +59,7 @@ LiveReplica::LiveReplica(const LiveOptions& options) {
   engine.replica = "replica-0";
   engine.epoch = 1;
   engine.pp = options.pp;
+  engine.run_ahead = options.run_ahead;
   engine.vocab = spec->vocab;
   engine.context = spec->context;
   engine.recompute_length = spec->recompute_length();

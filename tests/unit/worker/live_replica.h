@@ -25,6 +25,7 @@ struct LiveOptions {
   int32_t max_running = 16;
   int64_t max_kv_blocks = 2048;
   bool prefix_cache = false;
+  bool run_ahead = false;
 };
 
 struct LiveRequest {
