@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 
+#include "tests/unit/text/folder_fixture.h"
 #include "tests/unit/text/tokenizer_goldens.h"
 
 namespace trireme::text {
@@ -12,26 +12,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class ModelTextTest : public testing::Test {
+class ModelTextTest : public FolderTest {
  protected:
-  void SetUp() override {
-    folder_ = fs::path(testing::TempDir()) /
-              (std::string("model_text_") +
-               testing::UnitTest::GetInstance()->current_test_info()->name());
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  void write(const std::string& name, const std::string& text) {
-    std::ofstream(folder_ / name) << text;
-  }
   void copy_tokenizer(const std::string& name, const std::string& file = "tokenizer.json") {
-    fs::copy_file(fs::path(TRIREME_SOURCE_DIR) / "tests/golden/tokenizers" / name / file,
-                  folder_ / file);
+    fs::copy_file(golden(name + "/" + file), folder_ / file);
   }
   Result<ModelText> load() const { return ModelText::load(folder_.string()); }
-
-  fs::path folder_;
 };
 
 TEST_F(ModelTextTest, AnEmptyFolderServesIdsOnly) {
@@ -112,7 +98,7 @@ TEST_F(ModelTextTest, NamedTemplatesServeToolsAndTheRest) {
 }
 
 TEST_F(ModelTextTest, TheConfigMayAskForABosThatTheTokenizerDoesNotAdd) {
-  const auto folder = fs::path(TRIREME_SOURCE_DIR) / "tests/golden/tokenizers/deepseek_v3";
+  const fs::path folder = golden("deepseek_v3");
   const auto served = ModelText::load(folder.string());
   ASSERT_TRUE(served.ok()) << served.error().message;
   const GoldenReport report =

@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "tests/unit/text/folder_fixture.h"
 #include "tests/unit/text/tokenizer_goldens.h"
 #include "text/model_text.h"
 
@@ -15,23 +15,8 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-class VocabFilesTest : public testing::Test {
+class VocabFilesTest : public FolderTest {
  protected:
-  void SetUp() override {
-    folder_ = fs::path(testing::TempDir()) /
-              (std::string("vocab_files_") +
-               testing::UnitTest::GetInstance()->current_test_info()->name());
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  void write(const std::string& name, const std::string& text) {
-    std::ofstream(folder_ / name) << text;
-  }
-  static std::string golden(const std::string& name) {
-    return std::string(TRIREME_SOURCE_DIR) + "/tests/golden/tokenizers/" + name;
-  }
   static Json read_golden(const std::string& name) { return Json::parse(read_all(golden(name))); }
 
   // vocab.json, merges.txt and tokenizer_config.json of a byte-level golden.
@@ -65,8 +50,6 @@ class VocabFilesTest : public testing::Test {
     const auto tokenizer = ModelText::load_tokenizer(folder_.string());
     return tokenizer.ok() ? "no error" : tokenizer.error().message;
   }
-
-  fs::path folder_;
 };
 
 TEST_F(VocabFilesTest, Gpt2) {
