@@ -8,6 +8,7 @@
 #include "text/detokenizer.h"
 #include "text/tokenize/regex.h"
 #include "text/tokenize/splitter.h"
+#include "text/tokenize/vocab_files.h"
 #include "text/tokenizer.h"
 #include "text/unicode/utf8.h"
 
@@ -61,6 +62,21 @@ void fuzz_ranks(std::string_view bytes) {
   const bool json = bytes.starts_with('{');
   const auto tokenizer =
       json ? Tokenizer::from_tekken(bytes) : Tokenizer::from_ranks(bytes, bytes.size() % 2 == 0);
+  if (tokenizer.ok()) use(*tokenizer, kText);
+}
+
+void fuzz_vocab_files(std::string_view bytes) {
+  const bool odd = bytes.size() % 2 == 1;
+  const std::vector<AddedToken> added = {{.id = 0, .content = "<s>", .special = true},
+                                         {.id = 70, .content = "\u00e9t\u00e9", .lstrip = true}};
+  const auto json =
+      bytes.find('\0') == std::string_view::npos
+          ? word_list_tokenizer_json(bytes, {.lowercase = odd, .split_chinese = !odd}, added)
+          : merges_tokenizer_json(halves(bytes, "").first, halves(bytes, "").second,
+                                  odd ? MergesFamily::kGpt2 : MergesFamily::kQwen2, added,
+                                  {"<|endoftext|>", "</s>"});
+  if (!json.ok()) return;
+  const auto tokenizer = Tokenizer::from_json(*json);
   if (tokenizer.ok()) use(*tokenizer, kText);
 }
 

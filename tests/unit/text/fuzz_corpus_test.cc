@@ -15,6 +15,7 @@ TEST(FuzzCorpus, RunsWithoutACrash) {
       {"tokenizer_json", fuzz_tokenizer_json},
       {"sentencepiece", fuzz_sentencepiece},
       {"ranks", fuzz_ranks},
+      {"vocab_files", fuzz_vocab_files},
       {"template", fuzz_template},
       {"regex", fuzz_regex}};
   for (const auto& [name, run] : targets) {
