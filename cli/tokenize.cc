@@ -1,6 +1,7 @@
 // `trireme tokenize`: JSON lines to token ids and back, with a model folder's own tokenizer.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -90,8 +91,8 @@ int run_tokenize(int argc, char** argv) {
   app.footer("Example:\n  echo '{\"text\": \"Hello\"}' | trireme tokenize models/llama-3");
   app.add_option(
          "MODEL_DIR", folder,
-         "a folder with tokenizer.json, tokenizer.model, tekken.json, a .tiktoken file or a GGUF "
-         "file, or that file")
+         "a folder with tokenizer.json, tokenizer.model, tiktoken.model, tekken.json, a .tiktoken "
+         "file, vocab.json with merges.txt, vocab.txt or a GGUF file; or a GGUF file")
       ->required();
   bool as_served = false;
   app.add_flag("--as-served", as_served,
@@ -104,6 +105,11 @@ int run_tokenize(int argc, char** argv) {
     if (error.get_exit_code() == 0) return app.exit(error);
     std::cerr << "error: " << error.what() << "; see " << app.get_name() << " --help\n";
     return 2;
+  }
+  std::error_code none;
+  if (std::filesystem::is_regular_file(folder, none) && !folder.ends_with(".gguf")) {
+    std::cerr << "error: " << folder << " is a file; give the folder that holds it\n";
+    return 1;
   }
   const auto tokenizer = text::ModelText::load_tokenizer(folder, as_served);
   if (!tokenizer.ok()) {

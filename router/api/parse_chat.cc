@@ -134,6 +134,10 @@ void read_tools(FieldReader& reader, GenerationRequest* out) {
 void read_chat_fields(FieldReader& reader, const RequestBounds& bounds, GenerationRequest* out) {
   read_messages(reader, bounds, out);
   read_tools(reader, out);
+  if (reader.find("chat_template") != nullptr) {
+    reader.fail(not_implemented("a chat template in a request is not served; the model's is used",
+                                "chat_template"));
+  }
   if (const Json* documents = reader.find("documents")) {
     if (!documents->is_array()) {
       reader.fail(bad_request("documents must be a list", "documents"));

@@ -202,6 +202,7 @@ TEST(ChatRequest, RefusesWrongFields) {
       {R"("tools":[{"type":"function"}])", "tools"},
       {R"("tool_choice":"required")", "tool_choice", 501},
       {R"("tool_choice":{"type":"function"})", "tool_choice", 501},
+      {R"("chat_template":"{{ 1 }}")", "chat_template", 501},
       {R"("echo":true)", "echo", 501},
       {R"("chat_template_kwargs":[])", "chat_template_kwargs"},
       {R"("documents":{})", "documents"},
