@@ -7,9 +7,11 @@
 #include <ostream>
 #include <string_view>
 
+#include "kernels/quant/number_formats.h"
+
 namespace trireme {
 
-enum class DType : uint8_t { kF32, kF16, kBF16, kI32, kI64, kI8, kU8 };
+enum class DType : uint8_t { kF32, kF16, kBF16, kI32, kI64, kI8, kU8, kE4M3 };
 
 constexpr size_t size_of(DType dtype) {
   switch (dtype) {
@@ -23,6 +25,7 @@ constexpr size_t size_of(DType dtype) {
       return 2;
     case DType::kI8:
     case DType::kU8:
+    case DType::kE4M3:
       return 1;
   }
   return 0;
@@ -44,6 +47,8 @@ constexpr std::string_view to_string(DType dtype) {
       return "i8";
     case DType::kU8:
       return "u8";
+    case DType::kE4M3:
+      return "e4m3";
   }
   return "?";
 }
@@ -57,6 +62,10 @@ struct bf16 {
 // IEEE binary16. Storage only.
 struct f16 {
   uint16_t bits = 0;
+};
+// The OCP's 8 bits with 3 of mantissa, at most 448 (number_formats.h). Storage only.
+struct e4m3 {
+  uint8_t bits = 0;
 };
 
 inline float to_f32(bf16 value) { return std::bit_cast<float>(uint32_t{value.bits} << 16); }
@@ -79,6 +88,11 @@ inline float to_f32(f16 value) {
   }
   return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (mantissa << 13));
 }
+
+inline float to_f32(e4m3 value) { return kernels::quant::e4m3_to_f32(value.bits); }
+
+// Round to nearest, ties to even; overflow and NaN become 448.
+inline e4m3 to_e4m3(float value) { return {kernels::quant::e4m3_from_f32(value)}; }
 
 // Round to nearest, ties to even; overflow becomes infinity.
 f16 to_f16(float value);

@@ -54,22 +54,8 @@ void HostBackend::norm_rope_append(const NormRopeAppendArgs& args, Stream stream
   if (args.k_norm.defined()) {
     head_rms_norm({.x = args.k, .weight = args.k_norm, .eps = args.norm_eps}, stream);
   }
-  if (args.inv_freq.defined()) {
-    rope({.q = args.q,
-          .k = args.k,
-          .positions = args.positions,
-          .inv_freq = args.inv_freq,
-          .scale = args.rope_scale,
-          .layout = args.layout,
-          .set_of_token = args.set_of_token},
-         stream);
-  }
-  kv_append({.k = args.k,
-             .v = args.v,
-             .slots = args.slots,
-             .k_cache = args.k_cache,
-             .v_cache = args.v_cache},
-            stream);
+  if (args.inv_freq.defined()) rope(rope_part(args), stream);
+  kv_append(append_part(args), stream);
 }
 
 void HostBackend::row_candidates(const RowCandidatesArgs& args, Stream) {

@@ -189,12 +189,18 @@ struct RopeArgs {
 
 // Writes each token's key and value into its slot of the paged cache, rounding to the cache's
 // dtype. slot = block_id * block_size + offset in the block.
+//
+// A cache of e4m3 holds codes that stand for e4m3(code) * scale: x is stored as the code nearest to
+// x * (1 / scale), and as +-448 beyond its range, so that no cached element is ever infinite or
+// NaN. Scales of keys and of values are > 0, and 1 for every other dtype.
 struct KvAppendArgs {
   TensorView k;        // [n_tokens, n_kv_heads, head_dim] f32
   TensorView v;        // [n_tokens, n_kv_heads, head_dim] f32
   TensorView slots;    // [n_tokens] i64
-  TensorView k_cache;  // [n_blocks, n_kv_heads, block_size, head_dim] f32|f16|bf16
+  TensorView k_cache;  // [n_blocks, n_kv_heads, block_size, head_dim] f32|f16|bf16|e4m3
   TensorView v_cache;  // same
+  float k_scale = 1;
+  float v_scale = 1;
 };
 
 // What lies between the projection of q, k and v and attention, in one pass: head_rms_norm of q and
@@ -215,7 +221,29 @@ struct NormRopeAppendArgs {
   TensorView slots;         // as in kv_append
   TensorView k_cache;       //
   TensorView v_cache;       //
+  float k_scale = 1;        //
+  float v_scale = 1;        //
 };
+
+// Its parts. The rotation is none where there are no frequencies.
+inline RopeArgs rope_part(const NormRopeAppendArgs& args) {
+  return {.q = args.q,
+          .k = args.k,
+          .positions = args.positions,
+          .inv_freq = args.inv_freq,
+          .scale = args.rope_scale,
+          .layout = args.layout,
+          .set_of_token = args.set_of_token};
+}
+inline KvAppendArgs append_part(const NormRopeAppendArgs& args) {
+  return {.k = args.k,
+          .v = args.v,
+          .slots = args.slots,
+          .k_cache = args.k_cache,
+          .v_cache = args.v_cache,
+          .k_scale = args.k_scale,
+          .v_scale = args.v_scale};
+}
 
 // Causal attention over the paged cache, for any mix of prefill chunks and decode rows: sequence s
 // owns query rows [query_start[s], query_start[s+1]), which are its last positions; row i stands at
@@ -226,7 +254,7 @@ struct NormRopeAppendArgs {
 // Source: Dao, arXiv:2307.08691; Kwon et al., arXiv:2309.06180.
 struct PagedAttentionArgs {
   TensorView q;            // [n_tokens, n_heads, head_dim] f32
-  TensorView k_cache;      // [n_blocks, n_kv_heads, block_size, head_dim] f32|f16|bf16
+  TensorView k_cache;      // [n_blocks, n_kv_heads, block_size, head_dim] f32|f16|bf16|e4m3
   TensorView v_cache;      // same
   TensorView block_table;  // [n_seqs, max_blocks] i32, block ids of each sequence in order
   TensorView query_start;  // [n_seqs + 1] i32
@@ -240,15 +268,19 @@ struct PagedAttentionArgs {
   // Source: Xiao et al., arXiv:2309.17453.
   TensorView sinks;
   bool causal = true;  // false: neither window nor chunk
+  float k_scale = 1;   // of the cache, as in kv_append
+  float v_scale = 1;   //
 };
 
 // Writes each token's compressed key-value row, [latent | rope_key], into its slot of the paged
-// cache of multi-head latent attention, rounding to the cache's dtype. Slots as in kv_append.
+// cache of multi-head latent attention, rounding to the cache's dtype. Slots, and the scale of
+// e4m3, as in kv_append.
 struct LatentAppendArgs {
   TensorView latent;    // [n_tokens, rank] f32
   TensorView rope_key;  // [n_tokens, rope_dim] f32
   TensorView slots;     // [n_tokens] i64
-  TensorView cache;     // [n_blocks, block_size, rank + rope_dim] f32|f16|bf16
+  TensorView cache;     // [n_blocks, block_size, rank + rope_dim] f32|f16|bf16|e4m3
+  float cache_scale = 1;
 };
 
 // Causal attention over compressed rows: all heads see the same keys, [latent | rope_key], whose
@@ -257,13 +289,14 @@ struct LatentAppendArgs {
 // sec. 2.1.
 struct LatentAttentionArgs {
   TensorView q;            // [n_tokens, n_heads, rank + rope_dim] f32
-  TensorView cache;        // [n_blocks, block_size, rank + rope_dim] f32|f16|bf16
+  TensorView cache;        // [n_blocks, block_size, rank + rope_dim] f32|f16|bf16|e4m3
   TensorView block_table;  // [n_seqs, max_blocks] i32
   TensorView query_start;  // [n_seqs + 1] i32
   TensorView context_len;  // [n_seqs] i32
   int64_t rank = 0;        // channels of the value
   float scale = 1;         // multiplies q.key
   TensorView out;          // [n_tokens, n_heads, rank] f32|bf16
+  float cache_scale = 1;
 };
 
 // Mixture of experts, one layer in five ops: route -> dispatch -> gather -> grouped_linear,

@@ -1,14 +1,26 @@
+#include <cmath>
+
 #include "kernels/shape_checks.h"
 #include "kernels/shape_match.h"
 
 namespace trireme::kernels {
 namespace {
 
-void check_cache(const TensorView& k_cache, const TensorView& v_cache) {
+void check_cached(DType dtype, float scale, const char* name) {
+  CHECK(is_float(dtype) || dtype == DType::kE4M3) << name << " is " << dtype;
+  CHECK(std::isfinite(scale) && scale > 0) << name << " has scale " << scale;
+  // A factor that rounds to infinity would leave nothing of what is stored.
+  CHECK(std::isfinite(1 / scale)) << name << " has scale " << scale;
+  if (dtype != DType::kE4M3) CHECK_EQ(scale, 1.0f) << name << " is " << dtype;
+}
+
+void check_cache(const TensorView& k_cache, const TensorView& v_cache, float k_scale,
+                 float v_scale) {
   CHECK_EQ(k_cache.rank, 4) << "k_cache";
   CHECK_EQ(v_cache.rank, 4) << "v_cache";
   CHECK_EQ(k_cache.dtype, v_cache.dtype);
-  CHECK(is_float(k_cache.dtype)) << "k_cache is " << k_cache.dtype;
+  check_cached(k_cache.dtype, k_scale, "k_cache");
+  check_cached(v_cache.dtype, v_scale, "v_cache");
   for (int i = 0; i < 4; ++i) CHECK_EQ(k_cache.shape[i], v_cache.shape[i]) << "dimension " << i;
   CHECK_GE(k_cache.row_stride, k_cache.row_numel());
   CHECK_EQ(k_cache.row_stride, v_cache.row_stride);
@@ -16,9 +28,9 @@ void check_cache(const TensorView& k_cache, const TensorView& v_cache) {
   CHECK_GE(k_cache.shape[2], 16) << "block_size";
 }
 
-void check_latent_cache(const TensorView& cache) {
+void check_latent_cache(const TensorView& cache, float scale) {
   CHECK_EQ(cache.rank, 3) << "cache";
-  CHECK(is_float(cache.dtype)) << "cache is " << cache.dtype;
+  check_cached(cache.dtype, scale, "cache");
   CHECK_GE(cache.row_stride, cache.row_numel());
   CHECK_EQ(cache.shape[1] % 16, 0) << "block_size " << cache.shape[1];
   CHECK_GE(cache.shape[1], 16) << "block_size";
@@ -79,7 +91,7 @@ void check_shapes(const KvAppendArgs& args) {
   CHECK_EQ(args.k.dtype, DType::kF32);
   CHECK_EQ(args.v.dtype, DType::kF32);
   check_vector(args.slots, DType::kI64, "slots");
-  check_cache(args.k_cache, args.v_cache);
+  check_cache(args.k_cache, args.v_cache, args.k_scale, args.v_scale);
   for (int i = 0; i < 3; ++i) CHECK_EQ(args.k.shape[i], args.v.shape[i]) << "dimension " << i;
   CHECK_EQ(args.k.dim(0), args.slots.dim(0));
   CHECK_EQ(args.k.dim(1), args.k_cache.dim(1));
@@ -88,11 +100,7 @@ void check_shapes(const KvAppendArgs& args) {
 
 void check_shapes(const NormRopeAppendArgs& args) {
   check_f32_heads(args.q, "q");
-  check_shapes(KvAppendArgs{.k = args.k,
-                            .v = args.v,
-                            .slots = args.slots,
-                            .k_cache = args.k_cache,
-                            .v_cache = args.v_cache});
+  check_shapes(append_part(args));
   CHECK_EQ(args.q.dim(0), args.k.dim(0));
   CHECK_EQ(args.q.dim(2), args.k.dim(2));
   for (const TensorView& weight : {args.q_norm, args.k_norm}) {
@@ -100,14 +108,7 @@ void check_shapes(const NormRopeAppendArgs& args) {
     check_vector(weight, DType::kF32, "norm");
     CHECK_EQ(weight.dim(0), args.q.dim(2));
   }
-  if (!args.inv_freq.defined()) return;
-  check_shapes(RopeArgs{.q = args.q,
-                        .k = args.k,
-                        .positions = args.positions,
-                        .inv_freq = args.inv_freq,
-                        .scale = args.rope_scale,
-                        .layout = args.layout,
-                        .set_of_token = args.set_of_token});
+  if (args.inv_freq.defined()) check_shapes(rope_part(args));
 }
 
 void check_shapes(const PagedAttentionArgs& args) {
@@ -116,7 +117,7 @@ void check_shapes(const PagedAttentionArgs& args) {
   CHECK_EQ(args.q.dtype, DType::kF32);
   CHECK(is_activation(args.out.dtype)) << "out is " << args.out.dtype;
   for (int i = 0; i < 3; ++i) CHECK_EQ(args.q.shape[i], args.out.shape[i]) << "dimension " << i;
-  check_cache(args.k_cache, args.v_cache);
+  check_cache(args.k_cache, args.v_cache, args.k_scale, args.v_scale);
   CHECK_EQ(args.q.dim(2), args.k_cache.dim(3));
   CHECK_GT(args.k_cache.dim(1), 0);
   CHECK_EQ(args.q.dim(1) % args.k_cache.dim(1), 0) << args.q.dim(1) << " heads";
@@ -134,7 +135,7 @@ void check_shapes(const LatentAppendArgs& args) {
   check_f32_matrix(args.latent, "latent");
   check_f32_matrix(args.rope_key, "rope_key");
   check_vector(args.slots, DType::kI64, "slots");
-  check_latent_cache(args.cache);
+  check_latent_cache(args.cache, args.cache_scale);
   CHECK_EQ(args.latent.dim(0), args.slots.dim(0));
   CHECK_EQ(args.rope_key.dim(0), args.slots.dim(0));
   CHECK_EQ(args.latent.dim(1) + args.rope_key.dim(1), args.cache.dim(2));
@@ -144,7 +145,7 @@ void check_shapes(const LatentAttentionArgs& args) {
   check_f32_heads(args.q, "q");
   check_heads(args.out, "out");
   CHECK(is_activation(args.out.dtype)) << "out is " << args.out.dtype;
-  check_latent_cache(args.cache);
+  check_latent_cache(args.cache, args.cache_scale);
   CHECK_EQ(args.q.dim(0), args.out.dim(0));
   CHECK_EQ(args.q.dim(1), args.out.dim(1));
   CHECK_EQ(args.q.dim(2), args.cache.dim(2));

@@ -24,6 +24,8 @@ constexpr DType dtype_of<f16>() { return DType::kF16; }
 template <>
 constexpr DType dtype_of<bf16>() { return DType::kBF16; }
 template <>
+constexpr DType dtype_of<e4m3>() { return DType::kE4M3; }
+template <>
 constexpr DType dtype_of<int32_t>() { return DType::kI32; }
 template <>
 constexpr DType dtype_of<int64_t>() { return DType::kI64; }

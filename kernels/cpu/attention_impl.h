@@ -26,7 +26,8 @@ struct Attention {
   using Rows = RowOps<S>;
   using Product = Gemm<S, F32Format<S>, false>;
   using PairedProduct = Gemm<S, ExpandedBf16Format<S>, false>;
-  using RowProduct = Gemm<S, Bf16RowFormat<S>, false>;
+  using Bf16RowProduct = Gemm<S, Bf16RowFormat<S>, false>;
+  using E4M3RowProduct = Gemm<S, E4M3RowFormat<S>, false>;
   static constexpr int64_t kRun = 16;  // keys that always follow each other in a block
   static constexpr int kVectors = kPanelWidth / S::kWidth;
 
@@ -39,7 +40,7 @@ struct Attention {
     float* mixed;         // [n_rows, value_width], sums of weighted values
     float* max;           // [n_rows]
     float* sum;           // [n_rows]
-    float* key_rows;      // [kPanelWidth, key_width]
+    float* key_rows;      // [kPanelWidth, key_width], or [key_dim / 4, kPanelWidth] units
     float* key_panel;     // [key_dim, kPanelWidth]
     float* values;        // value_width / kPanelWidth panels [kPanelWidth keys, kPanelWidth]
   };
@@ -76,7 +77,9 @@ struct Attention {
     for (int64_t t = 0; t < item.n_tokens; ++t) {
       for (int64_t g = 0; g < item.group; ++g, ++row) {
         const float* q = item.q + t * item.q_stride + g * item.key_dim;
-        Rows::to_f32(q, DType::kF32, item.key_dim, w.queries + row * w.key_width);
+        float* query = w.queries + row * w.key_width;
+        Rows::to_f32(q, DType::kF32, item.key_dim, query);
+        if (keys_stay_quads(item)) swap_in_quads(query, item.key_dim);
         w.max[row] = item.sinks == nullptr ? -__builtin_inff() : item.sinks[g];
         w.sum[row] = item.sinks == nullptr ? 0.0f : 1.0f;
       }
@@ -122,27 +125,48 @@ struct Attention {
     return item.cache_dtype == DType::kBF16 && item.key_dim % 2 == 0;
   }
 
-  // bf16 values of whole panels are read where they lie, for the few rows of a decode step:
-  // expanding a tile first pays off with many rows only. It is the same multiply-adds in the same
-  // order either way.
-  static bool values_stay_in_place(const AttentionItem& item, int64_t n_rows) {
-    return item.cache_dtype == DType::kBF16 && item.value_dim % kPanelWidth == 0 &&
-           item.value_stride % 2 == 0 && n_rows <= 2 * S::kTileRows;
+  // Keys of e4m3 are moved in units of four channels, and expanded to pairs of bf16 once they
+  // stand in columns. The expansion pairs channels 0 and 2 of a unit, and 1 and 3: the queries'
+  // channels stand in that order too.
+  static bool keys_stay_quads(const AttentionItem& item) {
+    return item.cache_dtype == DType::kE4M3 && item.key_dim % 4 == 0;
+  }
+  static void swap_in_quads(float* query, int64_t n) {
+    for (int64_t c = 0; c < n; c += 4) {
+      const float second = query[c + 1];
+      query[c + 1] = query[c + 2];
+      query[c + 2] = second;
+    }
   }
 
-  // Puts up to kRun keys, rows of the cache that follow each other, into columns of the key panel.
+  // bf16 and e4m3 values of whole panels are read where they lie, for the few rows of a decode
+  // step: expanding a tile first pays off with many rows only. It is the same multiply-adds in the
+  // same order either way.
+  static bool values_stay_in_place(const AttentionItem& item, int64_t n_rows) {
+    if (item.value_dim % kPanelWidth != 0 || n_rows > 2 * S::kTileRows) return false;
+    // Rows of whole words.
+    return (item.cache_dtype == DType::kBF16 && item.value_stride % 2 == 0) ||
+           (item.cache_dtype == DType::kE4M3 && item.value_stride % 4 == 0);
+  }
+
+  // Puts up to kRun keys, rows of the cache that follow each other, into columns of the key panel;
+  // units of four channels into columns of the room for rows.
   static void load_keys(const AttentionItem& item, const Work& w, const char* keys, int64_t n,
                         int64_t column) {
     const float* rows = reinterpret_cast<const float*>(keys);
+    float* panel = w.key_panel;
     int64_t n_units = item.key_dim;
     if (keys_stay_paired(item)) {
       n_units = item.key_dim / 2;
+    } else if (keys_stay_quads(item)) {
+      n_units = item.key_dim / 4;
+      panel = w.key_rows;
     } else if (item.cache_dtype != DType::kF32) {
       Rows::to_f32(keys, item.cache_dtype, n * item.key_dim, w.key_rows);
       rows = w.key_rows;
     }
     for (int64_t i = 0; i < n; i += S::kWidth) {
-      Rows::transpose_rows(rows + i * n_units, n_units, n - i, n_units, w.key_panel + column + i);
+      Rows::transpose_rows(rows + i * n_units, n_units, n - i, n_units, panel + column + i);
     }
   }
 
@@ -162,9 +186,7 @@ struct Attention {
     }
   }
 
-  static int64_t element_size(const AttentionItem& item) {
-    return item.cache_dtype == DType::kF32 ? 4 : 2;
-  }
+  static int64_t element_size(const AttentionItem& item) { return M::bytes_of(item.cache_dtype); }
 
   static const char* key_at(const AttentionItem& item, int64_t key) {
     const int64_t element = item.blocks[key / item.block_size] * item.block_stride +
@@ -210,6 +232,10 @@ struct Attention {
       const int64_t n_run = tile.end - j < kRun ? tile.end - j : kRun;
       load_keys(item, w, key_at(item, tile.first + j), n_run, j);
       if (expand_values) load_values(item, w, value_at(item, tile.first + j), n_run, j);
+    }
+    if (keys_stay_quads(item)) {
+      item.expand_e4m3(reinterpret_cast<const uint32_t*>(w.key_rows), item.key_dim / 4,
+                       reinterpret_cast<uint32_t*>(w.key_panel));
     }
     if (!expand_values) return;
     clear_values(w, 0, tile.begin);
@@ -270,8 +296,9 @@ struct Attention {
       for (int64_t g = 0; g < item.group; ++g, ++row) {
         float* mixed = w.mixed + row * w.value_width;
         const F sum = S::set1(w.sum[row]);
+        const F scale = S::set1(item.value_scale);
         for (int64_t c = 0; c < w.value_width; c += S::kWidth) {
-          S::store(mixed + c, S::div(S::load(mixed + c), sum));
+          S::store(mixed + c, S::mul(S::div(S::load(mixed + c), sum), scale));
         }
         char* out =
             static_cast<char*>(item.out) + (t * item.out_stride + g * item.value_dim) * element;
@@ -282,7 +309,7 @@ struct Attention {
 
   // scores[r][j] = q_r . k_j for rows [row, row + n_rows) and all keys of the tile.
   static void score(const AttentionItem& item, const Work& w, int64_t row, int64_t n_rows) {
-    const bool paired = keys_stay_paired(item);
+    const bool paired = keys_stay_paired(item) || keys_stay_quads(item);
     const auto product = paired ? PairedProduct::panel : Product::panel;
     product({.x = w.queries + row * w.key_width,
              .x_stride = w.key_width,
@@ -309,8 +336,10 @@ struct Attention {
   }
 
   // The same from the cache, a run of keys of one block at a time.
+  template <class RowProduct>
   static void mix_in_place(const AttentionItem& item, const Work& w, int64_t row, int64_t n_rows,
                            const Tile& tile) {
+    const int64_t element = element_size(item);
     for (int64_t j = tile.begin; j < tile.end;) {
       const int64_t left_in_block = item.block_size - (tile.first + j) % item.block_size;
       const int64_t n_run = tile.end - j < left_in_block ? tile.end - j : left_in_block;
@@ -319,9 +348,9 @@ struct Attention {
         RowProduct::panel({.x = w.scores + row * kPanelWidth + j,
                            .x_stride = kPanelWidth,
                            .n_rows = n_rows,
-                           .panel = values + c * 2,
+                           .panel = values + c * element,
                            .n_units = n_run,
-                           .unit_words = item.value_stride / 2,
+                           .unit_words = item.value_stride * element / 4,
                            .sums = w.mixed + row * w.value_width + c,
                            .sums_stride = w.value_width,
                            .accumulate = true});
@@ -348,10 +377,12 @@ struct Attention {
         softmax_row(item, w, row + i, first_key_of(item, position) - first,
                     end_key_of(item, position) - first);
       }
-      if (in_place) {
-        mix_in_place(item, w, row, n_rows, tile);
-      } else {
+      if (!in_place) {
         mix_expanded(w, row, n_rows);
+      } else if (item.cache_dtype == DType::kE4M3) {
+        mix_in_place<E4M3RowProduct>(item, w, row, n_rows, tile);
+      } else {
+        mix_in_place<Bf16RowProduct>(item, w, row, n_rows, tile);
       }
     }
     finish(item, w);

@@ -224,14 +224,16 @@ class CpuBackend final : public HostBackend {
     const int64_t block_size = args.k_cache.dim(2);
     const DType dtype = args.k_cache.dtype;
     const auto size = static_cast<int64_t>(size_of(dtype));
+    const float k_factor = 1 / args.k_scale;
+    const float v_factor = 1 / args.v_scale;
     each_row(args.k.dim(0), 2 * args.k.row_numel(), [&](int64_t t) {
       const int64_t slot = args.slots.as<int64_t>()[t];
       for (int64_t h = 0; h < args.k.dim(1); ++h) {
         const int64_t offset = (h * block_size + slot % block_size) * head_dim * size;
-        isa_.from_f32(args.k.row<float>(t) + h * head_dim, head_dim, dtype,
-                      row_of(args.k_cache, slot / block_size) + offset);
-        isa_.from_f32(args.v.row<float>(t) + h * head_dim, head_dim, dtype,
-                      row_of(args.v_cache, slot / block_size) + offset);
+        isa_.convert_scaled(args.k.row<float>(t) + h * head_dim, DType::kF32, k_factor, head_dim,
+                            dtype, row_of(args.k_cache, slot / block_size) + offset);
+        isa_.convert_scaled(args.v.row<float>(t) + h * head_dim, DType::kF32, v_factor, head_dim,
+                            dtype, row_of(args.v_cache, slot / block_size) + offset);
       }
     });
   }
@@ -249,12 +251,14 @@ class CpuBackend final : public HostBackend {
     const int64_t block_size = args.cache.dim(1);
     const DType dtype = args.cache.dtype;
     const auto size = static_cast<int64_t>(size_of(dtype));
+    const float factor = 1 / args.cache_scale;
     each_row(args.slots.dim(0), args.cache.dim(2), [&](int64_t t) {
       const int64_t slot = args.slots.as<int64_t>()[t];
       char* to =
           row_of(args.cache, slot / block_size) + slot % block_size * args.cache.dim(2) * size;
-      isa_.from_f32(args.latent.row<float>(t), rank, dtype, to);
-      isa_.from_f32(args.rope_key.row<float>(t), args.rope_key.dim(1), dtype, to + rank * size);
+      isa_.convert_scaled(args.latent.row<float>(t), DType::kF32, factor, rank, dtype, to);
+      isa_.convert_scaled(args.rope_key.row<float>(t), DType::kF32, factor, args.rope_key.dim(1),
+                          dtype, to + rank * size);
     });
   }
 

@@ -83,6 +83,27 @@ struct Bf16RowFormat {
   }
 };
 
+// The same of e4m3.
+template <class S>
+struct E4M3RowFormat {
+  using X = float;
+  static constexpr int kXPerUnit = 1;
+  static constexpr int kWordsPerVector = S::kWidth / 4;
+  static constexpr bool kPacked = false;
+  template <int M, int N>
+  static inline __attribute__((always_inline)) void step(typename S::F (&acc)[M][N], const float* x,
+                                                         int64_t x_stride, const uint32_t* w) {
+    typename S::F wv[N];
+    for (int v = 0; v < N; ++v) {
+      wv[v] = S::load_e4m3(reinterpret_cast<const uint8_t*>(w + v * kWordsPerVector));
+    }
+    for (int r = 0; r < M; ++r) {
+      const typename S::F xv = S::set1(x[r * x_stride]);
+      for (int v = 0; v < N; ++v) acc[r][v] = S::fma(xv, wv[v], acc[r][v]);
+    }
+  }
+};
+
 // kReadsAhead: the panel comes from memory, and what follows it will be wanted next.
 template <class S, class Format, bool kReadsAhead>
 struct Gemm {

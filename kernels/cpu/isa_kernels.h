@@ -54,6 +54,9 @@ struct AttentionItem {
   const float* sinks = nullptr;  // [group], or null
 
   DType cache_dtype = DType::kF32;
+  float value_scale = 1;  // of what is cached
+  // Of e4m3: LowBitKernels::expand.
+  void (*expand_e4m3)(const uint32_t* units, int64_t n_units, uint32_t* pairs) = nullptr;
   const void* k_cache = nullptr;  // at this key head, in block 0; keys follow each other
   const void* v_cache = nullptr;
   int64_t value_stride = 0;  // elements between values

@@ -80,6 +80,7 @@ void PagedAttention::run(Call* call) {
   call->common.q_stride = call->q.row_stride;
   call->common.out_dtype = call->out.dtype;
   call->common.out_stride = call->out.row_stride;
+  call->common.expand_e4m3 = isa_.e4m3.expand;
   cut(call);
   const auto n_chunks = static_cast<int64_t>(chunks_.size());
   const int64_t n_items = n_chunks * call->n_kv_heads * call->n_group_parts;
@@ -105,7 +106,8 @@ void PagedAttention::run(const PagedAttentionArgs& args) {
   call.group = args.q.dim(1) / call.n_kv_heads;
   call.common.key_dim = head_dim;
   call.common.value_dim = head_dim;
-  call.common.scale = args.scale;
+  call.common.scale = args.scale * args.k_scale;
+  call.common.value_scale = args.v_scale;
   call.common.window = args.window;
   call.common.chunk = args.chunk;
   call.common.softcap = args.softcap;
@@ -132,7 +134,8 @@ void PagedAttention::run(const LatentAttentionArgs& args) {
   call.group = args.q.dim(1);
   call.common.key_dim = args.cache.dim(2);
   call.common.value_dim = args.rank;
-  call.common.scale = args.scale;
+  call.common.scale = args.scale * args.cache_scale;
+  call.common.value_scale = args.cache_scale;
   call.common.cache_dtype = args.cache.dtype;
   call.common.k_cache = args.cache.data;
   call.common.v_cache = args.cache.data;

@@ -29,6 +29,8 @@ struct RowOps {
         return expand<DType::kBF16>(from, n, to);
       case DType::kF16:
         return expand<DType::kF16>(from, n, to);
+      case DType::kE4M3:
+        return expand<DType::kE4M3>(from, n, to);
       default:
         return expand<DType::kF32>(from, n, to);
     }

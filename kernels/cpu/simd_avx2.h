@@ -75,6 +75,19 @@ struct Simd {
   static F load_f16(const uint16_t* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
+  // Sign and magnitude in their places of an f16 are 2^-8 of the number.
+  static F load_e4m3(const uint8_t* p) {
+    const __m128i codes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    const __m128i halves = _mm_and_si128(_mm_slli_epi16(_mm_cvtepi8_epi16(codes), 7),
+                                         _mm_set1_epi16(static_cast<int16_t>(0xbf80)));
+    return _mm256_mul_ps(_mm256_cvtph_ps(halves), _mm256_set1_ps(256.0f));
+  }
+  // The lowest byte of each lane, which is all that it holds.
+  static void store_bytes(uint8_t* p, I x) {
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(x, x), 0x08);
+    const __m128i half = _mm256_castsi256_si128(words);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(half, half));
+  }
   static void store_bf16(uint16_t* p, F x) {
     const __m256i u = bits(x);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));

@@ -63,6 +63,17 @@ struct Simd {
   static F load_f16(const uint16_t* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
+  // Sign and magnitude in their places of an f16 are 2^-8 of the number.
+  static F load_e4m3(const uint8_t* p) {
+    const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    const __m256i halves = _mm256_and_si256(_mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7),
+                                            _mm256_set1_epi16(static_cast<int16_t>(0xbf80)));
+    return _mm512_mul_ps(_mm512_cvtph_ps(halves), _mm512_set1_ps(256.0f));
+  }
+  // The lowest byte of each lane.
+  static void store_bytes(uint8_t* p, I x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x));
+  }
   // Integer rounding and not vcvtneps2bf16: that one flushes denormals.
   static void store_bf16(uint16_t* p, F x) {
     const __m512i u = bits(x);

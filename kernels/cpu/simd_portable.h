@@ -73,6 +73,17 @@ struct Simd {
   static F load_f16(const uint16_t* p) {
     return F{to_f32(f16{p[0]}), to_f32(f16{p[1]}), to_f32(f16{p[2]}), to_f32(f16{p[3]})};
   }
+  static F load_e4m3(const uint8_t* p) {
+    const I codes = {p[0], p[1], p[2], p[3]};
+    // Below 2^-6 there is no leading one: what it added, 2^-7 more than the rest, is taken back.
+    const F one = from_bits(((codes & 0x7fu) << 20) + (120u << 23));
+    const F absolute = one + min(one - set1(0x1p-6f), zero());
+    return from_bits(bits(absolute) | (codes & 0x80u) << 24);
+  }
+  // The lowest byte of each lane.
+  static void store_bytes(uint8_t* p, I x) {
+    for (int i = 0; i < kWidth; ++i) p[i] = static_cast<uint8_t>(x[i]);
+  }
   static void store_bf16(uint16_t* p, F x) {
     for (int i = 0; i < kWidth; ++i) p[i] = to_bf16(x[i]).bits;
   }

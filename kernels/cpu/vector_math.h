@@ -14,9 +14,14 @@ template <class S>
 struct VectorMath {
   using F = typename S::F;
 
+  static constexpr int64_t bytes_of(DType dtype) {
+    return dtype == DType::kF32 ? 4 : (dtype == DType::kE4M3 ? 1 : 2);
+  }
+
   // A whole vector of any floating point dtype.
   static F load_any(const void* p, DType dtype, int64_t i) {
     if (dtype == DType::kF32) return S::load(static_cast<const float*>(p) + i);
+    if (dtype == DType::kE4M3) return S::load_e4m3(static_cast<const uint8_t*>(p) + i);
     const uint16_t* halves = static_cast<const uint16_t*>(p) + i;
     return dtype == DType::kBF16 ? S::load_bf16(halves) : S::load_f16(halves);
   }
@@ -24,6 +29,10 @@ struct VectorMath {
   static void store_any(void* p, DType dtype, int64_t i, F x) {
     if (dtype == DType::kF32) {
       S::store(static_cast<float*>(p) + i, x);
+      return;
+    }
+    if (dtype == DType::kE4M3) {
+      S::store_bytes(static_cast<uint8_t*>(p) + i, e4m3_codes(x));
       return;
     }
     uint16_t* halves = static_cast<uint16_t*>(p) + i;
@@ -37,7 +46,7 @@ struct VectorMath {
   // The last n < kWidth elements from i on; the other lanes are zeros.
   static F load_tail(const void* p, DType dtype, int64_t i, int64_t n) {
     alignas(64) unsigned char padded[S::kWidth * 4] = {};
-    const int64_t size = dtype == DType::kF32 ? 4 : 2;
+    const int64_t size = bytes_of(dtype);
     std::memcpy(padded, static_cast<const char*>(p) + i * size, static_cast<size_t>(n * size));
     return load_any(padded, dtype, 0);
   }
@@ -45,8 +54,28 @@ struct VectorMath {
   static void store_tail(void* p, DType dtype, int64_t i, int64_t n, F x) {
     alignas(64) unsigned char padded[S::kWidth * 4];
     store_any(padded, dtype, 0, x);
-    const int64_t size = dtype == DType::kF32 ? 4 : 2;
+    const int64_t size = bytes_of(dtype);
     std::memcpy(static_cast<char*>(p) + i * size, padded, static_cast<size_t>(n * size));
+  }
+
+  // The code of each lane, as quant::e4m3_from_f32 has it.
+  static typename S::I e4m3_codes(F x) {
+    const auto sign = S::and_bits(S::template shift_right<24>(S::bits(x)), S::set1_bits(0x80u));
+    const F absolute = S::from_bits(S::and_bits(S::bits(x), S::set1_bits(0x7fffffffu)));
+    const F magnitude = S::min(absolute, S::set1(448.0f));  // of a NaN too
+    const auto bits = S::bits(magnitude);
+    const auto odd = S::and_bits(S::template shift_right<20>(bits), S::set1_bits(1));
+    const auto rounded = S::add_bits(S::add_bits(bits, S::set1_bits(0x7ffffu)), odd);
+    const auto normal = S::add_bits(S::template shift_right<20>(rounded), S::set1_bits(0u - 960u));
+    // Below 2^-6 codes are 2^-9 apart, which is the last place of 2^14.
+    const auto small =
+        S::add_bits(S::bits(S::add(magnitude, S::set1(0x1p14f))), S::set1_bits(0u - 0x46800000u));
+    const F least = S::set1(0x1p-6f);
+    const F below = S::from_bits(S::set1_bits(0x3c7fffffu));  // the number before it
+    const F code = S::from_bits(
+        S::add_bits(S::bits(S::zero_unless_ge(magnitude, least, S::from_bits(normal))),
+                    S::bits(S::zero_unless_ge(below, magnitude, S::from_bits(small)))));
+    return S::add_bits(S::bits(code), sign);
   }
 
   // e^x, within 1.5e-7 of it relatively; 0 below -87.3, and e^88 above 88.

@@ -196,6 +196,7 @@ void plain_attention(AttentionParams params, const AttentionShapeInfo& info, DTy
   place_partials(&params, workspace);
   auto* kernel = cache == DType::kF32    ? plain_attention_kernel<float>
                  : cache == DType::kBF16 ? plain_attention_kernel<bf16>
+                 : cache == DType::kE4M3 ? plain_attention_kernel<e4m3>
                                          : plain_attention_kernel<f16>;
   launch(kernel, "plain_attention",
          {.grid_x = params.plan.n_slots,

@@ -82,8 +82,9 @@ struct AttentionParams {
   int32_t window;
   int32_t chunk;
   float softcap;
-  const float* sinks;  // [n_heads] or nullptr
-  bool causal = true;  // false: a row sees all keys of its sequence
+  const float* sinks;     // [n_heads] or nullptr
+  bool causal = true;     // false: a row sees all keys of its sequence
+  float value_scale = 1;  // of cached values; that of keys is part of `scale`
   void* out;
   int64_t out_stride;
   bool out_is_bf16;
@@ -104,9 +105,9 @@ struct AttentionWorkspace {
 void plain_attention(AttentionParams params, const AttentionShapeInfo& info, DType cache,
                      const AttentionWorkspace& workspace, const Launcher& launcher);
 
-// bf16 cache, tensor cores: q and the weights of values are rounded to bf16.
+// bf16 or e4m3 cache, tensor cores: q and the weights of values are rounded to bf16.
 bool mma_attention_takes(const AttentionShapeInfo& info, DType cache);
-void mma_attention(AttentionParams params, const AttentionShapeInfo& info,
+void mma_attention(AttentionParams params, const AttentionShapeInfo& info, DType cache,
                    const AttentionWorkspace& workspace, const Launcher& launcher);
 
 // The end of a call with several splits.

@@ -58,15 +58,15 @@ __device__ __forceinline__ float rescale(float max, float new_max) {
   return max == -INFINITY ? 0.0f : expf(max - new_max);
 }
 
-// What sums relative to `max` are multiplied by at the end: 1 / (sum of exponentials), where the
-// head's sink is one more score, without a value.
+// What sums relative to `max` are multiplied by at the end: the scale of values / (sum of
+// exponentials), where the head's sink is one more score, without a value.
 __device__ __forceinline__ float normalizer(const AttentionParams& p, int64_t head, float max,
                                             float sum) {
-  if (p.sinks == nullptr) return 1.0f / sum;
+  if (p.sinks == nullptr) return p.value_scale / sum;
   const float sink = p.sinks[head];
   const float top = fmaxf(max, sink);
   const float scale = rescale(max, top);
-  return scale / (sum * scale + expf(sink - top));
+  return p.value_scale * scale / (sum * scale + expf(sink - top));
 }
 
 __device__ __forceinline__ void store_attended(const AttentionParams& p, int64_t token,

@@ -1,5 +1,6 @@
-// Attention on the tensor cores over a bf16 cache: keys and values go from global memory straight
-// into fragments, in 16-byte pieces, without shared memory.
+// Attention on the tensor cores over a bf16 or e4m3 cache: keys and values go from global memory
+// straight into fragments, in pieces of eight channels, without shared memory. Codes of e4m3 become
+// bf16 on the way, exactly; their scales are part of the scores' and of the result's.
 //
 // A warp works on 16 packed rows and 16 keys at a time. Scores: keys are the columns of the
 // product, so a lane's piece of a key row is its part of the fragment, in the k order of
@@ -9,7 +10,9 @@
 // the keys; in a prefill each warp has rows of its own, and the warps share keys through the
 // first-level cache. Sources: Dao, arXiv:2307.08691; fragment layouts: PTX ISA, mma.m16n8k16.
 #include "kernels/cuda/attention_device.h"
+#include "kernels/cuda/e4m3_device.h"
 #include "kernels/cuda/gemm_device.h"
+#include "kernels/cuda/vectors.h"
 
 namespace trireme::kernels::cuda {
 namespace {
@@ -68,6 +71,13 @@ __device__ __forceinline__ int64_t place_of(const AttentionParams& p, const Atte
   return block * p.block_stride + (tile.kv_head * p.block_size + key % p.block_size) * kDim;
 }
 
+// Eight channels as bf16, from an aligned place.
+__device__ __forceinline__ uint4 load_piece(const bf16* from) { return load_cached(from); }
+__device__ __forceinline__ uint4 load_piece(const e4m3* from) {
+  const auto codes = load_vector<2>(reinterpret_cast<const uint32_t*>(from));
+  return expand_e4m3(codes.at[0], codes.at[1]);
+}
+
 // Two values of one channel from two keys, as one word; i counts the channels of the pieces.
 __device__ __forceinline__ uint32_t interleave(const uint4& low, const uint4& high, int i) {
   const uint32_t a = word_of(low, i / 2);
@@ -113,7 +123,7 @@ __device__ __forceinline__ void soften(const AttentionParams& p, const Attention
   }
 }
 
-template <int kDim>
+template <typename T, int kDim>
 __device__ __forceinline__ void attend_step(const AttentionParams& p, const AttentionTile& tile,
                                             const WarpRows& rows, const uint32_t (&q)[kDim / 16][4],
                                             int64_t key, Accumulator<kDim>& acc) {
@@ -121,8 +131,8 @@ __device__ __forceinline__ void attend_step(const AttentionParams& p, const Atte
   const int64_t group = lane / 4;
   const int64_t quad = lane % 4;
   const int64_t place = place_of<kDim>(p, tile, key);
-  const auto* keys = static_cast<const bf16*>(p.k_cache) + place;
-  const auto* values = static_cast<const bf16*>(p.v_cache) + place;
+  const auto* keys = static_cast<const T*>(p.k_cache) + place;
+  const auto* values = static_cast<const T*>(p.v_cache) + place;
   // Slots behind the context may hold anything, NaN too: the last key stands in for them, masked.
   const int64_t last = tile.n_context - 1 - key;
   const auto within = [last](int64_t i) { return i < last ? i : last; };
@@ -132,7 +142,7 @@ __device__ __forceinline__ void attend_step(const AttentionParams& p, const Atte
   for (int n = 0; n < 2; ++n) {
 #pragma unroll
     for (int i = 0; i < kDim / 32; ++i) {
-      k_piece[n][i] = load_cached(keys + within(n * 8 + group) * kDim + i * 32 + quad * 8);
+      k_piece[n][i] = load_piece(keys + within(n * 8 + group) * kDim + i * 32 + quad * 8);
     }
   }
   uint4 v_piece[kDim / 64][4];
@@ -141,7 +151,7 @@ __device__ __forceinline__ void attend_step(const AttentionParams& p, const Atte
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int64_t row = within(i / 2 * 8 + quad * 2 + i % 2);
-      v_piece[b][i] = load_cached(values + row * kDim + b * 64 + group * 8);
+      v_piece[b][i] = load_piece(values + row * kDim + b * 64 + group * 8);
     }
   }
   float score[2][4] = {};
@@ -264,7 +274,7 @@ __device__ __forceinline__ void store_shared_rows(const AttentionParams& p,
   }
 }
 
-template <int kDim, bool kOwnRows>
+template <typename T, int kDim, bool kOwnRows>
 __global__ void __launch_bounds__(kWarps* kWarpSize) mma_attention_kernel(AttentionParams p) {
   const AttentionTile tile = attention_tile(p, blockIdx.x, blockIdx.y, blockIdx.z);
   if (tile.rows.n == 0 || tile.first_key >= tile.end_key) return;
@@ -287,7 +297,7 @@ __global__ void __launch_bounds__(kWarps* kWarpSize) mma_attention_kernel(Attent
   const int64_t step = kOwnRows ? kStepKeys : kWarps * kStepKeys;
   const int64_t first = tile.first_key / step * step + (kOwnRows ? 0 : warp * kStepKeys);
   for (int64_t key = first; key < end; key += step) {
-    if (key >= tile.first_key) attend_step<kDim>(p, tile, rows, q, key, acc);
+    if (key >= tile.first_key) attend_step<T, kDim>(p, tile, rows, q, key, acc);
   }
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -301,9 +311,9 @@ __global__ void __launch_bounds__(kWarps* kWarpSize) mma_attention_kernel(Attent
   }
 }
 
-template <int kDim>
+template <typename T, int kDim>
 void start(const AttentionParams& params, bool own_rows, const Launcher& launcher) {
-  launch(own_rows ? mma_attention_kernel<kDim, true> : mma_attention_kernel<kDim, false>,
+  launch(own_rows ? mma_attention_kernel<T, kDim, true> : mma_attention_kernel<T, kDim, false>,
          "mma_attention",
          {.grid_x = params.plan.n_slots,
           .grid_y = params.n_kv_heads * params.plan.n_groups,
@@ -315,11 +325,11 @@ void start(const AttentionParams& params, bool own_rows, const Launcher& launche
 }  // namespace
 
 bool mma_attention_takes(const AttentionShapeInfo& info, DType cache) {
-  return cache == DType::kBF16 && info.key_dim == info.value_dim &&
+  return (cache == DType::kBF16 || cache == DType::kE4M3) && info.key_dim == info.value_dim &&
          (info.key_dim == 64 || info.key_dim == 128);
 }
 
-void mma_attention(AttentionParams params, const AttentionShapeInfo& info,
+void mma_attention(AttentionParams params, const AttentionShapeInfo& info, DType cache,
                    const AttentionWorkspace& workspace, const Launcher& launcher) {
   const bool own_rows = !workspace.one_order && info.n_tokens >= kPrefillRows * info.n_seqs;
   params.plan = plan_attention(info, kPackedRows, kMinSplitKeys, launcher.n_multiprocessors,
@@ -329,8 +339,13 @@ void mma_attention(AttentionParams params, const AttentionShapeInfo& info,
     params.plan.n_slots = n_tile_slots(info.n_tokens, info.n_seqs, params.plan.rows_per_tile);
   }
   place_partials(&params, workspace);
-  if (info.key_dim == 64) start<64>(params, own_rows, launcher);
-  if (info.key_dim == 128) start<128>(params, own_rows, launcher);
+  if (cache == DType::kE4M3) {
+    info.key_dim == 64 ? start<e4m3, 64>(params, own_rows, launcher)
+                       : start<e4m3, 128>(params, own_rows, launcher);
+  } else {
+    info.key_dim == 64 ? start<bf16, 64>(params, own_rows, launcher)
+                       : start<bf16, 128>(params, own_rows, launcher);
+  }
   if (params.plan.n_splits > 1) combine_attention(params, launcher);
 }
 

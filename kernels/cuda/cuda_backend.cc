@@ -299,19 +299,20 @@ void CudaBackend::paged_attention(const PagedAttentionArgs& args, Stream stream)
                                      .key_dim = info.key_dim,
                                      .value_dim = info.value_dim,
                                      .block_size = args.k_cache.dim(2),
-                                     .scale = args.scale,
+                                     .scale = args.scale * args.k_scale,
                                      .window = args.window,
                                      .chunk = args.chunk,
                                      .softcap = args.softcap,
                                      .sinks = sinks,
                                      .causal = args.causal,
+                                     .value_scale = args.v_scale,
                                      .out = args.out.data,
                                      .out_stride = args.out.row_stride,
                                      .out_is_bf16 = args.out.dtype == DType::kBF16};
   const Launcher launcher = on(stream);
   if (args.causal && compute_dtype_ == ComputeDType::kBF16 &&
       cuda::mma_attention_takes(info, args.k_cache.dtype)) {
-    cuda::mma_attention(params, info, attention_workspace(), launcher);
+    cuda::mma_attention(params, info, args.k_cache.dtype, attention_workspace(), launcher);
   } else {
     cuda::plain_attention(params, info, args.k_cache.dtype, attention_workspace(), launcher);
   }
@@ -343,7 +344,8 @@ void CudaBackend::latent_attention(const LatentAttentionArgs& args, Stream strea
                                      .key_dim = info.key_dim,
                                      .value_dim = info.value_dim,
                                      .block_size = args.cache.dim(1),
-                                     .scale = args.scale,
+                                     .scale = args.scale * args.cache_scale,
+                                     .value_scale = args.cache_scale,
                                      .out = args.out.data,
                                      .out_stride = args.out.row_stride,
                                      .out_is_bf16 = args.out.dtype == DType::kBF16};

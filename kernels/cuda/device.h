@@ -13,6 +13,7 @@
 #include "kernels/cuda/launch_shape.h"
 #include "kernels/cuda/launcher.h"
 #include "kernels/dtype.h"
+#include "kernels/quant/number_formats.h"
 
 #if defined(TRIREME_CUDA_EMULATED)
 #include "kernels/cuda/emulated/emulator.h"
@@ -27,6 +28,7 @@ namespace trireme::kernels::cuda {
 inline float device_to_f32(float value) { return value; }
 inline float device_to_f32(bf16 value) { return to_f32(value); }
 inline float device_to_f32(f16 value) { return to_f32(value); }
+inline float device_to_f32(e4m3 value) { return to_f32(value); }
 template <typename T>
 T device_from_f32(float value);
 template <>
@@ -40,6 +42,10 @@ inline bf16 device_from_f32<bf16>(float value) {
 template <>
 inline f16 device_from_f32<f16>(float value) {
   return to_f16(value);
+}
+template <>
+inline e4m3 device_from_f32<e4m3>(float value) {
+  return to_e4m3(value);
 }
 
 inline void block_sync() { emulator::block_barrier(); }
@@ -136,11 +142,16 @@ __device__ __forceinline__ float device_to_f32(f16 value) {
   asm("cvt.f32.f16 %0, %1;" : "=f"(out) : "h"(value.bits));
   return out;
 }
+__device__ __forceinline__ float device_to_f32(e4m3 value) {
+  return quant::e4m3_to_f32(value.bits);
+}
 template <typename T>
 __device__ __forceinline__ T device_from_f32(float value) {
   T out;
   if constexpr (std::is_same_v<T, float>) {
     out = value;
+  } else if constexpr (std::is_same_v<T, e4m3>) {
+    out.bits = quant::e4m3_from_f32(value);
   } else if constexpr (std::is_same_v<T, bf16>) {
     asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(out.bits) : "f"(value));
   } else {

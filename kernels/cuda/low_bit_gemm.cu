@@ -4,6 +4,7 @@
 // A lane reads 16 bytes of codes of each of two outputs, makes bf16 of them, exactly, 8 inputs at a
 // time, and the tensor cores sum the products of one group of inputs in f32; a group's sum times
 // its scale goes to the result.
+#include "kernels/cuda/e4m3_device.h"
 #include "kernels/cuda/low_bit_device.h"
 #include "kernels/cuda/split_sum.h"
 #include "kernels/cuda/vectors.h"
@@ -30,20 +31,8 @@ struct E4M3Codes {
   static constexpr int kSteps = 2;
   static constexpr int kScales = 1;  // groups are whole chunks
   TRIREME_HD static int input_of(int step, int in_quad) { return in_quad * 16 + step * 8; }
-  // Bytes 2 i and 2 i + 1 of 8: a code's sign and magnitude in their places of a bf16 make 2^-120
-  // of its value.
-  static __device__ __forceinline__ uint32_t two(uint32_t word, int i) {
-    const uint32_t codes = i == 0 ? (word & 0xffu) << 8 | (word & 0xff00u) << 16
-                                  : (word >> 8 & 0xff00u) | (word & 0xff000000u);
-    return (codes & 0x80008000u) | (codes >> 4 & 0x07f007f0u);
-  }
   static __device__ __forceinline__ uint4 weights(const uint4& piece, int step, uint32_t) {
-    const uint32_t low = word_of(piece, 2 * step);
-    const uint32_t high = word_of(piece, 2 * step + 1);
-    constexpr uint32_t kScale = 0x7b807b80u;  // 2^120
-    constexpr uint32_t kNothing = 0x80008000u;
-    return {fma_bf16x2(two(low, 0), kScale, kNothing), fma_bf16x2(two(low, 1), kScale, kNothing),
-            fma_bf16x2(two(high, 0), kScale, kNothing), fma_bf16x2(two(high, 1), kScale, kNothing)};
+    return expand_e4m3(word_of(piece, 2 * step), word_of(piece, 2 * step + 1));
   }
 };
 

@@ -81,6 +81,8 @@ struct AppendParams {
   int64_t n_kv_heads;
   int64_t block_size;
   int64_t head_dim;
+  float k_factor;  // of what is stored: one over its scale
+  float v_factor;
 };
 
 // First element of a head's channels in its slot.
@@ -95,8 +97,8 @@ __global__ void kv_append_kernel(AppendParams p) {
   const int64_t slot = p.slots[token];
   for (int64_t j = threadIdx.x; j < p.n_kv_heads * p.head_dim; j += blockDim.x) {
     const int64_t at = cache_offset(p, slot, j / p.head_dim) + j % p.head_dim;
-    static_cast<T*>(p.k_cache)[at] = device_from_f32<T>(p.k[token * p.k_stride + j]);
-    static_cast<T*>(p.v_cache)[at] = device_from_f32<T>(p.v[token * p.v_stride + j]);
+    static_cast<T*>(p.k_cache)[at] = device_from_f32<T>(p.k[token * p.k_stride + j] * p.k_factor);
+    static_cast<T*>(p.v_cache)[at] = device_from_f32<T>(p.v[token * p.v_stride + j] * p.v_factor);
   }
 }
 
@@ -131,11 +133,12 @@ __global__ void norm_rope_append_kernel(NormRopeAppendParams p) {
     cache = static_cast<T*>(role.part == 1 ? p.append.k_cache : p.append.v_cache) +
             cache_offset(p.append, p.append.slots[token], role.head);
   }
+  const float factor = role.part == 1 ? p.append.k_factor : p.append.v_factor;
   const auto put = [&](int64_t channel, float value) {
     if (role.part == 0) {
       q[channel] = value;
     } else {
-      cache[channel] = device_from_f32<T>(value);
+      cache[channel] = device_from_f32<T>(value * factor);
     }
   };
   float* x = reinterpret_cast<float*>(dynamic_shared()) + warp * head_dim;
@@ -179,6 +182,7 @@ struct LatentAppendParams {
   int64_t block_size;
   int64_t rank;
   int64_t width;
+  float factor;  // one over the scale
 };
 
 template <typename T>
@@ -188,8 +192,9 @@ __global__ void latent_append_kernel(LatentAppendParams p) {
   T* to = static_cast<T*>(p.cache) + slot / p.block_size * p.block_stride +
           slot % p.block_size * p.width;
   for (int64_t c = threadIdx.x; c < p.width; c += blockDim.x) {
-    to[c] = device_from_f32<T>(c < p.rank ? p.latent[token * p.latent_stride + c]
-                                          : p.rope_key[token * p.rope_stride + c - p.rank]);
+    const float value = c < p.rank ? p.latent[token * p.latent_stride + c]
+                                   : p.rope_key[token * p.rope_stride + c - p.rank];
+    to[c] = device_from_f32<T>(value * p.factor);
   }
 }
 
@@ -215,7 +220,18 @@ AppendParams append_params(const KvAppendArgs& args) {
           .block_stride = args.k_cache.row_stride,
           .n_kv_heads = args.k.dim(1),
           .block_size = args.k_cache.dim(2),
-          .head_dim = args.k.dim(2)};
+          .head_dim = args.k.dim(2),
+          .k_factor = 1 / args.k_scale,
+          .v_factor = 1 / args.v_scale};
+}
+
+// function(an element of the type that a cache holds).
+template <typename Function>
+auto by_cache_type(DType dtype, Function&& function) {
+  if (dtype == DType::kF32) return function(float{});
+  if (dtype == DType::kBF16) return function(bf16{});
+  if (dtype == DType::kE4M3) return function(e4m3{});
+  return function(f16{});
 }
 
 }  // namespace
@@ -234,9 +250,8 @@ void rope(const RopeArgs& args, const Launcher& launcher) {
 
 void kv_append(const KvAppendArgs& args, const Launcher& launcher) {
   const AppendParams params = append_params(args);
-  auto* kernel = args.k_cache.dtype == DType::kF32    ? kv_append_kernel<float>
-                 : args.k_cache.dtype == DType::kBF16 ? kv_append_kernel<bf16>
-                                                      : kv_append_kernel<f16>;
+  auto* kernel = by_cache_type(args.k_cache.dtype,
+                               [](auto cached) { return kv_append_kernel<decltype(cached)>; });
   launch(
       kernel, "kv_append",
       {.grid_x = args.slots.dim(0), .block = threads_for(params.n_kv_heads * params.head_dim, 512)},
@@ -245,29 +260,18 @@ void kv_append(const KvAppendArgs& args, const Launcher& launcher) {
 
 void norm_rope_append(const NormRopeAppendArgs& args, const Launcher& launcher) {
   NormRopeAppendParams params{.rope = {},
-                              .append = append_params({.k = args.k,
-                                                       .v = args.v,
-                                                       .slots = args.slots,
-                                                       .k_cache = args.k_cache,
-                                                       .v_cache = args.v_cache}),
+                              .append = append_params(append_part(args)),
                               .q_norm = args.q_norm.defined() ? args.q_norm.as<float>() : nullptr,
                               .k_norm = args.k_norm.defined() ? args.k_norm.as<float>() : nullptr,
                               .eps = args.norm_eps,
                               .n_tokens = args.q.dim(0)};
   if (args.inv_freq.defined()) {
-    params.rope = rope_params({.q = args.q,
-                               .k = args.k,
-                               .positions = args.positions,
-                               .inv_freq = args.inv_freq,
-                               .scale = args.rope_scale,
-                               .layout = args.layout,
-                               .set_of_token = args.set_of_token});
+    params.rope = rope_params(rope_part(args));
   } else {
     params.rope.q = rope_heads(args.q);
   }
-  auto* kernel = args.k_cache.dtype == DType::kF32    ? norm_rope_append_kernel<float>
-                 : args.k_cache.dtype == DType::kBF16 ? norm_rope_append_kernel<bf16>
-                                                      : norm_rope_append_kernel<f16>;
+  auto* kernel = by_cache_type(
+      args.k_cache.dtype, [](auto cached) { return norm_rope_append_kernel<decltype(cached)>; });
   launch(kernel, "norm_rope_append",
          norm_rope_append_shape(params.n_tokens, args.q.dim(1), args.k.dim(1), args.q.dim(2)),
          launcher, params);
@@ -283,10 +287,10 @@ void latent_append(const LatentAppendArgs& args, const Launcher& launcher) {
                                   .block_stride = args.cache.row_stride,
                                   .block_size = args.cache.dim(1),
                                   .rank = args.latent.dim(1),
-                                  .width = args.cache.dim(2)};
-  auto* kernel = args.cache.dtype == DType::kF32    ? latent_append_kernel<float>
-                 : args.cache.dtype == DType::kBF16 ? latent_append_kernel<bf16>
-                                                    : latent_append_kernel<f16>;
+                                  .width = args.cache.dim(2),
+                                  .factor = 1 / args.cache_scale};
+  auto* kernel = by_cache_type(args.cache.dtype,
+                               [](auto cached) { return latent_append_kernel<decltype(cached)>; });
   launch(kernel, "latent_append",
          {.grid_x = args.slots.dim(0), .block = threads_for(params.width, 512)}, launcher, params);
 }

@@ -60,6 +60,23 @@ constexpr float e4m3_to_f32(uint8_t bits) {
   return (bits & 0x80u) == 0 ? value : -value;
 }
 
+// Round to nearest, ties to even. Every result is a number: beyond 448 it is 448, and so is that of
+// a NaN.
+constexpr uint8_t e4m3_from_f32(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = bits >> 24 & 0x80u;
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude >= 0x43e00000u) return static_cast<uint8_t>(sign | 0x7eu);
+  if (magnitude < 0x3c800000u) {
+    // Below 2^-6 codes are 2^-9 apart. Adding 2^14 puts that into the last place of the f32 sum, so
+    // that the adder rounds for us.
+    const float shifted = std::bit_cast<float>(magnitude) + 0x1p14f;
+    return static_cast<uint8_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x46800000u));
+  }
+  const uint32_t rounded = magnitude + 0x7ffffu + (magnitude >> 20 & 1u);
+  return static_cast<uint8_t>(sign | ((rounded >> 20) - (120u << 3)));
+}
+
 // 1 sign, 2 exponent (bias 1), 1 mantissa bit: +-{0, 0.5, 1, 1.5, 2, 3, 4, 6}. Bits above 3 are
 // ignored.
 constexpr float e2m1_to_f32(uint32_t bits) {

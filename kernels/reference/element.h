@@ -15,6 +15,8 @@ inline float load(const TensorView& view, int64_t i, int64_t j) {
       return to_f32(view.row<f16>(i)[j]);
     case DType::kBF16:
       return to_f32(view.row<bf16>(i)[j]);
+    case DType::kE4M3:
+      return to_f32(view.row<e4m3>(i)[j]);
     default:
       CHECK(false) << "not a floating point dtype: " << view.dtype;
       return 0;
@@ -31,6 +33,9 @@ inline void store(const TensorView& view, int64_t i, int64_t j, float value) {
       return;
     case DType::kBF16:
       view.row<bf16>(i)[j] = to_bf16(value);
+      return;
+    case DType::kE4M3:
+      view.row<e4m3>(i)[j] = to_e4m3(value);
       return;
     default:
       CHECK(false) << "not a floating point dtype: " << view.dtype;

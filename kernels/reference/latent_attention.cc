@@ -24,7 +24,7 @@ void attend_one(const LatentAttentionArgs& args, int64_t seq, int64_t row, int64
   for (int64_t key = 0; key < n_keys; ++key) {
     float dot = 0;
     for (int64_t c = 0; c < width; ++c) dot += q[c] * cached(key, c);
-    scores.push_back(dot * args.scale);
+    scores.push_back(dot * (args.scale * args.cache_scale));
     max = std::max(max, scores.back());
   }
   float sum = 0;
@@ -36,7 +36,8 @@ void attend_one(const LatentAttentionArgs& args, int64_t seq, int64_t row, int64
       mixed[static_cast<size_t>(c)] += weight * cached(key, c);
   }
   for (int64_t c = 0; c < args.rank; ++c) {
-    store(args.out, row, head * args.rank + c, mixed[static_cast<size_t>(c)] / sum);
+    store(args.out, row, head * args.rank + c,
+          mixed[static_cast<size_t>(c)] / sum * args.cache_scale);
   }
 }
 

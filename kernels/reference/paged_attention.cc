@@ -29,7 +29,7 @@ float score_of(const PagedAttentionArgs& args, const float* q, const KeyPlace& p
   for (int64_t c = 0; c < args.q.dim(2); ++c) {
     dot += q[c] * load(args.k_cache, place.block, place.offset + c);
   }
-  const float score = dot * args.scale;
+  const float score = dot * (args.scale * args.k_scale);
   return args.softcap > 0 ? args.softcap * std::tanh(score / args.softcap) : score;
 }
 
@@ -60,7 +60,7 @@ void attend_one(const PagedAttentionArgs& args, int64_t seq, int64_t row, int64_
     }
   }
   for (int64_t c = 0; c < head_dim; ++c) {
-    store(args.out, row, head * head_dim + c, mixed[static_cast<size_t>(c)] / sum);
+    store(args.out, row, head * head_dim + c, mixed[static_cast<size_t>(c)] / sum * args.v_scale);
   }
 }
 

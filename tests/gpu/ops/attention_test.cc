@@ -19,7 +19,7 @@ TEST_F(DeviceAttention, PlainAgreesWithTheReference) {
                                         {2, 1, 1, 16},  {40, 2, 20, 16}};
   uint32_t seed = 31;
   for (const AttentionShape& shape : kShapes) {
-    for (const DType cache : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const DType cache : {DType::kF32, DType::kF16, DType::kBF16, DType::kE4M3}) {
       const PagedSequences sequences(shape, cache, kLengths, ++seed);
       for (const DType out : {DType::kF32, DType::kBF16}) {
         const HostTensor actual = sequences.attend(f32_.get(), kMixed, out);
@@ -39,21 +39,24 @@ TEST_F(DeviceAttention, TensorCoresAgreeWithTheReference) {
                                         {16, 1, 128, 16}, {7, 1, 64, 16},  {40, 2, 128, 48}};
   uint32_t seed = 51;
   for (const AttentionShape& shape : kShapes) {
-    const PagedSequences sequences(shape, DType::kBF16, kLengths, ++seed);
-    for (const DType out : {DType::kF32, DType::kBF16}) {
-      const HostTensor actual = sequences.attend(bf16_.get(), kMixed, out);
-      const HostTensor expected = sequences.attend(reference_.get(), kMixed, out);
-      expect_near(
-          actual, expected, kMmaTolerance,
-          "head_dim " + std::to_string(shape.head_dim) + " heads " + std::to_string(shape.n_heads));
+    for (const DType cache : {DType::kBF16, DType::kE4M3}) {
+      const PagedSequences sequences(shape, cache, kLengths, ++seed);
+      for (const DType out : {DType::kF32, DType::kBF16}) {
+        const HostTensor actual = sequences.attend(bf16_.get(), kMixed, out);
+        const HostTensor expected = sequences.attend(reference_.get(), kMixed, out);
+        expect_near(actual, expected, kMmaTolerance,
+                    "head_dim " + std::to_string(shape.head_dim) + " heads " +
+                        std::to_string(shape.n_heads));
+      }
     }
   }
 }
 
 // Decode rows alone, far apart in length, so that keys are split over blocks.
 TEST_F(DeviceAttention, SplitKeysComeTogether) {
-  for (const int64_t head_dim : {64, 128}) {
-    const PagedSequences sequences({8, 2, head_dim, 16}, DType::kBF16, {1500, 700, 33}, 71);
+  for (const auto& [head_dim, cache] :
+       {std::pair<int64_t, DType>{64, DType::kBF16}, {128, DType::kBF16}, {128, DType::kE4M3}}) {
+    const PagedSequences sequences({8, 2, head_dim, 16}, cache, {1500, 700, 33}, 71);
     const std::vector<PagedSequences::Span> decode = {{0, 1499, 1500}, {1, 699, 700}, {2, 32, 33}};
     const HostTensor expected = sequences.attend(reference_.get(), decode, DType::kF32);
     expect_near(sequences.attend(bf16_.get(), decode, DType::kF32), expected, kMmaTolerance, "mma");
@@ -63,11 +66,13 @@ TEST_F(DeviceAttention, SplitKeysComeTogether) {
 
 // Long queries alone: every warp has rows of its own.
 TEST_F(DeviceAttention, PrefillHasRowsOfItsOwnPerWarp) {
-  const PagedSequences sequences({8, 2, 128, 32}, DType::kBF16, {150, 90}, 81);
-  const std::vector<PagedSequences::Span> prefill = {{0, 3, 150}, {1, 0, 90}};
-  const HostTensor actual = sequences.attend(bf16_.get(), prefill, DType::kBF16);
-  const HostTensor expected = sequences.attend(reference_.get(), prefill, DType::kBF16);
-  expect_near(actual, expected, kMmaTolerance, "prefill");
+  for (const DType cache : {DType::kBF16, DType::kE4M3}) {
+    const PagedSequences sequences({8, 2, 128, 32}, cache, {150, 90}, 81);
+    const std::vector<PagedSequences::Span> prefill = {{0, 3, 150}, {1, 0, 90}};
+    const HostTensor actual = sequences.attend(bf16_.get(), prefill, DType::kBF16);
+    const HostTensor expected = sequences.attend(reference_.get(), prefill, DType::kBF16);
+    expect_near(actual, expected, kMmaTolerance, "prefill");
+  }
 }
 
 // Windows, chunks, soft caps and sinks, on both kernels, with few keys and with keys split over
@@ -77,13 +82,16 @@ TEST_F(DeviceAttention, RulesBeyondCausality) {
   const AttentionRules kRules[] = {{.window = 33},   {.causal = false},
                                    {.chunk = 48},    {.softcap = 2},
                                    {.sinks = sinks}, {.window = 300, .softcap = 5, .sinks = sinks}};
-  const PagedSequences sequences({6, 2, 64, 16}, DType::kBF16, {900, 131, 100}, 91);
   const std::vector<PagedSequences::Span> spans = {{0, 899, 900}, {1, 60, 131}, {2, 99, 100}};
-  for (const AttentionRules& rules : kRules) {
-    const HostTensor expected = sequences.attend(reference_.get(), spans, DType::kF32, rules);
-    expect_near(sequences.attend(f32_.get(), spans, DType::kF32, rules), expected, 1e-5f, "plain");
-    expect_near(sequences.attend(bf16_.get(), spans, DType::kF32, rules), expected, kMmaTolerance,
-                "mma");
+  for (const DType cache : {DType::kBF16, DType::kE4M3}) {
+    const PagedSequences sequences({6, 2, 64, 16}, cache, {900, 131, 100}, 91);
+    for (const AttentionRules& rules : kRules) {
+      const HostTensor expected = sequences.attend(reference_.get(), spans, DType::kF32, rules);
+      expect_near(sequences.attend(f32_.get(), spans, DType::kF32, rules), expected, 1e-5f,
+                  "plain");
+      expect_near(sequences.attend(bf16_.get(), spans, DType::kF32, rules), expected, kMmaTolerance,
+                  "mma");
+    }
   }
 }
 

@@ -31,7 +31,8 @@ TEST_F(DeviceFused, NormRopeAppendIsItsPartsInTurn) {
                             {128, 32, false, kTurns},
                             {64, 0, true, kHalf},
                             {256, 128, true, kHalf}}) {
-    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kE4M3}) {
+      const CacheScales scales = scales_for(dtype);
       const int64_t d = c.head_dim;
       const HostTensor qkv = random.tensor(DType::kF32, {5, 9 * d});  // 5 q, 2 k, 2 v heads
       const HostTensor q_norm = random.tensor(DType::kF32, {d});
@@ -69,7 +70,9 @@ TEST_F(DeviceFused, NormRopeAppendIsItsPartsInTurn) {
                                   .set_of_token = sets.view(),
                                   .slots = slots.view(),
                                   .k_cache = k_to.view(),
-                                  .v_cache = v_to.view()},
+                                  .v_cache = v_to.view(),
+                                  .k_scale = scales.k,
+                                  .v_scale = scales.v},
                                  {});
       };
       run(*f32_, actual, k_cache, v_cache);

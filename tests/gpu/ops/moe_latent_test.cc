@@ -170,7 +170,8 @@ TEST_F(DeviceLatent, AppendAndAttendLikeTheReference) {
   Random random(4);
   for (const Shape& s :
        {Shape{4, 32, 8, 16}, Shape{16, 512, 64, 32}, Shape{3, 64, 33, 48}, Shape{40, 24, 8, 16}}) {
-    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kE4M3}) {
+      const float scale = scales_for(dtype).k;
       const int64_t width = s.rank + s.rope_dim;
       const int64_t length = s.rank > 100 ? 70 : 600;
       const int64_t n_blocks = (length + s.block_size - 1) / s.block_size;
@@ -190,7 +191,8 @@ TEST_F(DeviceLatent, AppendAndAttendLikeTheReference) {
         backend.latent_append({.latent = rows.view().columns(0, s.rank),
                                .rope_key = rows.view().columns(s.rank, width),
                                .slots = slot_tensor.view(),
-                               .cache = to.view()},
+                               .cache = to.view(),
+                               .cache_scale = scale},
                               {});
       };
       append(*f32_, cache);
@@ -212,7 +214,8 @@ TEST_F(DeviceLatent, AppendAndAttendLikeTheReference) {
                                  .context_len = context.view(),
                                  .rank = s.rank,
                                  .scale = 0.1f,
-                                 .out = actual.view()};
+                                 .out = actual.view(),
+                                 .cache_scale = scale};
         f32_->latent_attention(args, {});
         args.out = expected.view();
         reference_->latent_attention(args, {});

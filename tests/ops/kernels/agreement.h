@@ -60,8 +60,9 @@ inline void expect_add_rms_norm_agrees(const Compared& c, std::span<const int64_
 
 inline void expect_kv_append_agrees(const Compared& c) {
   Random random(18);
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    for (const int64_t head_dim : {12, 24, 64, 80, 128}) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kE4M3}) {
+    const CacheScales scales = scales_for(dtype);
+    for (const int64_t head_dim : {12, 24, 33, 64, 80, 128}) {
       const HostTensor k = random.tensor(DType::kF32, {4, 3, head_dim});
       const HostTensor v = random.tensor(DType::kF32, {4, 3, head_dim});
       const HostTensor slots = tensor_of<int64_t>({0, 31, 17, 79});
@@ -69,14 +70,17 @@ inline void expect_kv_append_agrees(const Compared& c) {
       HostTensor v_cache = random.tensor(dtype, {5, 3, 16, head_dim});
       HostTensor expected_k = k_cache;
       HostTensor expected_v = v_cache;
-      c.actual->kv_append({k.view(), v.view(), slots.view(), k_cache.view(), v_cache.view()}, {});
-      c.reference->kv_append(
-          {k.view(), v.view(), slots.view(), expected_k.view(), expected_v.view()}, {});
+      const auto append = [&](Backend& backend, const HostTensor& to_k, const HostTensor& to_v) {
+        backend.kv_append(
+            {k.view(), v.view(), slots.view(), to_k.view(), to_v.view(), scales.k, scales.v}, {});
+      };
+      append(*c.actual, k_cache, v_cache);
+      append(*c.reference, expected_k, expected_v);
       expect_same_bits(k_cache.view(), expected_k.view(), "k_cache");
       expect_same_bits(v_cache.view(), expected_v.view(), "v_cache");
       // Token 1, head 2, channel 3 lies in block 1 at offset 15.
       HostTensor one(dtype, {1});
-      one.set(0, k.at((1 * 3 + 2) * head_dim + 3));
+      one.set(0, k.at((1 * 3 + 2) * head_dim + 3) * (1 / scales.k));
       EXPECT_EQ(k_cache.at(((1 * 3 + 2) * 16 + 15) * head_dim + 3), one.at(0));
     }
   }

@@ -33,7 +33,7 @@ class PagedSequences {
  public:
   PagedSequences(const AttentionShape& shape, DType cache_dtype,
                  const std::vector<int64_t>& lengths, uint32_t seed)
-      : shape_(shape), lengths_(lengths), random_(seed) {
+      : shape_(shape), scales_(scales_for(cache_dtype)), lengths_(lengths), random_(seed) {
     int64_t n_blocks = 0;
     for (const int64_t length : lengths) n_blocks += blocks_of(length);
     k_cache_ = random_.tensor(cache_dtype,
@@ -103,7 +103,9 @@ class PagedSequences {
                               .chunk = rules.chunk,
                               .softcap = rules.softcap,
                               .sinks = rules.sinks.empty() ? TensorView() : sinks.view(),
-                              .causal = rules.causal},
+                              .causal = rules.causal,
+                              .k_scale = scales_.k,
+                              .v_scale = scales_.v},
                              {});
     return out;
   }
@@ -113,7 +115,8 @@ class PagedSequences {
     return (length + shape_.block_size - 1) / shape_.block_size;
   }
 
-  // Slots behind the end of a sequence hold what was there before: NaNs must not leak out of them.
+  // Slots behind the end of a sequence hold what was there before: NaNs must not leak out of them,
+  // nor the 448 that they are in e4m3.
   void spoil_unused_slots(int64_t seq) {
     const int64_t length = lengths_[static_cast<size_t>(seq)];
     for (int64_t key = length; key < blocks_of(length) * shape_.block_size; ++key) {
@@ -133,6 +136,7 @@ class PagedSequences {
   }
 
   AttentionShape shape_;
+  CacheScales scales_;
   std::vector<int64_t> lengths_;
   Random random_;
   HostTensor k_cache_;

@@ -61,6 +61,33 @@ TEST(F16, OverflowBecomesInfinityFrom65520On) {
   EXPECT_EQ(to_f16(0x1p-26f).bits, 0);
 }
 
+TEST(E4M3, EveryNumberSurvivesTheRoundTrip) {
+  for (uint32_t bits = 0; bits < 256; ++bits) {
+    const float wide = to_f32(e4m3{static_cast<uint8_t>(bits)});
+    if (std::isnan(wide)) continue;
+    EXPECT_EQ(to_e4m3(wide).bits, bits) << bits;
+  }
+}
+
+TEST(E4M3, RoundsToNearestEvenAtEveryMidpoint) {
+  for (uint32_t bits = 0; bits < 0x7e; ++bits) {
+    const float low = to_f32(e4m3{static_cast<uint8_t>(bits)});
+    const float high = to_f32(e4m3{static_cast<uint8_t>(bits + 1)});
+    const float middle = low + (high - low) / 2;
+    EXPECT_EQ(to_e4m3(middle).bits, bits + bits % 2) << bits;
+    EXPECT_EQ(to_e4m3(std::nextafter(middle, low)).bits, bits);
+    EXPECT_EQ(to_e4m3(std::nextafter(middle, high)).bits, bits + 1);
+    EXPECT_EQ(to_e4m3(-middle).bits, 0x80u + bits + bits % 2);
+  }
+}
+
+TEST(E4M3, WhatIsBeyondItsRangeIsItsEnd) {
+  EXPECT_EQ(to_e4m3(464.0f).bits, 0x7e);
+  EXPECT_EQ(to_e4m3(std::numeric_limits<float>::infinity()).bits, 0x7e);
+  EXPECT_EQ(to_e4m3(-1e30f).bits, 0xfe);
+  EXPECT_EQ(to_e4m3(std::nanf("")).bits, 0x7e);
+}
+
 // The vector conversions agree with the scalar ones on every bf16 and f16, and on random f32 of
 // every exponent.
 class Conversions : public EachIsa {};
@@ -95,6 +122,32 @@ TEST_P(Conversions, AgreeWithTheScalarOnes) {
         ASSERT_EQ(halves[i], expected) << dtype << " of " << wide[i];
       }
     }
+  }
+}
+
+TEST_P(Conversions, OfE4M3AgreeWithTheScalarOnes) {
+  const auto kernels = cpu::select_kernels(GetParam()).value();
+  std::vector<uint8_t> codes(256);
+  for (uint32_t i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(i);
+  std::vector<float> wide(65537);
+  kernels.to_f32(codes.data(), DType::kE4M3, 256, wide.data());
+  for (uint32_t i = 0; i < 256; ++i) {
+    const float expected = to_f32(e4m3{codes[i]});
+    // No cache holds the codes of NaN.
+    if (std::isnan(expected)) continue;
+    ASSERT_EQ(std::bit_cast<uint32_t>(wide[i]), std::bit_cast<uint32_t>(expected)) << i;
+  }
+  std::mt19937 engine(8);
+  for (float& value : wide) value = std::bit_cast<float>(static_cast<uint32_t>(engine()));
+  // All that round up or down within its range, by halves of a step and more finely.
+  for (size_t i = 0; i < 40000; ++i) {
+    wide[i] = std::bit_cast<float>(0x3a000000u + static_cast<uint32_t>(i) * 0x1003u);
+    if (i % 3 == 0) wide[i] = -wide[i];
+  }
+  codes.resize(wide.size());
+  kernels.from_f32(wide.data(), static_cast<int64_t>(wide.size()), DType::kE4M3, codes.data());
+  for (size_t i = 0; i < wide.size(); ++i) {
+    ASSERT_EQ(codes[i], to_e4m3(wide[i]).bits) << wide[i];
   }
 }
 

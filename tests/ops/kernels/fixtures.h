@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -37,6 +38,8 @@ class HostTensor {
         return view_.as<float>()[i];
       case DType::kF16:
         return to_f32(view_.as<f16>()[i]);
+      case DType::kE4M3:
+        return to_f32(view_.as<e4m3>()[i]);
       default:
         return to_f32(view_.as<bf16>()[i]);
     }
@@ -48,6 +51,9 @@ class HostTensor {
         return;
       case DType::kF16:
         view_.as<f16>()[i] = to_f16(value);
+        return;
+      case DType::kE4M3:
+        view_.as<e4m3>()[i] = to_e4m3(value);
         return;
       default:
         view_.as<bf16>()[i] = to_bf16(value);
@@ -78,6 +84,15 @@ class Random {
   std::mt19937 engine_;
 };
 
+// Scales of a cache of this type: of e4m3, some that no power of two is, beyond one and below it.
+struct CacheScales {
+  float k = 1;
+  float v = 1;
+};
+inline CacheScales scales_for(DType cache) {
+  return cache == DType::kE4M3 ? CacheScales{0.7f, 1.3f} : CacheScales{};
+}
+
 template <typename T>
 HostTensor tensor_of(const std::vector<T>& values) {
   HostTensor t(dtype_of<T>(), {static_cast<int64_t>(values.size())});
@@ -107,14 +122,17 @@ inline std::unique_ptr<PackedWeight> pack(Backend* backend, const TensorView& we
   return std::move(packed).value();
 }
 
-// |actual - expected| <= absolute + relative * |expected|, where bf16 tensors may be one rounding
-// apart.
+// |actual - expected| <= absolute + relative * |expected|, where tensors of narrow types may be one
+// rounding apart.
 inline void expect_near(const HostTensor& actual, const HostTensor& expected, float absolute,
                         const std::string& what) {
   ASSERT_EQ(actual.view().numel(), expected.view().numel()) << what;
-  const float relative = actual.view().dtype == DType::kBF16
-                             ? 0x1p-7f
-                             : (actual.view().dtype == DType::kF16 ? 0x1p-10f : absolute);
+  const DType dtype = actual.view().dtype;
+  const float relative = dtype == DType::kBF16   ? 0x1p-7f
+                         : dtype == DType::kF16  ? 0x1p-10f
+                         : dtype == DType::kE4M3 ? 0x1p-3f
+                                                 : absolute;
+  if (dtype == DType::kE4M3) absolute = std::max(absolute, 0x1p-9f);
   for (int64_t i = 0; i < actual.view().numel(); ++i) {
     const float a = actual.at(i);
     const float e = expected.at(i);

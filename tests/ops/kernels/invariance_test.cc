@@ -37,9 +37,10 @@ TEST_P(InvarianceTest, LinearRowsDoNotKnowTheirBatch) {
 }
 
 TEST_P(InvarianceTest, AttentionDoesNotKnowItsChunks) {
-  for (const AttentionShape& shape : {AttentionShape{8, 2, 64, 16}, AttentionShape{3, 3, 24, 32},
-                                      AttentionShape{4, 1, 128, 64}}) {
-    for (const DType cache : {DType::kF32, DType::kBF16}) {
+  for (const AttentionShape& shape :
+       {AttentionShape{8, 2, 64, 16}, AttentionShape{3, 3, 24, 32}, AttentionShape{4, 1, 128, 64},
+        AttentionShape{2, 1, 33, 16}}) {
+    for (const DType cache : {DType::kF32, DType::kBF16, DType::kE4M3}) {
       const int64_t length = 203;
       const PagedSequences sequences(shape, cache, {length, 90}, 61);
       const HostTensor whole = sequences.attend(cpu_.get(), {{0, 0, length}}, DType::kF32);
@@ -61,7 +62,7 @@ TEST_P(InvarianceTest, WindowsDoNotKnowTheirChunks) {
   const std::vector<float> sinks = {1, -2, 0.5f, 3};
   for (const AttentionRules& rules : {AttentionRules{.window = 50, .softcap = 3, .sinks = sinks},
                                       AttentionRules{.window = 130}, AttentionRules{.chunk = 70}}) {
-    for (const DType cache : {DType::kF32, DType::kBF16}) {
+    for (const DType cache : {DType::kF32, DType::kBF16, DType::kE4M3}) {
       const int64_t length = 303;
       const PagedSequences sequences({4, 2, 64, 16}, cache, {length, 90}, 62);
       const HostTensor whole = sequences.attend(cpu_.get(), {{0, 0, length}}, DType::kF32, rules);
@@ -86,6 +87,7 @@ TEST_P(InvarianceTest, ThreadsDoNotChangeABit) {
     const HostTensor w = random.tensor(DType::kBF16, {2100, 520}, 0.1f);
     const HostTensor norm = random.tensor(DType::kF32, {520});
     const PagedSequences sequences({8, 4, 64, 32}, DType::kBF16, {300, 129, 77}, 72);
+    const PagedSequences codes({8, 4, 64, 32}, DType::kE4M3, {300, 129, 77}, 73);
     const std::vector<PagedSequences::Span> spans = {{0, 0, 300}, {1, 128, 129}, {2, 10, 77}};
     const auto results = [&](Backend* backend) {
       std::vector<HostTensor> all;
@@ -94,6 +96,7 @@ TEST_P(InvarianceTest, ThreadsDoNotChangeABit) {
         all.push_back(linear(backend, x.view().rows(0, n), *weight, DType::kBF16));
       }
       all.push_back(sequences.attend(backend, spans, DType::kF32));
+      all.push_back(codes.attend(backend, spans, DType::kF32));
       all.emplace_back(DType::kF32, std::initializer_list<int64_t>{300, 520});
       backend->rms_norm({x.view(), norm.view(), 1e-5f, all.back().view()}, {});
       all.emplace_back(DType::kF32, std::initializer_list<int64_t>{300, 260});

@@ -24,7 +24,7 @@ constexpr LatentShape kShapes[] = {
 class LatentSequence {
  public:
   LatentSequence(const LatentShape& shape, DType dtype, int64_t length, uint32_t seed)
-      : shape_(shape), length_(length) {
+      : shape_(shape), length_(length), scale_(scales_for(dtype).k) {
     Random random(seed);
     const int64_t n_blocks = (length + shape.block_size - 1) / shape.block_size;
     const int64_t width = shape.rank + shape.rope_dim;
@@ -55,7 +55,8 @@ class LatentSequence {
                                .context_len = context.view(),
                                .rank = shape_.rank,
                                .scale = 0.1f,
-                               .out = out.view()},
+                               .out = out.view(),
+                               .cache_scale = scale_},
                               {});
     return out;
   }
@@ -90,6 +91,7 @@ class LatentSequence {
  private:
   LatentShape shape_;
   int64_t length_;
+  float scale_;
   HostTensor cache_;
   HostTensor table_;
   HostTensor queries_;
@@ -100,7 +102,7 @@ class LatentAttentionTest : public EachIsa {};
 TEST_P(LatentAttentionTest, AgreesWithTheReference) {
   uint32_t seed = 300;
   for (const LatentShape& shape : kShapes) {
-    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kE4M3}) {
       const LatentSequence sequence(shape, dtype, 75, ++seed);
       for (const DType out : {DType::kF32, DType::kBF16}) {
         for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 5}, {60, 75}, {74, 75}}) {
@@ -128,7 +130,7 @@ TEST_P(LatentAttentionTest, IsPagedAttentionWithValuesInTheKeys) {
 TEST_P(LatentAttentionTest, RowsDoNotKnowTheirChunksNorThreads) {
   const auto three = cpu_backend(GetParam(), ComputeDType::kF32, 3);
   for (const LatentShape& shape : {LatentShape{20, 64, 16, 16}, LatentShape{100, 24, 8, 32}}) {
-    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kE4M3}) {
       const LatentSequence sequence(shape, dtype, 140, 330);
       const HostTensor whole = sequence.attend(cpu_.get(), 0, 140, DType::kF32);
       for (const int64_t chunk : {1, 23}) {
@@ -146,7 +148,8 @@ TEST_P(LatentAttentionTest, RowsDoNotKnowTheirChunksNorThreads) {
 
 TEST_P(LatentAttentionTest, AppendPutsBothPartsIntoTheSlot) {
   Random random(340);
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kE4M3}) {
+    const float scale = scales_for(dtype).k;
     for (const auto& [rank, rope_dim] : {std::pair<int64_t, int64_t>{512, 64}, {33, 7}}) {
       const HostTensor projected = random.tensor(DType::kF32, {3, rank + rope_dim + 5});
       const TensorView latent = projected.view().columns(2, 2 + rank);
@@ -154,12 +157,12 @@ TEST_P(LatentAttentionTest, AppendPutsBothPartsIntoTheSlot) {
       const HostTensor slots = tensor_of<int64_t>({17, 0, 47});
       HostTensor actual = random.tensor(dtype, {3, 16, rank + rope_dim});
       HostTensor expected = actual;
-      cpu_->latent_append({latent, rope_key, slots.view(), actual.view()}, {});
-      reference_->latent_append({latent, rope_key, slots.view(), expected.view()}, {});
+      cpu_->latent_append({latent, rope_key, slots.view(), actual.view(), scale}, {});
+      reference_->latent_append({latent, rope_key, slots.view(), expected.view(), scale}, {});
       expect_same_bits(actual.view(), expected.view(), "cache");
       HostTensor one(dtype, {2});
-      one.set(0, latent.row<float>(0)[3]);
-      one.set(1, rope_key.row<float>(0)[1]);
+      one.set(0, latent.row<float>(0)[3] * (1 / scale));
+      one.set(1, rope_key.row<float>(0)[1] * (1 / scale));
       EXPECT_EQ(actual.at(17 * (rank + rope_dim) + 3), one.at(0));
       EXPECT_EQ(actual.at(17 * (rank + rope_dim) + rank + 1), one.at(1));
     }
