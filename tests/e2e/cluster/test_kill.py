@@ -4,12 +4,13 @@ import os
 import pathlib
 import signal
 import sys
+import tempfile
 import threading
 import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
-from cluster import Cluster  # noqa: E402
+from cluster import DEMO_MODEL, Cluster  # noqa: E402
 
 N_STREAMS = 64
 ALL = os.environ.get("TRIREME_TEST_ALL") == "1"
@@ -69,12 +70,17 @@ class Load:
         return self
 
 
-class KillTest(unittest.TestCase):
+class Strikes:
+    """Two replicas under load, of which one is struck. Not a test case by itself."""
     MAX_TOKENS = 96
 
     @classmethod
+    def start_cluster(cls):
+        return Cluster(None, "--tp", 2, "--pp", 2, "--replicas", 2)
+
+    @classmethod
     def setUpClass(cls):
-        cls.cluster = Cluster(None, "--tp", 2, "--pp", 2, "--replicas", 2)
+        cls.cluster = cls.start_cluster()
         cls.cluster.__enter__()
         cls.expected = Load(cls.cluster, cls.MAX_TOKENS).start().join()
         assert not cls.expected.errors, cls.expected.errors
@@ -122,6 +128,8 @@ class KillTest(unittest.TestCase):
             parts = replica["ledger_nano_usd"]
             self.assertEqual(parts["total"], sum(v for k, v in parts.items() if k != "total"), json.dumps(usage))
 
+
+class KillTest(Strikes, unittest.TestCase):
     def test_worker_killed_in_decode(self):
         self.strike("worker", signal.SIGKILL, "decode")
 
@@ -169,6 +177,29 @@ class KillTest(unittest.TestCase):
         print(f"router back after {back_s:.2f} s")
         ids = token_ids(self.cluster.stream("/v1/completions", request_of(0, self.MAX_TOKENS)))
         self.assertEqual(ids, self.expected.ids[0])
+
+
+class AheadKillTest(Strikes, unittest.TestCase):
+    """The same where a step is sent before the one in flight has sampled."""
+
+    @classmethod
+    def start_cluster(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        config = pathlib.Path(cls.folder.name) / "ahead.yaml"
+        config.write_text(f"model: {{path: '{DEMO_MODEL}', served_name: trireme-demo}}\nreplicas: {{tp: 2, count: 2}}\n"
+                          "scheduler: {run_ahead: 'on'}\n")
+        return Cluster(config)
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        cls.folder.cleanup()
+
+    def test_worker_killed_in_decode(self):
+        self.strike("worker", signal.SIGKILL, "decode")
+
+    def test_coordinator_stopped_in_decode(self):
+        self.strike("coordinator", signal.SIGSTOP, "decode")
 
 
 class SupervisorTest(unittest.TestCase):
