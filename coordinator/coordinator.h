@@ -47,6 +47,7 @@
 #include "coordinator/request/request.h"
 #include "coordinator/request/tenants.h"
 #include "parallel/plan/kv_layout.h"
+#include "parallel/plan/rope_growth.h"
 #include "parallel/step/step_link.h"
 #include "parallel/wire/messages.h"
 
@@ -63,6 +64,7 @@ struct CoordinatorOptions {
   int32_t vocab = 0;             // tokens
   int32_t context = 0;           // tokens, the model's
   int32_t recompute_length = 0;  // known tokens behind which a sequence starts again; 0: never
+  plan::RopeGrowth rope_growth;  // which prompts have keys of their own
   // The block tables of a sequence (KvLayout::groups), those that see everything first.
   std::vector<plan::KvGroup> kv_groups = {plan::KvGroup()};
   // Of an encoder's vectors; 0: the model makes tokens. An encoder's prompts are computed whole, so

@@ -103,6 +103,7 @@ class Engine {
   uint32_t take_slot(std::unique_ptr<Request> request);
   void enqueue(uint32_t slot);
   void make_long(Request& r);
+  BlockHash own_root(const BlockHash& root, int32_t key_class) const;
   void extend_hashes(Request& request, int32_t n_tokens);
   void end(uint32_t slot, Finish finish, int64_t now_ns);
   void finish(uint32_t slot, Finish finish, int64_t now_ns, wire::TokenUpdate update = {});

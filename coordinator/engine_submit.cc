@@ -100,7 +100,11 @@ std::unique_ptr<Request> Engine::make_request(RouterState& router, wire::Submit 
   r->continuous_usage = submit.continuous_usage;
   // Prompt logprobs need the logits of every prompt position: a cached one would have none.
   r->use_prefix_cache = config_.prefix_cache && r->sampling.n_prompt_logprobs < 0;
-  if (config_.prefix_cache) r->root = hasher_.root(submit.cache_salt);
+  if (config_.prefix_cache) {
+    r->root = hasher_.root(submit.cache_salt);
+    const int32_t key_class = options_.rope_growth.key_class(r->n_prompt);
+    if (key_class != 0) r->root = own_root(r->root, key_class);
+  }
   r->submit_ns = now_ns;
   return r;
 }
@@ -130,8 +134,13 @@ void Engine::make_long(Request& r) {
   if (r.is_long) return;
   r.is_long = true;
   r.hashes.clear();
-  const std::vector<int32_t> no_tokens(static_cast<size_t>(config_.block_size), -1);
-  if (config_.prefix_cache) r.root = hasher_.next(r.root, no_tokens);
+  if (config_.prefix_cache) r.root = own_root(r.root, 1);
+}
+
+// The root of blocks that hold other keys for the same tokens: behind a block that cannot be.
+BlockHash Engine::own_root(const BlockHash& root, int32_t key_class) const {
+  const std::vector<int32_t> no_tokens(static_cast<size_t>(config_.block_size), -key_class);
+  return hasher_.next(root, no_tokens);
 }
 
 // Names the full blocks among the first `n_tokens` tokens.

@@ -74,6 +74,7 @@ Result<std::unique_ptr<ReplicaLoop>> ReplicaLoop::create(ReplicaLoopOptions opti
     engine.scheduler.prefix_cache = false;
   }
   engine.recompute_length = o.spec.recompute_length();
+  engine.rope_growth = o.spec.rope_growth();
   engine.kv_groups = plan::make_kv_layout(o.spec, o.plan).groups;
   engine.kv_bytes_per_block = kv_bytes_per_block(o);
   engine.started_ns = o.started_ns;

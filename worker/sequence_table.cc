@@ -147,10 +147,19 @@ Status SequenceTable::check_sampling(SequenceId id, const step::SamplingParams& 
   return {};
 }
 
-// All of a sequence's keys are rotated by one set of frequencies: one that outgrows its set starts
-// again.
-Status SequenceTable::take_rope_set(const step::SequenceSpan& span, const Sequence& sequence,
-                                    HostBatch& batch) const {
+// Where the length decides once (longrope), all of a sequence's keys are rotated by one set of
+// frequencies: one that outgrows its set starts again. Where the base grows, each token has its
+// own.
+Status SequenceTable::take_rope_sets(const step::SequenceSpan& span, const Sequence& sequence,
+                                     HostBatch& batch) const {
+  if (limits_.rope_growth.grows()) {
+    for (int32_t i = 0; i < span.n_tokens; ++i) {
+      batch.rope_sets.push_back(
+          limits_.rope_growth.set_of(sequence.n_prompt, span.first_position + i));
+    }
+    return {};
+  }
+  if (limits_.recompute_length == 0) return {};
   if (!sequence.is_long && span.first_position + span.n_tokens > limits_.recompute_length) {
     return wrong(span.id, "grows past {} tokens, where it must be computed again from its start",
                  limits_.recompute_length);
@@ -180,7 +189,7 @@ Status SequenceTable::append_span(const step::StepPlan& plan, const step::Sequen
     return wrong(span.id, "makes the step longer than {} tokens", limits_.max_step_tokens);
   }
   TRY(check_purpose(span, sequence));
-  if (limits_.recompute_length > 0) TRY(take_rope_set(span, sequence, batch));
+  TRY(take_rope_sets(span, sequence, batch));
   TRY(take_token(span, sequence));
   TRY(take_blocks(plan, span, sequence));
 

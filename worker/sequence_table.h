@@ -45,6 +45,7 @@ struct TableLimits {
   int64_t max_logits_rows = 0;
   int64_t max_sequences = 1 << 16;
   int32_t recompute_length = 0;  // ModelSpec::recompute_length
+  plan::RopeGrowth rope_growth;  // ModelSpec::rope_growth
   bool encoder = false;          // whole prompts are embedded, and nothing else is asked
 };
 
@@ -76,7 +77,7 @@ struct HostBatch {
   std::vector<int32_t> query_start;
   std::vector<int32_t> context_len;
   int32_t max_blocks = 0;              // of the longest table in the step
-  std::vector<int32_t> rope_sets;      // only where the model has a recompute length
+  std::vector<int32_t> rope_sets;      // only where the model has several sets
   std::vector<EmbeddedRows> embedded;  // in the order of the spans
   std::vector<LogitsRow>
       logits_rows;  // in the order of the spans, prompt rows before the sampled one
@@ -102,8 +103,8 @@ class SequenceTable {
   Status start(const step::SequenceStart& start);
   Status check_sampling(SequenceId id, const step::SamplingParams& sampling) const;
   Status append_span(const step::StepPlan& plan, const step::SequenceSpan& span, HostBatch& batch);
-  Status take_rope_set(const step::SequenceSpan& span, const Sequence& sequence,
-                       HostBatch& batch) const;
+  Status take_rope_sets(const step::SequenceSpan& span, const Sequence& sequence,
+                        HostBatch& batch) const;
   Status take_token(const step::SequenceSpan& span, Sequence& sequence) const;
   Status take_blocks(const step::StepPlan& plan, const step::SequenceSpan& span,
                      Sequence& sequence);

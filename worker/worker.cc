@@ -304,6 +304,7 @@ Status Worker::allocate_kv(int64_t n_blocks) {
                            .max_step_tokens = options_.max_step_tokens,
                            .max_logits_rows = options_.max_logits_rows,
                            .recompute_length = options_.spec.recompute_length(),
+                           .rope_growth = options_.spec.rope_growth(),
                            .encoder = options_.spec.encoder.has_value()};
   const ExecutorInputs inputs{.spec = options_.spec,
                               .rank = rank(),

@@ -26,7 +26,10 @@ class RopeTable {
   const float* sin(int64_t token) const { return sin_.data() + token * width_; }
 
  private:
-  void fill_token(int64_t token);
+  void fill_token(int64_t token, const float* sets);
+  // The set of the first token, then of each that has another than the token before it.
+  template <typename Visit>
+  void for_each_set(Visit visit) const;
 
   int64_t n_pairs_ = 0;
   int64_t width_ = 0;  // values per token
@@ -34,7 +37,7 @@ class RopeTable {
   RopeLayout layout_ = RopeLayout::kHalfSplit;
   std::vector<int32_t> positions_;
   std::vector<int32_t> sets_;    // of each token; empty: 0
-  std::vector<float> inv_freq_;  // [n_sets, n_pairs]
+  std::vector<float> inv_freq_;  // [n_pairs] for each set that for_each_set() names
   std::vector<float> cos_;       // [n_tokens, width]
   std::vector<float> sin_;
 };

@@ -11,6 +11,7 @@ namespace {
 constexpr double kMaxTheta = 1e15;
 constexpr double kMaxFactor = 1e6;
 constexpr int64_t kMaxContext = 1 << 28;
+constexpr int64_t kMaxDynamicBytes = 64 << 20;
 
 Status read_llama3(const ConfigObject& scaling, RopeSpec& rope) {
   rope.scaling = RopeScaling::kLlama3;
@@ -84,8 +85,15 @@ Status read_scaling(const ConfigObject& config, const ConfigObject& scaling, con
   if (kind == "llama3") return read_llama3(scaling, rope);
   if (kind == "yarn") return read_yarn(scaling, spec, rope);
   rope.scaling = kind == "linear" ? RopeScaling::kLinear : RopeScaling::kDynamic;
-  // A dynamic base stays what it is up to the context, which is as far as this build serves it.
   rope.original_context = spec.context;
+  if (rope.scaling == RopeScaling::kLinear) return {};
+  const double set_bytes = rope.rotary_dim / 2 * sizeof(float);
+  if (rope.rotary_dim < 4 || (rope.factor - 1) * spec.context * set_bytes > kMaxDynamicBytes) {
+    return unimplemented(
+        fmt::format("config.json: a dynamic rope of factor {:g} over {} tokens is not served: it "
+                    "takes a base for each length, and those have a limit of {} MiB.",
+                    rope.factor, spec.context, kMaxDynamicBytes >> 20));
+  }
   return {};
 }
 

@@ -42,6 +42,30 @@ int32_t ModelSpec::recompute_length() const {
   return 0;
 }
 
+RopeGrowth ModelSpec::rope_growth() const {
+  for (const RopeSpec& rope : ropes) {
+    if (rope.scaling == RopeScaling::kDynamic) {
+      return {.from = static_cast<int32_t>(rope.original_context)};
+    }
+  }
+  return {};
+}
+
+namespace {
+
+// A dynamic base makes the context longer than max_position_embeddings, which it starts from.
+Status extend_context(ModelSpec& spec) {
+  if (!spec.rope_growth().grows()) return {};
+  if (spec.ropes.size() > 1) {
+    return unimplemented(
+        "config.json: a dynamic rope is served only where all layers rotate alike.");
+  }
+  spec.context = static_cast<int32_t>(spec.ropes[0].reach());
+  return {};
+}
+
+}  // namespace
+
 Result<ModelSpec> parse_model_spec(const std::string& config_json) {
   ASSIGN_OR_RETURN(const nlohmann::json document, parse_config_json(config_json));
   const ConfigObject config(document, "");
@@ -51,6 +75,7 @@ Result<ModelSpec> parse_model_spec(const std::string& config_json) {
   spec.family = family->family;
   ASSIGN_OR_RETURN(spec.quantization, parse_quantization(config_json));
   TRY(family->read(config, spec));
+  TRY(extend_context(spec));
   return spec;
 }
 

@@ -17,6 +17,7 @@
 #include "kernels/dtype.h"
 #include "kernels/ops.h"
 #include "parallel/plan/quantization_spec.h"
+#include "parallel/plan/rope_growth.h"
 #include "parallel/plan/rope_spec.h"
 
 namespace trireme::plan {
@@ -134,6 +135,7 @@ struct ModelSpec {
   // The length in tokens behind which a sequence rotates by other frequencies (longrope), so that
   // one which grows past it is computed again from its start; 0: no such length.
   int32_t recompute_length() const;
+  RopeGrowth rope_growth() const;
   int64_t n_parameters() const;
   // Parameters that a token meets: its experts instead of all, its row of an untied embedding.
   int64_t n_active_parameters() const;

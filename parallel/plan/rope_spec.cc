@@ -88,7 +88,16 @@ std::vector<float> RopeSpec::inv_freq_at(int64_t length) const {
 std::vector<std::vector<float>> RopeSpec::inv_freq_sets() const {
   std::vector<std::vector<float>> sets = {inv_freq()};
   if (scaling == RopeScaling::kLongRope) sets.push_back(inv_freq_at(original_context + 1));
+  if (scaling == RopeScaling::kDynamic) {
+    for (int64_t length = original_context + 1; length <= reach(); ++length) {
+      sets.push_back(inv_freq_at(length));
+    }
+  }
   return sets;
+}
+
+int64_t RopeSpec::reach() const {
+  return static_cast<int64_t>(std::floor(factor * static_cast<double>(original_context)));
 }
 
 float RopeSpec::cos_sin_scale() const {

@@ -42,8 +42,11 @@ struct RopeSpec {
   std::vector<float> inv_freq() const { return inv_freq_at(1); }
   // The same for a sequence of `length` tokens: only longrope and dynamic look at it.
   std::vector<float> inv_freq_at(int64_t length) const;
-  // The sets that a backend keeps: one, or longrope's for short and for long sequences.
+  // The sets that a backend keeps: one, or longrope's for short and for long sequences, or one for
+  // each length from the original context to reach() (dynamic).
   std::vector<std::vector<float>> inv_freq_sets() const;
+  // Tokens that a dynamic base is made for: factor times the original context.
+  int64_t reach() const;
   // Multiplies cos and sin.
   float cos_sin_scale() const;
   // Multiplies q.k where the family says so: DeepSeek's share of YaRN, (0.1 mscale_all_dim ln

@@ -75,5 +75,24 @@ TEST_F(RecomputeTest, ManyTogetherUnderAPipeline) {
   }
 }
 
+// A base that follows the length (dynamic NTK) turns all of a prompt alike, so that long prompts
+// share blocks only with those of their own length; nothing is computed again.
+TEST_F(RecomputeTest, PromptsBehindAGrowingBaseShareTheirOwnLengthsBlocks) {
+  options.rope_growth.from = kLength;
+  start(100);
+  const auto cached_of = [&](uint64_t id, int32_t n_prompt, int32_t n_new) {
+    submit(make(id, n_prompt, n_new));
+    const size_t first = ranks->plans.size();
+    run_all();
+    return ranks->plans[first].spans[0].first_position;
+  };
+  EXPECT_EQ(cached_of(1, 7, 20), 0);  // grows behind the length
+  EXPECT_EQ(starts(), (std::vector<size_t>{7}));
+  EXPECT_EQ(cached_of(2, 9, 1), 4);   // a short prompt: the keys of any other
+  EXPECT_EQ(cached_of(3, 13, 1), 0);  // turned by the base of 13
+  EXPECT_EQ(cached_of(4, 14, 1), 0);  // of 14
+  EXPECT_EQ(cached_of(5, 13, 1), 12);
+}
+
 }  // namespace
 }  // namespace trireme::coordinator::testing

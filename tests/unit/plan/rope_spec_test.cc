@@ -103,6 +103,24 @@ TEST(RopeSpec, ADynamicBaseGrowsBehindTheOriginalContext) {
   EXPECT_EQ(rope.inv_freq_at(64), plain);
   expect_near(rope.inv_freq_at(128),
               {1.0, 0.18437502102397646, 0.033994148377591765, 0.006267671821810657});
+  // A set for each length that it is made for: 64 and less, 65, ... 128.
+  EXPECT_EQ(rope.reach(), 128);
+  const auto sets = rope.inv_freq_sets();
+  ASSERT_EQ(sets.size(), 65u);
+  EXPECT_EQ(sets[0], plain);
+  EXPECT_EQ(sets[64], rope.inv_freq_at(128));
+}
+
+TEST(RopeGrowth, ATokensBaseIsThatOfThePromptOrOfTheLengthThatItMakes) {
+  const RopeGrowth growth{.from = 10};
+  EXPECT_EQ(growth.set_of(7, 9), 0);    // makes 10 tokens
+  EXPECT_EQ(growth.set_of(7, 10), 1);   // the first beyond
+  EXPECT_EQ(growth.set_of(15, 0), 5);   // all of a long prompt
+  EXPECT_EQ(growth.set_of(15, 14), 5);  //
+  EXPECT_EQ(growth.set_of(15, 15), 6);
+  EXPECT_EQ(growth.key_class(10), 0);
+  EXPECT_EQ(growth.key_class(15), 15);
+  EXPECT_EQ(RopeGrowth().key_class(15), 0);
 }
 
 TEST(RopeSpec, LongropeHasASetOfFactorsForEachSideOfTheBorder) {
@@ -151,6 +169,19 @@ TEST(RopeConfig, PartialAndScaledRotationsInBothLayouts) {
   EXPECT_EQ(spec->recompute_length(), 0);
 }
 
+TEST(RopeConfig, ADynamicBaseMakesTheContextLonger) {
+  auto spec =
+      parse_model_spec(with_rope("rope_scaling", {{"type", "dynamic"}, {"factor", 2.5}}).dump());
+  ASSERT_TRUE(spec.ok()) << spec.error().message;
+  EXPECT_EQ(spec->context, 640);
+  EXPECT_EQ(spec->rope_growth().from, 256);
+  EXPECT_EQ(spec->recompute_length(), 0);
+  spec = parse_model_spec(with_rope("rope_scaling", {{"type", "linear"}, {"factor", 2.5}}).dump());
+  ASSERT_TRUE(spec.ok()) << spec.error().message;
+  EXPECT_EQ(spec->context, 256);
+  EXPECT_FALSE(spec->rope_growth().grows());
+}
+
 TEST(RopeConfig, WhatDoesNotFitIsRefusedByName) {
   const auto error_of = [](const char* key, const json& value) {
     const auto spec = parse_model_spec(with_rope(key, value).dump());
@@ -165,6 +196,8 @@ TEST(RopeConfig, WhatDoesNotFitIsRefusedByName) {
               HasSubstr("original_max_position_embeddings"));
   EXPECT_THAT(error_of("rope_scaling", {{"type", "yarn"}, {"factor", 2.0}, {"beta_fast", "x"}}),
               HasSubstr("beta_fast"));
+  EXPECT_THAT(error_of("rope_scaling", {{"type", "dynamic"}, {"factor", 1e5}}),
+              HasSubstr("a dynamic rope of factor 100000 over 256 tokens is not served"));
   EXPECT_THAT(error_of("partial_rotary_factor", 0.05), HasSubstr("partial_rotary_factor"));
   EXPECT_THAT(error_of("rope_parameters", {{"full_attention", json::object()}}),
               HasSubstr("layer kind"));

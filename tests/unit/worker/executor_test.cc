@@ -92,6 +92,22 @@ TEST(SequenceTable, GoesOnWithTheTokenThatWasSampledHere) {
   EXPECT_THAT(again.error().message, HasSubstr("sampled none"));
 }
 
+TEST(SequenceTable, WhereTheBaseGrowsEachTokenHasItsOwn) {
+  SequenceTable table({.vocab = 512,
+                       .context = 64,
+                       .block_size = 16,
+                       .n_blocks = 8,
+                       .max_step_tokens = 32,
+                       .max_logits_rows = 4,
+                       .rope_growth = {.from = 3}});
+  HostBatch batch;
+  // Two tokens more were sampled before the sequence came here.
+  step::StepPlan plan = one_prompt(1, {5, 6, 7, 8, 9, 10}, {BlockId(0)});
+  plan.starts[0].n_prompt = 4;
+  CHECK(table.apply(plan, batch).ok());
+  EXPECT_EQ(batch.rope_sets, (std::vector<int32_t>{1, 1, 1, 1, 2, 3}));
+}
+
 TEST(SequenceTable, BelievesNothing) {
   using Plan = step::StepPlan;
   EXPECT_EQ(table_error([](Plan&) {}), "accepted");
