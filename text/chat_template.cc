@@ -13,6 +13,7 @@ namespace trireme::text {
 
 struct ChatTemplate::Tree {
   jinja::Body body;
+  bool sort_tools = false;
 };
 
 namespace {
@@ -42,6 +43,22 @@ Value with_reasoning_names(const Value& message) {
   }
   for (const auto& [key, value] : dict.entries) out.set(key, value);
   return Value::dict(std::move(out));
+}
+
+// With the keys of every dict in it in order.
+Value sorted_by_key(const Value& value) {
+  if (value.is(Kind::kList)) {
+    std::vector<Value> items;
+    for (const Value& item : value.items()) items.push_back(sorted_by_key(item));
+    return Value::list(std::move(items));
+  }
+  if (!value.is_dict()) return value;
+  auto entries = value.as_dict().entries;
+  std::sort(entries.begin(), entries.end(),
+            [](const auto& a, const auto& b) { return a.first.str() < b.first.str(); });
+  Dict sorted;
+  for (auto& [key, item] : entries) sorted.set(key, sorted_by_key(item));
+  return Value::dict(std::move(sorted));
 }
 
 // Stands at the end of an open last message while it is rendered. Its blank shows whether the
@@ -95,7 +112,7 @@ Status cut_at_mark(Text* text) {
 
 }  // namespace
 
-Result<ChatTemplate> ChatTemplate::parse(std::string_view source) {
+Result<ChatTemplate> ChatTemplate::parse(std::string_view source, bool sort_tools) {
   if (source.size() > kMaxSourceBytes) {
     return invalid_argument(
         fmt::format("a chat template of {} bytes is longer than the limit of {}", source.size(),
@@ -105,6 +122,7 @@ Result<ChatTemplate> ChatTemplate::parse(std::string_view source) {
   try {
     auto tree = std::make_shared<Tree>();
     tree->body = jinja::parse_template(source);
+    tree->sort_tools = sort_tools;
     return ChatTemplate(std::move(tree));
   } catch (const jinja::TemplateFailure& failure) {
     return to_error(failure);
@@ -127,9 +145,11 @@ Result<Rendered> ChatTemplate::render(const RenderRequest& request,
     }
     ASSIGN_OR_RETURN(messages.back(), mark_final(messages.back()));
   }
+  Value tools = request.tools.is_undefined() ? Value::none() : request.tools;
+  if (tree_->sort_tools) tools = sorted_by_key(tools);
   std::vector<std::pair<std::string, Value>> variables = {
       {"messages", Value::list(std::move(messages))},
-      {"tools", request.tools.is_undefined() ? Value::none() : request.tools},
+      {"tools", std::move(tools)},
       {"documents", request.documents.is_undefined() ? Value::none() : request.documents},
       {"add_generation_prompt", Value::boolean(request.add_generation_prompt)},
   };

@@ -54,8 +54,9 @@ class ChatTemplate {
  public:
   static constexpr size_t kMaxSourceBytes = size_t{1} << 20;
 
-  // Errors name the line: "line 3: expected ...".
-  static Result<ChatTemplate> parse(std::string_view source);
+  // Errors name the line: "line 3: expected ...". `sort_tools`: the keys of tools come in order, as
+  // the tokenizers of some models have it.
+  static Result<ChatTemplate> parse(std::string_view source, bool sort_tools = false);
 
   // Errors: invalid_argument for what the template or the request does wrong (raise_exception's
   // message comes as it is), resource_exhausted for a limit.

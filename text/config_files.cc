@@ -29,6 +29,17 @@ Result<Json> read_tokenizer_config(const std::filesystem::path& folder) {
   return config;
 }
 
+std::string python_tokenizer(const Json& config) {
+  const Json& map = get(config, "auto_map");
+  // A name, or those of the slow and of the fast class.
+  const Json& entry = map.is_object() ? get(map, "AutoTokenizer") : map;
+  const Json& name = entry.is_array() && !entry.empty() ? entry.front() : entry;
+  if (!name.is_string()) return {};
+  const auto whole = name.get<std::string>();
+  const size_t repository = whole.rfind("--");  // "owner/name--module.Class": code from elsewhere
+  return repository == std::string::npos ? whole : whole.substr(repository + 2);
+}
+
 std::string token_text(const Json& config, const char* key) {
   const Json& token = get(config, key);
   const Json& text = token.is_object() ? get(token, "content") : token;

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "text/json_read.h"
 
@@ -14,6 +15,12 @@ Result<Json> read_json_file(const std::filesystem::path& path);
 // tokenizer_config.json, with the special tokens that it leaves out as special_tokens_map.json has
 // them. An empty object when there are neither.
 Result<Json> read_tokenizer_config(const std::filesystem::path& folder);
+
+// "module.Class" of the Python tokenizer that a folder brings (auto_map), which is never run: its
+// name says what it does, where it is known. Empty: there is none.
+std::string python_tokenizer(const Json& config);
+inline constexpr std::string_view kKimiPython = "tokenization_kimi.TikTokenTokenizer";
+inline constexpr std::string_view kMoonshotPython = "tokenization_moonshot.TikTokenTokenizer";
 
 // A special token is a string, or an object with its "content". Empty: there is none.
 std::string token_text(const Json& config, const char* key);

@@ -155,8 +155,9 @@ Result<ModelText> ModelText::load(const std::string& folder) {
   Sources sources;
   TRY(add_config_templates(config, &sources));
   TRY(add_template_files(path, &sources));
+  const bool sort_tools = python_tokenizer(config) == kKimiPython;
   for (const auto& [name, source] : sources) {
-    if (!source.empty()) parts->templates.emplace(name, ChatTemplate::parse(source));
+    if (!source.empty()) parts->templates.emplace(name, ChatTemplate::parse(source, sort_tools));
   }
   for (const char* file : {"generation_config.json", "config.json"}) {
     if (!parts->eos_ids.empty()) break;

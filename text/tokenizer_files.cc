@@ -25,6 +25,7 @@ struct Settings {
   std::string bos;
   std::string eos;
   std::string tokenizer_class;
+  std::string python_class;  // python_tokenizer()
   bool clean_up = false;
   WordListOptions word_list;
   std::vector<std::string> special;  // spellings of the named special tokens
@@ -96,6 +97,7 @@ Result<Settings> read_settings(const Json& config) {
   ASSIGN_OR_RETURN(settings.word_list.split_chinese,
                    get_bool(config, "tokenize_chinese_chars", true));
   ASSIGN_OR_RETURN(settings.tokenizer_class, get_string(config, "tokenizer_class", ""));
+  settings.python_class = python_tokenizer(config);
   ASSIGN_OR_RETURN(settings.clean_up, get_bool(config, "clean_up_tokenization_spaces", false));
   TRY(read_listed(get(config, "added_tokens_decoder"), &settings.listed));
   return settings;
@@ -139,6 +141,20 @@ Loaded load_model_file(const std::string& bytes, const Settings& settings) {
   options.add_bos = settings.add_bos.value_or(true);
   options.add_eos = settings.add_eos.value_or(false);
   return load_sentencepiece(bytes, options, settings.listed);
+}
+
+constexpr const char* kTiktokenModel = "tiktoken.model";
+
+// Ranks whose pattern stands in Python code of the folder: known by the code's name.
+Loaded load_tiktoken_model(const fs::path& folder, const Settings& settings) {
+  if (settings.python_class == kKimiPython || settings.python_class == kMoonshotPython) {
+    ASSIGN_OR_RETURN(const std::string bytes,
+                     read_file(folder / kTiktokenModel, Tokenizer::kMaxFileBytes));
+    return load_ranks(bytes, RankFamily::kKimi, settings.listed);
+  }
+  return unimplemented(fmt::format(
+      "{} of the tokenizer '{}' does not say how text is split, and code of a folder is never run",
+      kTiktokenModel, settings.python_class.substr(0, 80)));
 }
 
 bool has_merges(const fs::path& folder) {
@@ -203,6 +219,7 @@ Loaded load_files(const fs::path& folder, const Settings& settings) {
     ASSIGN_OR_RETURN(const std::string bytes, read_file(folder / "tokenizer.model", kMax));
     return load_model_file(bytes, settings);
   }
+  if (file_exists(folder / kTiktokenModel)) return load_tiktoken_model(folder, settings);
   if (const fs::path ranks = rank_file(folder); !ranks.empty()) {
     ASSIGN_OR_RETURN(const std::string bytes, read_file(ranks, kMax));
     return load_ranks(bytes, RankFamily::kQwen, settings.listed);
@@ -243,7 +260,7 @@ void obey(std::optional<bool> wanted, const std::string& token, const Settings& 
 }  // namespace
 
 bool has_tokenizer_files(const fs::path& folder) {
-  for (const char* name : {"tokenizer.json", "tekken.json", "tokenizer.model"}) {
+  for (const char* name : {"tokenizer.json", "tekken.json", "tokenizer.model", kTiktokenModel}) {
     if (file_exists(folder / name)) return true;
   }
   return has_merges(folder) || file_exists(folder / "vocab.txt") || !rank_file(folder).empty();

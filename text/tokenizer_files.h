@@ -1,8 +1,8 @@
 // Which of a model folder's files hold its tokenizer, and what tokenizer_config.json adds to them.
 //
 // In order: tokenizer.json, tekken.json, tokenizer.model (SentencePiece or a tiktoken rank file,
-// told apart by content), *.tiktoken, vocab.json with merges.txt, vocab.txt. Errors name the file,
-// never its folder.
+// told apart by content), tiktoken.model (Kimi's), *.tiktoken, vocab.json with merges.txt,
+// vocab.txt. Errors name the file, never its folder.
 #pragma once
 
 #include <filesystem>

@@ -1,5 +1,7 @@
 // Oniguruma's syntax, as far as tokenizer files use it, rewritten for PCRE2.
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include <fmt/format.h>
+#include <pcre2.h>
 
 #include <algorithm>
 
@@ -20,13 +22,20 @@ constexpr std::string_view kNotSpaceRanges =
 constexpr std::string_view kWordExtras =
     R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
 
+constexpr bool kScriptsHaveExtensions = PCRE2_MAJOR * 100 + PCRE2_MINOR >= 1040;
+constexpr std::string_view kLateHan = R"(\x{2b739}\x{2ebf0}-\x{2ee5d}\x{31350}-\x{323af})";
+
 // Members of \p{name} inside brackets: PCRE2's own, and what was assigned after its tables were
 // made.
 Result<std::string> property(std::string_view name, bool negated) {
   if (name == "Han" || name == "Hiragana" || name == "Katakana" || name == "Latin" ||
       name == "Cyrillic" || name == "Greek" || name == "Arabic" || name == "Hebrew" ||
       name == "Thai" || name == "Hangul" || name == "Devanagari" || name == "Any") {
-    return fmt::format("\\{}{{{}}}", negated ? 'P' : 'p', name);
+    // PCRE2 10.40 and later take a bare script name for its extensions too: U+3001 would be Han.
+    const char* script = kScriptsHaveExtensions && name != "Any" ? "sc:" : "";
+    std::string out = fmt::format("\\{}{{{}{}}}", negated ? 'P' : 'p', script, name);
+    if (name == "Han" && !negated) out += kLateHan;
+    return out;
   }
   const bool group =
       name.size() == 1 && std::string_view("LMNPSZC").find(name[0]) != std::string_view::npos;
@@ -159,10 +168,15 @@ class Translator {
     return {};
   }
 
-  Status bracket() {
+  // A bracketed class; and [a&&[b]], what is in both, which PCRE2 does not have. `inner`: the b of
+  // one.
+  Status bracket(bool inner = false) {
+    const size_t start = out_.size();
     out_ += '[';
     ++at_;
+    bool negated = false;
     if (at_ < in_.size() && in_[at_] == '^') {
+      negated = true;
       out_ += '^';
       ++at_;
     }
@@ -171,8 +185,11 @@ class Translator {
       const char c = in_[at_];
       if (c == '\\') {
         TRY(escape(/*in_class=*/true));
+      } else if (in_.substr(at_, 3) == "&&[" && !first && !negated && !inner) {
+        return intersection(start);
       } else if (c == '[' || (c == '&' && in_.substr(at_, 2) == "&&")) {
-        return unimplemented("nested classes and && in a pattern are not supported");
+        return unimplemented(
+            "nested classes and && other than [a&&[b]] in a pattern are not supported");
       } else {
         out_ += c;
         ++at_;
@@ -182,6 +199,21 @@ class Translator {
     if (at_ >= in_.size()) return invalid_argument("a [ in a pattern is never closed");
     out_ += ']';
     ++at_;
+    return {};
+  }
+
+  // From the && of [a&&[b]] on; its [a is written, from `start` on.
+  Status intersection(size_t start) {
+    const std::string left = out_.substr(start) + "]";
+    out_.resize(start);
+    out_ += "(?:(?=";
+    at_ += 2;
+    TRY(bracket(/*inner=*/true));
+    if (at_ >= in_.size() || in_[at_] != ']') {
+      return unimplemented("a class after && in a pattern must be its last part");
+    }
+    ++at_;
+    out_ += ")" + left + ")";
     return {};
   }
 

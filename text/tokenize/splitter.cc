@@ -27,6 +27,7 @@ constexpr Known kKnown[] = {
     {FastSplitter::kDeepseekKana, "[\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+"},
     {FastSplitter::kDeepseekWords,
      R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+    {FastSplitter::kKimi, kKimiPattern},
 };
 
 constexpr uint16_t kWordish = kLetter | kNumber | kSpace;  // what [^\s\p{L}\p{N}] leaves out
@@ -160,46 +161,68 @@ uint32_t next_llama3(const Scanner& scan, uint32_t at, int max_digits) {
   return scan.spaces_or_newlines(at);
 }
 
-bool is_upperish(uint16_t bits) { return (bits & kMarked) != 0 && (bits & kLower) == 0; }
-bool is_lowerish(uint16_t bits) { return (bits & kMarked) != 0 && (bits & kUpper) == 0; }
+// How the patterns of GPT-4o and those made after it differ.
+struct CasedWords {
+  int max_digits;
+  bool contractions;   // a word takes the 's or 'll behind it
+  bool slashes;        // a run of signs takes slashes behind it
+  uint16_t not_words;  // characters with these bits are no part of a word
+};
+
+// [upper] and [lower] of those patterns.
+struct CaseClasses {
+  uint16_t not_words;
+  bool upper(uint16_t bits) const {
+    return (bits & kMarked) != 0 && (bits & (kLower | not_words)) == 0;
+  }
+  bool lower(uint16_t bits) const {
+    return (bits & kMarked) != 0 && (bits & (kUpper | not_words)) == 0;
+  }
+};
 
 // [upper]*[lower]+ from `at`; its end, or `at` when it does not match. Where no plain lower-case
 // letter follows, the first part gives back what is behind the last letter that has no case.
-uint32_t capped_word(const Scanner& scan, uint32_t at) {
+uint32_t capped_word(const Scanner& scan, uint32_t at, CaseClasses classes) {
   uint32_t length = 0;
   uint32_t end = at;
   uint32_t caseless_end = at;
   while (true) {
     const uint16_t bits = scan.peek(end, &length);
-    if (!is_upperish(bits)) break;
+    if (!classes.upper(bits)) break;
     end += length;
-    if (is_lowerish(bits)) caseless_end = end;
+    if (classes.lower(bits)) caseless_end = end;
   }
-  const uint32_t lower_end = scan.run(end, is_lowerish);
+  const uint32_t lower_end = scan.run(end, [&](uint16_t bits) { return classes.lower(bits); });
   return lower_end != end ? lower_end : caseless_end;
 }
 
-uint32_t next_o200k(const Scanner& scan, uint32_t at, int max_digits, bool contractions) {
+uint32_t next_cased(const Scanner& scan, uint32_t at, const CasedWords& kind) {
+  const CaseClasses classes{kind.not_words};
   uint32_t length = 0;
   const uint16_t bits = scan.peek(at, &length);
   const bool may_prefix = (bits & (kLetter | kNumber | kLineBreak)) == 0;
   const uint32_t body = at + length;
   const auto with_contraction = [&](uint32_t end) {
-    const bool apostrophe = contractions && end < scan.text().size() && scan.text()[end] == '\'';
+    const bool apostrophe =
+        kind.contractions && end < scan.text().size() && scan.text()[end] == '\'';
     return apostrophe ? scan.contraction(end, true) : end;
   };
   if (may_prefix) {
-    if (const uint32_t end = capped_word(scan, body); end != body) return with_contraction(end);
+    if (const uint32_t end = capped_word(scan, body, classes); end != body) {
+      return with_contraction(end);
+    }
   }
   if ((bits & kMarked) != 0) {
-    if (const uint32_t end = capped_word(scan, at); end != at) return with_contraction(end);
+    if (const uint32_t end = capped_word(scan, at, classes); end != at) {
+      return with_contraction(end);
+    }
   }
   // Capitals alone.
   const uint32_t capitals = may_prefix ? body : at;
-  if (const uint32_t end = scan.run(capitals, is_upperish); end != capitals) {
-    return with_contraction(end);
-  }
-  if ((bits & kNumber) != 0) return scan.numbers(at, max_digits);
+  const uint32_t capitals_end =
+      scan.run(capitals, [&](uint16_t other) { return classes.upper(other); });
+  if (capitals_end != capitals) return with_contraction(capitals_end);
+  if ((bits & kNumber) != 0) return scan.numbers(at, kind.max_digits);
   uint32_t next_length = 0;
   const uint16_t next = scan.peek(body, &next_length);
   const bool space_then_other =
@@ -207,10 +230,25 @@ uint32_t next_o200k(const Scanner& scan, uint32_t at, int max_digits, bool contr
   if (space_then_other || (bits & kWordish) == 0) {
     uint32_t end = scan.skip_others(at + (space_then_other ? 1 : 0));
     const std::string_view text = scan.text();
-    while (end < text.size() && (text[end] == '\r' || text[end] == '\n' || text[end] == '/')) ++end;
+    while (end < text.size() &&
+           (text[end] == '\r' || text[end] == '\n' || (kind.slashes && text[end] == '/'))) {
+      ++end;
+    }
     return end;
   }
   return scan.spaces_or_newlines(at);
+}
+
+constexpr CasedWords kO200kWords = {
+    .max_digits = 3, .contractions = true, .slashes = true, .not_words = 0};
+constexpr CasedWords kTekkenWords = {
+    .max_digits = 1, .contractions = false, .slashes = true, .not_words = 0};
+constexpr CasedWords kKimiWords = {
+    .max_digits = 3, .contractions = true, .slashes = false, .not_words = kHan};
+
+uint32_t next_kimi(const Scanner& scan, uint32_t at) {
+  const uint32_t han_end = scan.skip(at, kHan);
+  return han_end != at ? han_end : next_cased(scan, at, kKimiWords);
 }
 
 bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -306,15 +344,19 @@ void fast_split(FastSplitter splitter, std::string_view text, ByteSpan range,
     case FastSplitter::kQwen2:
       return with([](const Scanner& scan, uint32_t at) { return next_llama3(scan, at, 1); });
     case FastSplitter::kO200k:
-      return with([](const Scanner& scan, uint32_t at) { return next_o200k(scan, at, 3, true); });
+      return with(
+          [](const Scanner& scan, uint32_t at) { return next_cased(scan, at, kO200kWords); });
     case FastSplitter::kTekken:
-      return with([](const Scanner& scan, uint32_t at) { return next_o200k(scan, at, 1, false); });
+      return with(
+          [](const Scanner& scan, uint32_t at) { return next_cased(scan, at, kTekkenWords); });
     case FastSplitter::kDeepseekDigits:
       return with([](const Scanner& scan, uint32_t at) { return scan.numbers(at, 3); });
     case FastSplitter::kDeepseekKana:
       return with(next_kana);
     case FastSplitter::kDeepseekWords:
       return with(next_deepseek_words);
+    case FastSplitter::kKimi:
+      return with(next_kimi);
   }
 }
 

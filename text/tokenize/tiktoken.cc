@@ -1,13 +1,14 @@
 // Rank files of the tiktoken kind, and tekken.json: byte strings with a rank each, in base64.
 //
 // A rank file is lines of `<base64> <rank>`; what else a tokenizer needs (the split pattern, the
-// special tokens) is not in it. Of the two families that ship one, Llama 3 and Qwen, both are known
+// special tokens) is not in it. Of the families that ship one, Llama 3, Qwen and Kimi are known
 // here. tekken.json says it all itself.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
 
+#include "base/check.h"
 #include "text/base64.h"
 #include "text/json_read.h"
 #include "text/tokenize/bpe.h"
@@ -62,6 +63,18 @@ Result<std::vector<RankedPiece>> read_rank_lines(std::string_view text) {
   }
   if (pieces.empty()) return invalid_argument("the rank file has no tokens");
   return pieces;
+}
+
+// The highest rank + 1. Ranks are an order, so that hardly any is left out: an id takes memory
+// whether or not it has a token, and a file's cost is bounded by its own size.
+Result<int32_t> count_ids(const std::vector<RankedPiece>& pieces) {
+  int32_t n_ids = 0;
+  for (const RankedPiece& piece : pieces) n_ids = std::max(n_ids, piece.rank + 1);
+  if (n_ids > kMaxVocab - 1024 || static_cast<size_t>(n_ids) > 2 * pieces.size() + 4096) {
+    return invalid_argument(
+        fmt::format("rank {} is too high for {} tokens", n_ids - 1, pieces.size()));
+  }
+  return n_ids;
 }
 
 std::string spell(std::string_view bytes) {
@@ -128,6 +141,27 @@ void add_qwen_specials(int32_t first, TokenizerImpl* impl) {
   }
 }
 
+// 256 ids behind the ranks: the config names those in use, and the rest are reserved. All are found
+// in text; what a decoder hides is what the config calls special.
+void add_kimi_specials(int32_t first, TokenizerImpl* impl) {
+  for (int32_t id = first; id < first + 256; ++id) {
+    impl->added.push_back({.id = id, .content = fmt::format("<|reserved_token_{}|>", id)});
+  }
+}
+
+std::string_view pattern_of_family(RankFamily family) {
+  switch (family) {
+    case RankFamily::kLlama3:
+      return kLlama3Pattern;
+    case RankFamily::kQwen:
+      return kQwen2Pattern;
+    case RankFamily::kKimi:
+      return kKimiPattern;
+  }
+  CHECK(false) << "a rank family without a pattern";
+  return {};
+}
+
 Result<std::shared_ptr<TokenizerImpl>> finish(std::shared_ptr<TokenizerImpl> impl,
                                               std::string_view pattern) {
   ASSIGN_OR_RETURN(auto split, make_split(pattern, true, SplitBehavior::kIsolated, false));
@@ -153,15 +187,15 @@ bool looks_like_ranks(std::string_view bytes) {
 Result<std::shared_ptr<TokenizerImpl>> load_ranks(std::string_view bytes, RankFamily family,
                                                   const std::vector<AddedToken>& added) {
   ASSIGN_OR_RETURN(const std::vector<RankedPiece> pieces, read_rank_lines(bytes));
-  int32_t next = 0;
-  for (const RankedPiece& piece : pieces) next = std::max(next, piece.rank + 1);
-  if (next > kMaxVocab - 1024) return invalid_argument("the rank file has too high ranks");
+  ASSIGN_OR_RETURN(const int32_t next, count_ids(pieces));
   auto impl = std::make_shared<TokenizerImpl>();
   ASSIGN_OR_RETURN(impl->model, make_model(pieces, 0));
   if (family == RankFamily::kLlama3) {
     add_llama3_specials(next, impl.get());
-  } else {
+  } else if (family == RankFamily::kQwen) {
     add_qwen_specials(next, impl.get());
+  } else {
+    add_kimi_specials(next, impl.get());
   }
   // A config that lists the special tokens knows better, id by id.
   for (const AddedToken& token : added) {
@@ -170,7 +204,7 @@ Result<std::shared_ptr<TokenizerImpl>> load_ranks(std::string_view bytes, RankFa
     });
     impl->added.push_back(token);
   }
-  return finish(std::move(impl), family == RankFamily::kLlama3 ? kLlama3Pattern : kQwen2Pattern);
+  return finish(std::move(impl), pattern_of_family(family));
 }
 
 Result<std::shared_ptr<TokenizerImpl>> load_tekken(std::string_view json) {
@@ -197,6 +231,7 @@ Result<std::shared_ptr<TokenizerImpl>> load_tekken(std::string_view json) {
     TRY(check_piece(*bytes, static_cast<size_t>(rank)));
     pieces.push_back({std::move(*bytes), static_cast<int32_t>(rank)});
   }
+  TRY(count_ids(pieces));
   auto impl = std::make_shared<TokenizerImpl>();
   ASSIGN_OR_RETURN(impl->model, make_model(pieces, static_cast<int32_t>(n_special)));
   // Older files do not list the special tokens, which come first.

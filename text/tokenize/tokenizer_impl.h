@@ -73,7 +73,7 @@ Result<std::shared_ptr<TokenizerImpl>> load_sentencepiece(std::string_view bytes
                                                           const std::vector<AddedToken>& added);
 
 // Rank files: the pattern and the special tokens are the family's.
-enum class RankFamily { kLlama3, kQwen };
+enum class RankFamily { kLlama3, kQwen, kKimi };
 bool looks_like_ranks(std::string_view bytes);
 Result<std::shared_ptr<TokenizerImpl>> load_ranks(std::string_view bytes, RankFamily family,
                                                   const std::vector<AddedToken>& added);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 namespace trireme::text {
 
@@ -80,6 +81,21 @@ constexpr CategoryRange kLateAssignments[] = {
 bool is_enclosed_letter(char32_t c) {
   return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
          (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
+}
+
+// Script=Han in Unicode 16.
+constexpr std::pair<char32_t, char32_t> kHanRanges[] = {
+    {0x2E80, 0x2E99},   {0x2E9B, 0x2EF3},   {0x2F00, 0x2FD5},   {0x3005, 0x3005},
+    {0x3007, 0x3007},   {0x3021, 0x3029},   {0x3038, 0x303B},   {0x3400, 0x4DBF},
+    {0x4E00, 0x9FFF},   {0xF900, 0xFA6D},   {0xFA70, 0xFAD9},   {0x16FE2, 0x16FE3},
+    {0x16FF0, 0x16FF1}, {0x20000, 0x2A6DF}, {0x2A700, 0x2B739}, {0x2B740, 0x2B81D},
+    {0x2B820, 0x2CEA1}, {0x2CEB0, 0x2EBE0}, {0x2EBF0, 0x2EE5D}, {0x2F800, 0x2FA1D},
+    {0x30000, 0x3134A}, {0x31350, 0x323AF},
+};
+
+bool is_han(char32_t c) {
+  return std::any_of(std::begin(kHanRanges), std::end(kHanRanges),
+                     [c](const auto& range) { return c >= range.first && c <= range.second; });
 }
 
 bool is_space(char32_t c) {
@@ -165,6 +181,7 @@ ClassTable::ClassTable() {
       if (is_space(c)) bits |= kSpace;
       if (c == '\r' || c == '\n') bits |= kLineBreak;
       if (is_enclosed_letter(c)) bits |= kWord;
+      if (is_han(c)) bits |= kHan;
       block[low] = bits;
     }
     const auto [entry, added] = seen.emplace(block, static_cast<uint16_t>(blocks_.size() >> 8));

@@ -24,6 +24,7 @@ enum ClassBit : uint16_t {
   kLineBreak = 128,  // \r and \n
   kUpper = 256,      // \p{Lu} and \p{Lt}
   kLower = 512,      // \p{Ll}
+  kHan = 1024,       // the script, \p{Han}: of letters, numbers, marks and signs
 };
 
 // Class bits of every code point, in two stages.

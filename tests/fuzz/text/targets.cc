@@ -118,7 +118,7 @@ void fuzz_regex(std::string_view bytes) {
       done = match.end;
     }
   }
-  for (int i = 0; i <= static_cast<int>(FastSplitter::kDeepseekWords); ++i) {
+  for (int i = 0; i <= static_cast<int>(FastSplitter::kKimi); ++i) {
     std::vector<ByteSpan> parts;
     fast_split(static_cast<FastSplitter>(i), text, {0, static_cast<uint32_t>(text.size())}, &parts);
     uint32_t done = 0;

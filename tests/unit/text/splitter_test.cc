@@ -21,12 +21,12 @@ std::vector<ByteSpan> by_regex(const Regex& regex, std::string_view text) {
 
 std::string random_text(std::mt19937* random) {
   static const char32_t kInteresting[] = {
-      ' ',    ' ',    ' ',    '\n',   '\r',   '\t',    '\'',    '\'',    's',    'S',
-      'l',    'r',    'e',    'v',    'd',    'm',     't',     '1',     '2',    '.',
-      '!',    '/',    '_',    0x17F,  0xA0,   0x85,    0x3000,  0x2028,  0x180E, 0x200B,
-      0xFEFF, 0x301,  0xBD,   0x661,  0x4E00, 0x1F600, 0x1D7D9, 0x10EC2, 0xE9,   0x0E33,
-      0x2167, 0x1E9E, 0x212A, 0x130,  0x1C,   0xB,     'A',     'B',     'C',    0x1C5,
-      0x2B0,  0xAA,   0x3042, 0x30FF, 0x9FA5, 0x9FA6,  0x1F3FD, 0,       0x200D};
+      ' ',    ' ',     ' ',     '\n',    '\r',    '\t',   '\'',   '\'',    's',    'S',    'l',
+      'r',    'e',     'v',     'd',     'm',     't',    '1',    '2',     '.',    '!',    '/',
+      '_',    0x17F,   0xA0,    0x85,    0x3000,  0x2028, 0x180E, 0x200B,  0xFEFF, 0x301,  0xBD,
+      0x661,  0x4E00,  0x1F600, 0x1D7D9, 0x10EC2, 0xE9,   0x0E33, 0x2167,  0x1E9E, 0x212A, 0x130,
+      0x1C,   0xB,     'A',     'B',     'C',     0x1C5,  0x2B0,  0xAA,    0x3042, 0x30FF, 0x9FA5,
+      0x9FA6, 0x1F3FD, 0,       0x200D,  0x3005,  0x3007, 0x2E80, 0x2EBF0, 0x16FF0};
   std::string text;
   for (size_t n = (*random)() % 40; n > 0; --n) {
     char32_t c = kInteresting[(*random)() % std::size(kInteresting)];
@@ -72,8 +72,8 @@ INSTANTIATE_TEST_SUITE_P(All, FastSplitters,
                          testing::Values(FastSplitter::kGpt2, FastSplitter::kLlama3,
                                          FastSplitter::kQwen2, FastSplitter::kO200k,
                                          FastSplitter::kTekken, FastSplitter::kDeepseekDigits,
-                                         FastSplitter::kDeepseekKana,
-                                         FastSplitter::kDeepseekWords));
+                                         FastSplitter::kDeepseekKana, FastSplitter::kDeepseekWords,
+                                         FastSplitter::kKimi));
 
 TEST(FastSplitter, OtherPatternsHaveNone) {
   EXPECT_FALSE(fast_splitter_for("\\s+").has_value());
@@ -98,9 +98,29 @@ TEST(Regex, KnowsUnicodeOfTheReferenceEngine) {
   EXPECT_EQ(by_regex(*hex, "xaF9 ").size(), 1u);
 }
 
+TEST(Regex, AScriptIsItsOwnCharacters) {
+  const auto han = Regex::compile("\\p{Han}");
+  ASSERT_TRUE(han.ok()) << han.error().message;
+  // Not the signs that several scripts share, and none that it does not have yet.
+  EXPECT_TRUE(by_regex(*han, "\u3001\u300C\u30FC\u3031\u2E9Aa\U0002B73A\U000323B0").empty());
+  EXPECT_EQ(by_regex(*han, "\u3005\u3007\u2E80\u4E2D\U0002EBF0\U000323AF").size(), 6u);
+}
+
+TEST(Regex, ClassesMayIntersect) {
+  const auto regex = Regex::compile(R"([\p{Lo}\p{N}&&[^\p{Han}]]+|[a-f&&[d-z]])");
+  ASSERT_TRUE(regex.ok()) << regex.error().message;
+  EXPECT_EQ(by_regex(*regex,
+                     "\u3042\u3044"
+                     "7\u4E2D\u05D0")
+                .size(),
+            2u);
+  EXPECT_EQ(by_regex(*regex, "abcdefgh").size(), 3u);
+}
+
 TEST(Regex, RefusesWhatItCannotTranslate) {
   for (const char* pattern :
-       {"[", "(", "\\", "\\p", "\\p{Nope}", "[a[b]]", "[a&&b]", "a{1,3}+", "\\G"}) {
+       {"[", "(", "\\", "\\p", "\\p{Nope}", "[a[b]]", "[a&&b]", "[^a&&[b]]", "[&&[b]]", "[a&&[b]c]",
+        "[a&&[b&&[c]]]", "[a&&[b]", "a{1,3}+", "\\G"}) {
     EXPECT_FALSE(Regex::compile(pattern).ok()) << pattern;
   }
   EXPECT_FALSE(Regex::compile(std::string(kMaxPatternBytes + 1, 'a')).ok());

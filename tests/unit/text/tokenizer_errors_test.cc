@@ -254,5 +254,14 @@ TEST(TokenizerErrors, AFolderWithoutFiles) {
   EXPECT_EQ(tokenizer.error().code, ErrorCode::kNotFound);
 }
 
+// A fuzzer's 15 bytes that made tables of four million ids.
+TEST(TokenizerErrors, RanksThatLeaveMostIdsOutAreRefused) {
+  for (const bool qwen : {false, true}) {
+    EXPECT_EQ(Tokenizer::from_ranks("Y4w9 3992867\n", qwen).error().message,
+              "rank 3992867 is too high for 1 tokens");
+  }
+  EXPECT_TRUE(Tokenizer::from_ranks("YQ== 4000\n", true).ok());
+}
+
 }  // namespace
 }  // namespace trireme::text
