@@ -30,7 +30,7 @@ void declare(CLI::App& app, Arguments& arguments) {
       ->required();
   app.add_flag("--random-weights", options.random_weights, "invent the weights");
   app.add_flag("--keep-low-bit", options.keep_low_bit,
-               "FP8 and int4 weights of the config's quantization stay low-bit");
+               "FP8, int8, int4 and MXFP4 weights of the config's quantization stay low-bit");
   app.add_option("--prompt-tokens", options.prompt_tokens, "tokens of the prefill")
       ->capture_default_str();
   app.add_option("--context-tokens", options.context_tokens, "tokens of each stream before decode")

@@ -28,6 +28,8 @@ struct Form {
 };
 constexpr Form kForms[] = {{"e4m3, a scale per row", LowBitCode::kE4M3, kIn, false},
                            {"e4m3, blocks of 128", LowBitCode::kE4M3, 128, false},
+                           {"int8, a scale per row", LowBitCode::kInt8, kIn, false},
+                           {"e2m1", LowBitCode::kE2M1, kernels::kE2M1Group, false},
                            {"int4, groups of 128", LowBitCode::kInt4, 128, false},
                            {"int4, groups of 128, zero points", LowBitCode::kInt4, 128, true}};
 
@@ -35,9 +37,9 @@ using Layers = std::array<std::unique_ptr<PackedWeight>, kLayers>;
 
 Result<Layers> make_layers(OpsBench* bench, const Form& form) {
   const int64_t n_groups = kIn / form.group_size;
-  const int64_t words = form.code == LowBitCode::kInt4 ? kIn / kernels::kInt4PerWord : kIn;
-  std::vector<uint32_t> codes(static_cast<size_t>(
-      kOut * words * (form.code == LowBitCode::kInt4 ? 4 : 1) / static_cast<int64_t>(4)));
+  const int64_t columns = kernels::low_bit_columns(form.code, kIn);
+  const DType dtype = kernels::low_bit_codes_dtype(form.code);
+  std::vector<uint32_t> codes(static_cast<size_t>(kOut * columns) * size_of(dtype) / 4);
   uint64_t state = 7;
   for (uint32_t& word : codes) {
     state = state * 6364136223846793005ull + 1442695040888963407ull;
@@ -45,11 +47,13 @@ Result<Layers> make_layers(OpsBench* bench, const Form& form) {
     word = static_cast<uint32_t>(state >> 32) & 0xf7f7f7f7u;
   }
   std::vector<float> scales(static_cast<size_t>(kOut * n_groups), 0.01f);
+  std::vector<uint8_t> exponents(scales.size(), 120);
   std::vector<uint8_t> zeros(scales.size(), 7);
   LowBitMatrix m{.code = form.code, .in_features = kIn, .group_size = form.group_size};
-  m.codes = TensorView(codes.data(), form.code == LowBitCode::kInt4 ? DType::kI32 : DType::kU8,
-                       {kOut, words});
-  m.scales = TensorView(scales.data(), DType::kF32, {kOut, n_groups});
+  m.codes = TensorView(codes.data(), dtype, {kOut, columns});
+  m.scales = form.code == LowBitCode::kE2M1
+                 ? TensorView(exponents.data(), DType::kU8, {kOut, n_groups})
+                 : TensorView(scales.data(), DType::kF32, {kOut, n_groups});
   if (form.zeros) m.zeros = TensorView(zeros.data(), DType::kU8, {kOut, n_groups});
   Layers layers;
   for (auto& layer : layers) {

@@ -57,7 +57,8 @@ void add_options(CLI::App& app, ServeFlags& flags) {
   app.add_option("--compute-dtype", flags.compute_dtype)
       ->check(CLI::IsMember({"auto", "bfloat16", "float32"}));
   app.add_option("--quantized-weights", flags.quantized_weights,
-                 "weights that are stored quantised: expand them, or keep FP8 and int4 low-bit")
+                 "weights that are stored quantised: expand them, or keep FP8, int8, int4 and "
+                 "MXFP4 low-bit")
       ->check(CLI::IsMember({"expand", "keep"}));
   app.add_option("--served-model-name", flags.served_model_name, "the API's model name");
   app.add_option("--collective", flags.collective)->check(CLI::IsMember({"inproc", "mpi", "nccl"}));

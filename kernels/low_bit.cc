@@ -49,6 +49,44 @@ bool has_nan_code(const uint8_t* codes, int64_t n) {
   return found;
 }
 
+Status check_zeros(const LowBitMatrix& m, int64_t out, int64_t n_groups) {
+  if (!m.zeros.defined()) return {};
+  if (m.code != LowBitCode::kInt4) return wrong("zero points are for int4 alone");
+  TRY(check_matrix(m.zeros, DType::kU8, out, n_groups, "zero points"));
+  const auto* zeros = m.zeros.as<uint8_t>();
+  if (std::any_of(zeros, zeros + out * n_groups, [](uint8_t z) { return z > kMostZero; })) {
+    return wrong("zero points must be at most " + std::to_string(kMostZero));
+  }
+  return {};
+}
+
+Status check_scales(const LowBitMatrix& m, int64_t n) {
+  if (m.code == LowBitCode::kE2M1) {
+    const auto* scales = m.scales.as<uint8_t>();
+    const auto fits = [](uint8_t s) { return s >= kLeastExponent && s <= kMostExponent; };
+    if (std::all_of(scales, scales + n, fits)) return {};
+    return wrong("scales must be exponents from " + std::to_string(kLeastExponent) + " to " +
+                 std::to_string(kMostExponent));
+  }
+  const auto* scales = m.scales.as<float>();
+  if (std::all_of(scales, scales + n, [](float s) { return std::isfinite(s); })) return {};
+  return wrong("scales must be finite");
+}
+
+// Of the stored input j, without its scale.
+float value_of(const LowBitMatrix& m, int64_t output, int64_t j) {
+  if (!is_nibbles(m.code)) {
+    const uint8_t code = m.codes.row<uint8_t>(output)[j];
+    return m.code == LowBitCode::kE4M3 ? quant::e4m3_to_f32(code)
+                                       : static_cast<float>(static_cast<int8_t>(code));
+  }
+  const auto word = static_cast<uint32_t>(m.codes.row<int32_t>(output)[j / kNibblesPerWord]);
+  const int nibble = nibble_of(word, j);
+  if (m.code == LowBitCode::kE2M1) return quant::e2m1_to_f32(static_cast<uint32_t>(nibble));
+  const int zero = m.zeros.defined() ? m.zeros.row<uint8_t>(output)[j / m.group_size] : kInt4Middle;
+  return static_cast<float>(nibble - zero);
+}
+
 }  // namespace
 
 std::string_view to_string(LowBitCode code) {
@@ -57,13 +95,12 @@ std::string_view to_string(LowBitCode code) {
       return "e4m3";
     case LowBitCode::kInt4:
       return "int4";
+    case LowBitCode::kInt8:
+      return "int8";
+    case LowBitCode::kE2M1:
+      return "e2m1";
   }
   return "?";
-}
-
-int64_t low_bit_row_bytes(LowBitCode code, int64_t in, int64_t group_size, bool has_zeros) {
-  const int64_t codes = code == LowBitCode::kE4M3 ? in : ceil_div(in, kInt4PerWord) * 4;
-  return codes + ceil_div(in, group_size) * (has_zeros ? 5 : 4);
 }
 
 Status check_low_bit(const LowBitMatrix& m) {
@@ -77,44 +114,29 @@ Status check_low_bit(const LowBitMatrix& m) {
                  " inputs are neither whole rows nor " + "multiples of " +
                  std::to_string(low_bit_group_unit(m.code)));
   }
-  const bool is_int4 = m.code == LowBitCode::kInt4;
+  if (m.code == LowBitCode::kE2M1 && m.group_size != kE2M1Group) {
+    return wrong("groups of e2m1 must be of " + std::to_string(kE2M1Group) + " inputs");
+  }
   const int64_t n_groups = ceil_div(in, m.group_size);
-  TRY(is_int4 ? check_matrix(m.codes, DType::kI32, out, ceil_div(in, kInt4PerWord), "codes")
-              : check_matrix(m.codes, DType::kU8, out, in, "codes"));
-  TRY(check_matrix(m.scales, DType::kF32, out, n_groups, "scales"));
-  if (m.zeros.defined()) {
-    if (!is_int4) return wrong("zero points are for int4 alone");
-    TRY(check_matrix(m.zeros, DType::kU8, out, n_groups, "zero points"));
-    const auto* zeros = m.zeros.as<uint8_t>();
-    if (std::any_of(zeros, zeros + out * n_groups, [](uint8_t z) { return z > kMostZero; })) {
-      return wrong("zero points must be at most " + std::to_string(kMostZero));
-    }
-  }
-  const auto* scales = m.scales.as<float>();
-  if (!std::all_of(scales, scales + out * n_groups, [](float s) { return std::isfinite(s); })) {
-    return wrong("scales must be finite");
-  }
-  if (!is_int4 && has_nan_code(m.codes.as<uint8_t>(), out * in)) {
+  TRY(check_matrix(m.codes, low_bit_codes_dtype(m.code), out, low_bit_columns(m.code, in),
+                   "codes"));
+  TRY(check_matrix(m.scales, low_bit_scales_dtype(m.code), out, n_groups, "scales"));
+  TRY(check_zeros(m, out, n_groups));
+  TRY(check_scales(m, out * n_groups));
+  if (m.code == LowBitCode::kE4M3 && has_nan_code(m.codes.as<uint8_t>(), out * in)) {
     return wrong("codes hold one that is not a number");
   }
   return check_order(m.input_order, in);
 }
 
 void expand_low_bit_row(const LowBitMatrix& m, int64_t output, float* weights) {
-  const float* scales = m.scales.row<float>(output);
-  const uint8_t* zeros = m.zeros.defined() ? m.zeros.row<uint8_t>(output) : nullptr;
   const int32_t* order = m.input_order.defined() ? m.input_order.as<int32_t>() : nullptr;
   for (int64_t j = 0; j < m.in_features; ++j) {
     const int64_t group = j / m.group_size;
-    float value = 0;
-    if (m.code == LowBitCode::kE4M3) {
-      value = quant::e4m3_to_f32(m.codes.row<uint8_t>(output)[j]);
-    } else {
-      const auto word = static_cast<uint32_t>(m.codes.row<int32_t>(output)[j / kInt4PerWord]);
-      value =
-          static_cast<float>(int4_of(word, j) - (zeros == nullptr ? kInt4Middle : zeros[group]));
-    }
-    weights[order == nullptr ? j : order[j]] = value * scales[group];
+    const float scale = m.code == LowBitCode::kE2M1
+                            ? quant::e8m0_to_f32(m.scales.row<uint8_t>(output)[group])
+                            : m.scales.row<float>(output)[group];
+    weights[order == nullptr ? j : order[j]] = value_of(m, output, j) * scale;
   }
 }
 

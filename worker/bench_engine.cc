@@ -37,11 +37,12 @@ struct Work {
   double routed_parameters = 0;  // in experts, of which a row meets some
   double head_parameters = 0;    // in the head, met by the rows that are sampled
   double bytes_per_parameter = 2;
-  double bytes_per_layer_parameter = 2;  // less where weights stay low-bit
+  double bytes_per_layer_parameter = 2;  // less where weights stay low-bit, as the next
+  double bytes_per_routed_parameter = 2;
 
   double bytes(const plan::ModelSpec& spec, double n_rows) const {
     const double routed = routed_parameters * plan::routed_share(spec, n_rows);
-    return (layer_parameters + routed) * bytes_per_layer_parameter +
+    return layer_parameters * bytes_per_layer_parameter + routed * bytes_per_routed_parameter +
            head_parameters * bytes_per_parameter;
   }
   double flops(const plan::ModelSpec& spec, double n_rows, double n_sampled) const {
@@ -56,8 +57,9 @@ Result<Work> work_of(const EngineBenchOptions& options, const plan::ParallelPlan
   Work work;
   const bool in_bf16 = options.compute_dtype == kernels::ComputeDType::kBF16;
   work.bytes_per_parameter = in_bf16 ? 2 : 4;
-  work.bytes_per_layer_parameter =
-      plan::matrix_weight_bytes(spec, {in_bf16 ? DType::kBF16 : DType::kF32, options.keep_low_bit});
+  const plan::HeldWeights held{in_bf16 ? DType::kBF16 : DType::kF32, options.keep_low_bit};
+  work.bytes_per_layer_parameter = plan::matrix_weight_bytes(spec, held, /*routed=*/false);
+  work.bytes_per_routed_parameter = plan::matrix_weight_bytes(spec, held, /*routed=*/true);
   ASSIGN_OR_RETURN(const auto declared, declare_weights(spec, plan));
   for (const plan::RankPlan& rank : plan.ranks) {
     if (only_rank >= 0 && rank.worker_rank != only_rank) continue;

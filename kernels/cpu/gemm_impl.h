@@ -13,14 +13,15 @@
 namespace trireme::kernels::cpu {
 namespace {
 
-// Weight formats. step() adds one unit to the sums of M rows and N vectors of outputs.
+// Weight formats. step() adds one unit to the sums of M rows and N vectors of outputs. A unit is
+// kUnitWords long; where a format has kCodeWords, a byte for each output follows these.
 
 template <class S>
 struct F32Format {
   using X = float;
   static constexpr int kXPerUnit = 1;
   static constexpr int kWordsPerVector = S::kWidth;
-  static constexpr bool kPacked = true;  // units of kPanelWidth words, without gaps
+  static constexpr int64_t kUnitWords = kPanelWidth;
   template <int M, int N>
   static inline __attribute__((always_inline)) void step(typename S::F (&acc)[M][N], const float* x,
                                                          int64_t x_stride, const uint32_t* w) {
@@ -40,7 +41,7 @@ struct ExpandedBf16Format {
   using X = float;
   static constexpr int kXPerUnit = 2;
   static constexpr int kWordsPerVector = S::kWidth;
-  static constexpr bool kPacked = true;
+  static constexpr int64_t kUnitWords = kPanelWidth;
   template <int M, int N>
   static inline __attribute__((always_inline)) void step(typename S::F (&acc)[M][N], const float* x,
                                                          int64_t x_stride, const uint32_t* w) {
@@ -68,7 +69,7 @@ struct Bf16RowFormat {
   using X = float;
   static constexpr int kXPerUnit = 1;
   static constexpr int kWordsPerVector = S::kWidth / 2;
-  static constexpr bool kPacked = false;
+  static constexpr int64_t kUnitWords = 0;  // as PanelGemm says
   template <int M, int N>
   static inline __attribute__((always_inline)) void step(typename S::F (&acc)[M][N], const float* x,
                                                          int64_t x_stride, const uint32_t* w) {
@@ -89,7 +90,7 @@ struct E4M3RowFormat {
   using X = float;
   static constexpr int kXPerUnit = 1;
   static constexpr int kWordsPerVector = S::kWidth / 4;
-  static constexpr bool kPacked = false;
+  static constexpr int64_t kUnitWords = 0;
   template <int M, int N>
   static inline __attribute__((always_inline)) void step(typename S::F (&acc)[M][N], const float* x,
                                                          int64_t x_stride, const uint32_t* w) {
@@ -111,8 +112,12 @@ struct Gemm {
   using X = typename Format::X;
 
   static constexpr int kPanelVectors = kPanelWidth / S::kWidth;
+  // Of a unit; rows of a cache of values are taken for panels of the usual width.
+  static constexpr int64_t kUnitBytes =
+      (Format::kUnitWords > 0 ? Format::kUnitWords : kPanelWidth) * 4;
+  static constexpr int kUnitLines = static_cast<int>(kUnitBytes / 64);
   // 64 KiB of a panel: it stays in the second-level cache while all row tiles pass over it.
-  static constexpr int64_t kBlockUnits = 256;
+  static constexpr int64_t kBlockUnits = 65536 / kUnitBytes;
   // How far a lone tile, which is bound by memory, reads ahead.
   static constexpr int64_t kReadAheadBytes = 8192;
 
@@ -148,13 +153,20 @@ struct Gemm {
     }
     const X* x = t.x;
     const uint32_t* w = t.w + first_vector * Format::kWordsPerVector;
-    const int64_t unit_words = Format::kPacked ? kPanelWidth : t.unit_words;
+    const int64_t unit_words = Format::kUnitWords > 0 ? Format::kUnitWords : t.unit_words;
     const char* ahead = t.prefetch;
     for (int64_t u = 0; u < t.n_units; ++u) {
-      Format::template step<M, N>(acc, x, t.x_stride, w);
+      if constexpr (requires { Format::kCodeWords; }) {
+        const uint32_t* of_outputs = t.w + u * unit_words + Format::kCodeWords;
+        Format::template step<M, N>(
+            acc, x, t.x_stride, w,
+            reinterpret_cast<const uint8_t*>(of_outputs) + first_vector * S::kWidth);
+      } else {
+        Format::template step<M, N>(acc, x, t.x_stride, w);
+      }
       for (int line = 0; line < kPrefetchLines; ++line) {
         // One row reads ahead into the first level; many rows bring the next block into the second.
-        if constexpr (kPrefetchLines == 4) {
+        if constexpr (kPrefetchLines == kUnitLines) {
           __builtin_prefetch(ahead + line * 64, 0, 3);
         } else {
           __builtin_prefetch(ahead + line * 64, 0, 2);
@@ -206,7 +218,6 @@ struct Gemm {
     t.sums_stride = g.sums_stride;
     t.accumulate = g.accumulate || first_unit > 0;
     const char* here = reinterpret_cast<const char*>(t.w);
-    constexpr int64_t kUnitBytes = kPanelWidth * 4;
     for (int64_t i = 0; i < n_tiles; ++i) {
       // Tiles of nearly equal height: 32 rows are 5 + 5 + 6 + 5 + 5 + 6 and not 5 x 6 + 2.
       const int64_t row = i * g.n_rows / n_tiles;
@@ -218,12 +229,13 @@ struct Gemm {
       } else if (n_tiles == 1) {
         t.prefetch = here + kReadAheadBytes;
         t.prefetch_bytes = kUnitBytes;
-        any_tile<4>(n_rows, t);
+        any_tile<kUnitLines>(n_rows, t);
       } else {
         // Each tile brings its share of the next block, so that memory is read at an even pace.
         t.prefetch_bytes = kUnitBytes / n_tiles;
         t.prefetch = here + n_units * kUnitBytes + i * n_units * t.prefetch_bytes;
-        n_tiles < 4 ? any_tile<2>(n_rows, t) : any_tile<1>(n_rows, t);
+        n_tiles < 4 ? any_tile<(kUnitLines + 1) / 2>(n_rows, t)
+                    : any_tile<(kUnitLines + 3) / 4>(n_rows, t);
       }
     }
   }

@@ -12,7 +12,7 @@ struct DotBf16Format {
   using X = uint32_t;
   static constexpr int kXPerUnit = 1;
   static constexpr int kWordsPerVector = Simd::kWidth;
-  static constexpr bool kPacked = true;
+  static constexpr int64_t kUnitWords = kPanelWidth;
   template <int M, int N>
   static inline __attribute__((always_inline)) void step(__m512 (&acc)[M][N], const uint32_t* x,
                                                          int64_t x_stride, const uint32_t* w) {
@@ -54,6 +54,10 @@ void add_avx512_bf16(IsaKernels* kernels) {
   kernels->e4m3.expand = expand_pairs<E4M3Pairs>;
   kernels->int4.gemm_bf16 = Gemm<Simd, LowBitDotFormat<Int4Pairs>, true>::panel;
   kernels->int4.expand = expand_pairs<Int4Pairs>;
+  kernels->int8.gemm_bf16 = Gemm<Simd, LowBitDotFormat<Int8Pairs>, true>::panel;
+  kernels->int8.expand = expand_pairs<Int8Pairs>;
+  kernels->e2m1.gemm_bf16 = Gemm<Simd, E2M1DotFormat, true>::panel;
+  kernels->e2m1.expand = expand_e2m1_pairs;
   kernels->spin_bf16 = spin_bf16;
   kernels->spin_bf16_flops = int64_t{4} * kSpinChains * Simd::kWidth;
 }

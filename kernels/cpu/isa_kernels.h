@@ -83,10 +83,17 @@ constexpr int64_t attention_scratch_size(int64_t n_rows, int64_t key_dim, int64_
   return n_rows * (keys + values + kPanelWidth + 2) + kPanelWidth * (2 * keys + values);
 }
 
-// Low-bit panels (low_bit_weight.h): codes of one kind. Their units are words of 4 or 8 inputs.
+// A unit of e2m1 codes: 32 inputs of kPanelWidth outputs, [4][kPanelWidth] words of eight codes,
+// and then the outputs' scales [kPanelWidth] as exponents plus 127, a byte each.
+inline constexpr int64_t kScaledUnitCodeWords = int64_t{4} * kPanelWidth;
+inline constexpr int64_t kScaledUnitWords = kScaledUnitCodeWords + kPanelWidth / 4;
+
+// Low-bit panels (low_bit_weight.h): codes of one kind. Their units are words of 4 or 8 inputs, or
+// scaled units.
 struct LowBitKernels {
-  // The product with low-bit units as they lie, every code standing for e4m3(code) or code - 8; x
-  // holds f32s. The same bits as by `expand` and then gemm_bf16_as_f32.
+  // The product with low-bit units as they lie, every code standing for e4m3(code), code - 8, the
+  // code itself, or e2m1(code) times its scale; x holds f32s. The same bits as by `expand` and then
+  // gemm_bf16_as_f32.
   void (*gemm_f32)(const PanelGemm&) = nullptr;
   // The same of pairs of bf16 inputs, as by gemm_bf16; null where there is none.
   void (*gemm_bf16)(const PanelGemm&) = nullptr;
@@ -119,6 +126,8 @@ struct IsaKernels {
 
   LowBitKernels e4m3;
   LowBitKernels int4;
+  LowBitKernels int8;
+  LowBitKernels e2m1;
   void (*add_group)(const GroupSum&) = nullptr;
   // sums[i] = the sum of group i of a row of f32 or bf16, n a multiple of 16, as is group_size.
   void (*sum_groups)(const void* x, DType dtype, int64_t n, int64_t group_size,

@@ -74,6 +74,9 @@ IsaKernels make_table(const char* name) {
             expand_units<S, E4M3Units<S>>};
   k.int4 = {Gemm<S, LowBitF32Format<S, Int4Units<S>>, true>::panel, nullptr,
             expand_units<S, Int4Units<S>>};
+  k.int8 = {Gemm<S, LowBitF32Format<S, Int8Units<S>>, true>::panel, nullptr,
+            expand_units<S, Int8Units<S>>};
+  k.e2m1 = {Gemm<S, E2M1F32Format<S>, true>::panel, nullptr, expand_e2m1_units<S>};
   k.add_group = LowBitSums<S>::add_group;
   k.sum_groups = LowBitSums<S>::sum_groups;
   k.transpose_to_panel = RowOps<S>::transpose_to_panel;

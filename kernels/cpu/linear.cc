@@ -31,6 +31,20 @@ constexpr int64_t kExpandedPairs = 256;
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
+const LowBitKernels& kernels_of(LowBitCode code, const IsaKernels& isa) {
+  switch (code) {
+    case LowBitCode::kE4M3:
+      return isa.e4m3;
+    case LowBitCode::kInt4:
+      return isa.int4;
+    case LowBitCode::kInt8:
+      return isa.int8;
+    case LowBitCode::kE2M1:
+      break;
+  }
+  return isa.e2m1;
+}
+
 }  // namespace
 
 // How the product reads x: pairs of bf16 for the dot product, f32 for everything else. Rows are
@@ -144,37 +158,50 @@ void Linear::multiply(const Segment& segment, const Inputs& inputs, int64_t pane
         .accumulate = false});
 }
 
-// The same group by group. Few rows read the codes as they lie; for many, a piece of the panel at a
-// time is expanded to bf16, which every code fits, and the bits are the same.
-void Linear::multiply_low_bit(const Segment& segment, const Inputs& inputs, int64_t panel,
-                              float* work) const {
+// Units [first, end) of a panel to `sums`, added to them where `accumulate`. Few rows read the
+// codes as they lie; for many, a piece of the panel at a time is expanded to bf16, which every code
+// fits, and the bits are the same.
+void Linear::add_low_bit_units(const Segment& segment, const Inputs& inputs, int64_t panel,
+                               int64_t first, int64_t end, uint32_t* expanded, float* sums) const {
   const CpuLowBitWeight& weight = *segment.low_bit;
-  const LowBitKernels& kernels = weight.code() == LowBitCode::kE4M3 ? isa_.e4m3 : isa_.int4;
+  const LowBitKernels& kernels = kernels_of(weight.code(), isa_);
   const auto code_gemm = inputs.pairs_of_bf16 ? kernels.gemm_bf16 : kernels.gemm_f32;
   const auto plain_gemm = inputs.pairs_of_bf16 ? isa_.gemm_bf16 : isa_.gemm_bf16_as_f32;
   const bool expands = segment.n_rows > kRowsOfCodes;
   const int64_t pairs_per_unit = weight.inputs_per_unit() / 2;
-  const int64_t piece_units = expands ? kExpandedPairs / pairs_per_unit : weight.group_units();
+  const int64_t piece_units = expands ? kExpandedPairs / pairs_per_unit : end - first;
+  for (int64_t unit = first; unit < end; unit += piece_units) {
+    const int64_t n_units = std::min(piece_units, end - unit);
+    const uint32_t* codes = weight.panel(panel) + unit * weight.unit_words();
+    if (expands) kernels.expand(codes, n_units, expanded);
+    (expands ? plain_gemm
+             : code_gemm)({.x = inputs.row(segment.first_row) +
+                                unit * weight.inputs_per_unit() * (inputs.pairs_of_bf16 ? 2 : 4),
+                           .x_stride = inputs.row_bytes / 4,
+                           .n_rows = segment.n_rows,
+                           .panel = expands ? expanded : codes,
+                           .n_units = expands ? n_units * pairs_per_unit : n_units,
+                           .unit_words = expands ? kPanelWidth : weight.unit_words(),
+                           .sums = sums,
+                           .sums_stride = kPanelWidth,
+                           .accumulate = unit > first});
+  }
+}
+
+// The same group by group, unless scales are in the units.
+void Linear::multiply_low_bit(const Segment& segment, const Inputs& inputs, int64_t panel,
+                              float* work) const {
+  const CpuLowBitWeight& weight = *segment.low_bit;
   float* parts = work + segment.n_rows * kPanelWidth;
   auto* expanded = reinterpret_cast<uint32_t*>(parts + segment.n_rows * kPanelWidth);
-  const char* x = inputs.row(segment.first_row);
+  if (weight.has_scaled_units()) {
+    add_low_bit_units(segment, inputs, panel, 0, weight.n_units(), expanded, work);
+    return;
+  }
   for (int64_t group = 0; group < weight.n_groups(); ++group) {
     const int64_t first = group * weight.group_units();
     const int64_t end = std::min(first + weight.group_units(), weight.n_units());
-    for (int64_t unit = first; unit < end; unit += piece_units) {
-      const int64_t n_units = std::min(piece_units, end - unit);
-      const uint32_t* codes = weight.panel(panel) + unit * kPanelWidth;
-      if (expands) kernels.expand(codes, n_units, expanded);
-      (expands ? plain_gemm : code_gemm)(
-          {.x = x + unit * weight.inputs_per_unit() * (inputs.pairs_of_bf16 ? 2 : 4),
-           .x_stride = inputs.row_bytes / 4,
-           .n_rows = segment.n_rows,
-           .panel = expands ? expanded : codes,
-           .n_units = expands ? n_units * pairs_per_unit : n_units,
-           .sums = parts,
-           .sums_stride = kPanelWidth,
-           .accumulate = unit > first});
-    }
+    add_low_bit_units(segment, inputs, panel, first, end, expanded, parts);
     const int8_t* offsets = weight.offsets(panel);
     isa_.add_group(
         {.parts = parts,

@@ -47,6 +47,8 @@ class Linear {
   void run_panels(const Segment& segment, const Inputs& inputs, const TensorView& out,
                   int64_t first_panel, int64_t end_panel, int thread);
   void multiply(const Segment& segment, const Inputs& inputs, int64_t panel, float* work) const;
+  void add_low_bit_units(const Segment& segment, const Inputs& inputs, int64_t panel, int64_t first,
+                         int64_t end, uint32_t* expanded, float* sums) const;
   void multiply_low_bit(const Segment& segment, const Inputs& inputs, int64_t panel,
                         float* work) const;
 

@@ -2,7 +2,7 @@
 // isa_avx512_vbmi.cc.
 //
 // A kind of units makes its words' codes pairs of bf16, two or four for a word: what E4M3Units and
-// Int4Units (low_bit_impl.h) make of them, by tables.
+// the others (low_bit_impl.h) make of them, by tables where there are few.
 #pragma once
 
 #include <cstdint>
@@ -64,12 +64,108 @@ struct Int4Pairs {
   }
 };
 
+struct Int8Pairs {
+  static constexpr int kPairs = 2;
+  static inline __attribute__((always_inline)) void make(__m512i word, __m512i (&pairs)[kPairs]) {
+    pairs[0] = pair(_mm512_slli_epi32(word, 24), _mm512_slli_epi32(word, 8));
+    pairs[1] = pair(_mm512_slli_epi32(word, 16), word);
+  }
+
+ private:
+  // Codes on top of 32-bit lanes. As f32 they have nothing in their low halves.
+  static inline __attribute__((always_inline)) __m512i pair(__m512i low, __m512i high) {
+    const __m512 a = _mm512_cvtepi32_ps(_mm512_srai_epi32(low, 24));
+    const __m512 b = _mm512_cvtepi32_ps(_mm512_srai_epi32(high, 24));
+    return _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(a), 16), _mm512_castps_si512(b));
+  }
+};
+
+// Of a word and its outputs' scales.
+struct E2M1Pairs {
+  static constexpr int kPairs = 4;
+  // The codes as bf16 with exponents less that of 1, in 16 bits; the fifth bit is the neighbour's.
+  static __m512i table() {
+    static constexpr uint16_t kCodes[32] = {
+        0x0000, 0xff80, 0x0000, 0x0040, 0x0080, 0x00c0, 0x0100, 0x0140,  //
+        0x8000, 0x7f80, 0x8000, 0x8040, 0x8080, 0x80c0, 0x8100, 0x8140,
+        0x0000, 0xff80, 0x0000, 0x0040, 0x0080, 0x00c0, 0x0100, 0x0140,
+        0x8000, 0x7f80, 0x8000, 0x8040, 0x8080, 0x80c0, 0x8100, 0x8140};
+    return load_table(kCodes);
+  }
+  // The exponents in their places of both halves of a lane.
+  static inline __attribute__((always_inline)) __m512i places(const uint8_t* exponents) {
+    const __m512i low = _mm512_slli_epi32(Simd::load_bytes(exponents), 7);
+    return _mm512_or_si512(low, _mm512_slli_epi32(low, 16));
+  }
+  static inline __attribute__((always_inline)) void make(__m512i word, __m512i exponents,
+                                                         __m512i (&pairs)[kPairs]) {
+    pairs[0] = pair(word, exponents);
+    pairs[1] = pair(_mm512_srli_epi16(word, 4), exponents);
+    pairs[2] = pair(_mm512_srli_epi16(word, 8), exponents);
+    pairs[3] = pair(_mm512_srli_epi16(word, 12), exponents);
+  }
+
+ private:
+  // Zeros have no exponent.
+  static inline __attribute__((always_inline)) __m512i pair(__m512i code, __m512i exponents) {
+    const __m512i bits = _mm512_permutexvar_epi16(code, table());
+    const __mmask32 counts = _mm512_test_epi16_mask(code, _mm512_set1_epi16(7));
+    return _mm512_mask_add_epi16(bits, counts, bits, exponents);
+  }
+};
+
+struct E2M1DotFormat {
+  using X = uint32_t;
+  static constexpr int kXPerUnit = 16;
+  static constexpr int kWordsPerVector = Simd::kWidth;
+  static constexpr int64_t kUnitWords = kScaledUnitWords;
+  static constexpr int64_t kCodeWords = kScaledUnitCodeWords;
+  template <int M, int N>
+  static inline __attribute__((always_inline)) void step(__m512 (&acc)[M][N], const uint32_t* x,
+                                                         int64_t x_stride, const uint32_t* w,
+                                                         const uint8_t* exponents) {
+    for (int v = 0; v < N; ++v) {
+      const __m512i places = E2M1Pairs::places(exponents + v * Simd::kWidth);
+      for (int word = 0; word < 4; ++word) {
+        __m512i pairs[E2M1Pairs::kPairs];
+        E2M1Pairs::make(Simd::load_bits(w + word * kPanelWidth + v * Simd::kWidth), places, pairs);
+        for (int p = 0; p < E2M1Pairs::kPairs; ++p) {
+          const auto wv = reinterpret_cast<__m512bh>(pairs[p]);
+          for (int r = 0; r < M; ++r) {
+            const auto xv =
+                reinterpret_cast<__m512bh>(Simd::set1_bits(x[r * x_stride + word * 4 + p]));
+            acc[r][v] = _mm512_dpbf16_ps(acc[r][v], xv, wv);
+          }
+        }
+      }
+    }
+  }
+};
+
+inline void expand_e2m1_pairs(const uint32_t* units, int64_t n_units, uint32_t* to) {
+  for (int64_t u = 0; u < n_units; ++u) {
+    const auto* exponents = reinterpret_cast<const uint8_t*>(units + kScaledUnitCodeWords);
+    for (int v = 0; v < kPanelWidth; v += Simd::kWidth) {
+      const __m512i places = E2M1Pairs::places(exponents + v);
+      for (int word = 0; word < 4; ++word) {
+        __m512i pairs[E2M1Pairs::kPairs];
+        E2M1Pairs::make(Simd::load_bits(units + word * kPanelWidth + v), places, pairs);
+        for (int p = 0; p < E2M1Pairs::kPairs; ++p) {
+          _mm512_storeu_si512(to + (word * 4 + p) * kPanelWidth + v, pairs[p]);
+        }
+      }
+    }
+    units += kScaledUnitWords;
+    to += E2M1DotFormat::kXPerUnit * kPanelWidth;
+  }
+}
+
 template <class Pairs>
 struct LowBitDotFormat {
   using X = uint32_t;
   static constexpr int kXPerUnit = Pairs::kPairs;
   static constexpr int kWordsPerVector = Simd::kWidth;
-  static constexpr bool kPacked = true;
+  static constexpr int64_t kUnitWords = kPanelWidth;
   template <int M, int N>
   static inline __attribute__((always_inline)) void step(__m512 (&acc)[M][N], const uint32_t* x,
                                                          int64_t x_stride, const uint32_t* w) {

@@ -1,10 +1,11 @@
 // CpuLowBitWeight: a weight of low-bit codes, in panels of kPanelWidth outputs like
 // CpuPackedWeight.
 //
-// A panel is a unit of each of its outputs after the other; a unit is a word of 4 (kE4M3) or 8
-// (kInt4) inputs, see low_bit_impl.h. Its scales and zero points follow group by group. Codes
-// beyond the last input and output are zeros; inputs of x there must be zeros too, and a last group
-// that is not whole ends with the inputs.
+// A panel is a unit of each of its outputs after the other; a unit is a word of 4 (kE4M3, kInt8) or
+// 8 (kInt4) inputs, see low_bit_impl.h. Its scales and zero points follow group by group. Units of
+// kE2M1 are 32 inputs with their scales (isa_kernels.h). Codes beyond the last input and output are
+// zeros; inputs of x there must be zeros too, and a last group that is not whole ends with the
+// inputs.
 #pragma once
 
 #include <memory>
@@ -30,17 +31,23 @@ class CpuLowBitWeight final : public PackedWeight {
   size_t bytes() const override;
 
   LowBitCode code() const { return code_; }
-  int64_t inputs_per_unit() const { return code_ == LowBitCode::kE4M3 ? 4 : 8; }
+  // Whether scales are in the units and not apart.
+  bool has_scaled_units() const { return code_ == LowBitCode::kE2M1; }
+  int64_t inputs_per_unit() const {
+    if (has_scaled_units()) return kE2M1Group;
+    return is_nibbles(code_) ? 8 : 4;
+  }
+  int64_t unit_words() const { return has_scaled_units() ? kScaledUnitWords : kPanelWidth; }
   int64_t n_units() const { return (in_ + inputs_per_unit() - 1) / inputs_per_unit(); }
   int64_t n_panels() const { return (out_ + kPanelWidth - 1) / kPanelWidth; }
   int64_t group_units() const { return group_units_; }
   int64_t n_groups() const { return (n_units() + group_units_ - 1) / group_units_; }
 
-  // [n_units][kPanelWidth]
+  // [n_units][unit_words]
   uint32_t* panel(int64_t i) const {
-    return static_cast<uint32_t*>(codes_->data()) + i * n_units() * kPanelWidth;
+    return static_cast<uint32_t*>(codes_->data()) + i * n_units() * unit_words();
   }
-  // [n_groups][kPanelWidth]
+  // [n_groups][kPanelWidth], of units that are not scaled.
   float* scales(int64_t panel) const {
     return static_cast<float*>(scales_->data()) + panel * n_groups() * kPanelWidth;
   }

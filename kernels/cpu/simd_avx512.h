@@ -20,6 +20,10 @@ struct Simd {
   static I set1_bits(uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }
   static F load(const float* p) { return _mm512_loadu_ps(p); }
   static I load_bits(const uint32_t* p) { return _mm512_loadu_si512(p); }
+  // One to a lane.
+  static I load_bytes(const uint8_t* p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
   static void store(float* p, F x) { _mm512_storeu_ps(p, x); }
   static F add(F a, F b) { return _mm512_add_ps(a, b); }
   static F sub(F a, F b) { return _mm512_sub_ps(a, b); }

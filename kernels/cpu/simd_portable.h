@@ -30,6 +30,8 @@ struct Simd {
     std::memcpy(&x, p, sizeof(x));
     return x;
   }
+  // One to a lane.
+  static I load_bytes(const uint8_t* p) { return I{p[0], p[1], p[2], p[3]}; }
   static void store(float* p, F x) { std::memcpy(p, &x, sizeof(x)); }
   static F add(F a, F b) { return a + b; }
   static F sub(F a, F b) { return a - b; }

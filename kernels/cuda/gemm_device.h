@@ -18,6 +18,17 @@ struct ManyWeights {
   TRIREME_HD const void* of(int64_t run) const { return table.at[run]; }
 };
 
+// Calls `with` with the weights of the operands' runs.
+template <typename With>
+void with_weights(const GemmOperands& operands, With&& with) {
+  if (operands.n_runs == 0) {
+    with(OneWeight{operands.weight});
+  } else {
+    CHECK_LE(operands.n_runs, kMaxRuns);
+    with(ManyWeights{*operands.weights});
+  }
+}
+
 // Rows, runs and the result, the same for every product kernel.
 struct GemmShape {
   const void* x;

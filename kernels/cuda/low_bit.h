@@ -1,9 +1,9 @@
 // Low-bit weights on the device: where their parts lie, and the kernels that read them.
 //
-// One piece of memory holds a weight's codes, its scales [out, n_groups] f32, its zero points
-// [out, n_groups] u8 and its input order [in] i32, so that experts of one shape differ in one
-// pointer. Codes of kE4M3 are [out, pitch] bytes, codes of kInt4 [out, pitch / 8] words of which
-// each 16 are permuted (`int4_word_at`), so that 16 bytes of a lane are what it multiplies.
+// One piece of memory holds a weight's codes, its scales [out, n_groups] (f32, or u8 of kE2M1), its
+// zero points [out, n_groups] u8 and its input order [in] i32, so that experts of one shape differ
+// in one pointer. Codes are [out, pitch] bytes, or of nibbles [out, pitch / 8] words of which each
+// 16 are permuted (`nibble_word_at`), so that 16 bytes of a lane are what it multiplies.
 // `low_bit_gemm` reads codes as they lie, for a few rows, bound by their bytes; for many rows
 // `expand_low_bit` makes a piece of a plain weight (gemm.h).
 #pragma once
@@ -17,10 +17,10 @@
 namespace trireme::kernels::cuda {
 
 // Inputs of one output that a quad of lanes reads at once, 16 bytes each.
-constexpr int64_t low_bit_chunk(LowBitCode code) { return code == LowBitCode::kE4M3 ? 64 : 128; }
+constexpr int64_t low_bit_chunk(LowBitCode code) { return is_nibbles(code) ? 128 : 64; }
 
 // Where word `i` of a chunk's 16 lies: lane i % 4 of a quad multiplies words i / 4 in four steps.
-TRIREME_HD constexpr int int4_word_at(int i) { return i % 4 * 4 + i / 4; }
+TRIREME_HD constexpr int nibble_word_at(int i) { return i % 4 * 4 + i / 4; }
 
 // The same for all runs of a grouped product.
 struct LowBitShape {
@@ -36,7 +36,7 @@ struct LowBitShape {
   int64_t order_at = 0;
   int64_t bytes = 0;
 
-  int64_t row_bytes() const { return code == LowBitCode::kE4M3 ? pitch : pitch / 2; }
+  int64_t row_bytes() const { return is_nibbles(code) ? pitch / 2 : pitch; }
   friend bool operator==(const LowBitShape&, const LowBitShape&) = default;
 };
 LowBitShape low_bit_shape(const LowBitMatrix& matrix);
@@ -71,6 +71,10 @@ SmallGemmPlan plan_low_bit_gemm(const GemmOperands& operands, const LowBitShape&
 // kMaxSmallRows rows, unless they come in runs.
 void low_bit_gemm(const GemmOperands& operands, const LowBitShape& shape,
                   const GemmWorkspace& workspace, const Launcher& launcher);
+
+// The same for many rows, with weights rounded to bf16 as expand_low_bit rounds them: tile_gemm.cu.
+void tile_low_bit_gemm(const GemmOperands& operands, const LowBitShape& shape,
+                       const Launcher& launcher);
 
 // The same of f32 or bf16 x, any alignment, in f32 arithmetic and the order of k: plain_gemm.cu.
 void plain_low_bit_gemm(const GemmOperands& operands, const LowBitShape& shape,

@@ -32,9 +32,14 @@ TRIREME_HD inline int64_t scale_index(const LowBitView& view, int64_t out, int32
   return out * view.n_groups + (group < view.n_groups ? group : view.n_groups - 1);
 }
 
+template <LowBitCode kCode>
 __device__ __forceinline__ float scale_of(const LowBitView& view, const uint8_t* weight,
                                           int64_t index) {
-  return reinterpret_cast<const float*>(weight + view.scales_at)[index];
+  if constexpr (kCode == LowBitCode::kE2M1) {
+    return quant::e8m0_to_f32((weight + view.scales_at)[index]);
+  } else {
+    return reinterpret_cast<const float*>(weight + view.scales_at)[index];
+  }
 }
 __device__ __forceinline__ int zero_of(const LowBitView& view, const uint8_t* weight,
                                        int64_t index) {
@@ -47,15 +52,40 @@ __device__ __forceinline__ float low_bit_value(const LowBitView& view, const uin
                                                int64_t out, int64_t k) {
   if (k >= view.in_features) return 0;
   const int64_t index = scale_index(view, out, static_cast<int32_t>(k / 32));
-  const float scale = scale_of(view, weight, index);
+  const float scale = scale_of<kCode>(view, weight, index);
   const uint8_t* row = weight + out * view.row_bytes;
   if constexpr (kCode == LowBitCode::kE4M3) {
     return quant::e4m3_to_f32(row[k]) * scale;
+  } else if constexpr (kCode == LowBitCode::kInt8) {
+    return static_cast<float>(static_cast<int8_t>(row[k])) * scale;
   } else {
-    const int64_t i = k / kInt4PerWord;
+    const int64_t i = k / kNibblesPerWord;
     const uint32_t word = reinterpret_cast<const uint32_t*>(
-        row)[i / 16 * 16 + int4_word_at(static_cast<int>(i % 16))];
-    return static_cast<float>(int4_of(word, k) - zero_of(view, weight, index)) * scale;
+        row)[i / 16 * 16 + nibble_word_at(static_cast<int>(i % 16))];
+    if constexpr (kCode == LowBitCode::kE2M1) {
+      return quant::e2m1_to_f32(static_cast<uint32_t>(nibble_of(word, k))) * scale;
+    } else {
+      return static_cast<float>(nibble_of(word, k) - zero_of(view, weight, index)) * scale;
+    }
+  }
+}
+
+// Calls `with` with the code as a constant.
+template <LowBitCode kCode>
+struct CodeConstant {
+  static constexpr LowBitCode kValue = kCode;
+};
+template <typename With>
+void with_code(LowBitCode code, With&& with) {
+  switch (code) {
+    case LowBitCode::kE4M3:
+      return with(CodeConstant<LowBitCode::kE4M3>{});
+    case LowBitCode::kInt4:
+      return with(CodeConstant<LowBitCode::kInt4>{});
+    case LowBitCode::kInt8:
+      return with(CodeConstant<LowBitCode::kInt8>{});
+    case LowBitCode::kE2M1:
+      return with(CodeConstant<LowBitCode::kE2M1>{});
   }
 }
 

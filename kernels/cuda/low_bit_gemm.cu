@@ -4,183 +4,84 @@
 // A lane reads 16 bytes of codes of each of two outputs, makes bf16 of them, exactly, 8 inputs at a
 // time, and the tensor cores sum the products of one group of inputs in f32; a group's sum times
 // its scale goes to the result.
-#include "kernels/cuda/e4m3_device.h"
-#include "kernels/cuda/low_bit_device.h"
+#include "kernels/cuda/low_bit_codes.h"
 #include "kernels/cuda/split_sum.h"
 #include "kernels/cuda/vectors.h"
 
 namespace trireme::kernels::cuda {
 namespace {
 
-struct LowBitParams {
-  GemmShape shape;
-  SplitSum split;
-  int64_t n_chunks;
-  LowBitView view;
-};
-
-template <typename Weights>
-struct WithWeights {
-  LowBitParams p;
-  Weights weights;
-};
-
-// How the codes of a kind are read. Step s of a chunk multiplies 32 inputs; lane t of a quad those
-// from input_of(s, t) on, eight of them.
-struct E4M3Codes {
-  static constexpr int kSteps = 2;
-  static constexpr int kScales = 1;  // groups are whole chunks
-  TRIREME_HD static int input_of(int step, int in_quad) { return in_quad * 16 + step * 8; }
-  static __device__ __forceinline__ uint4 weights(const uint4& piece, int step, uint32_t) {
-    return expand_e4m3(word_of(piece, 2 * step), word_of(piece, 2 * step + 1));
-  }
-};
-
-// kScalesOfChunk: 1 where groups are whole chunks, else one per step.
-template <int kScalesOfChunk>
-struct Int4Codes {
-  static constexpr int kSteps = 4;
-  static constexpr int kScales = kScalesOfChunk;
-  TRIREME_HD static int input_of(int step, int in_quad) { return step * 32 + in_quad * 8; }
-  // A code in the low bits of 128 is 128 + code, from which 128 + the zero point is taken.
-  static __device__ __forceinline__ uint4 weights(const uint4& piece, int step, uint32_t minus) {
-    const uint32_t word = word_of(piece, step);
-    constexpr uint32_t kOne = 0x3f803f80u;
-    constexpr uint32_t k128 = 0x43004300u;
-    constexpr uint32_t kMask = 0x000f000fu;
-    return {fma_bf16x2((word & kMask) | k128, kOne, minus),
-            fma_bf16x2((word >> 4 & kMask) | k128, kOne, minus),
-            fma_bf16x2((word >> 8 & kMask) | k128, kOne, minus),
-            fma_bf16x2((word >> 12 & kMask) | k128, kOne, minus)};
-  }
-};
-
-// The scales and zero points of one output in a chunk.
-template <int kScales>
-struct Scales {
-  float scale[kScales];
-  uint32_t minus[kScales];  // -(128 + zero point), twice
-};
-
 template <typename Codes>
-__device__ __forceinline__ Scales<Codes::kScales> load_scales(const LowBitView& view,
-                                                              const uint8_t* weight, int64_t out,
-                                                              int64_t chunk) {
-  Scales<Codes::kScales> s;
-#pragma unroll
-  for (int i = 0; i < Codes::kScales; ++i) {
-    const auto step = static_cast<int32_t>(chunk * Codes::kSteps + i);
-    const int64_t at = scale_index(view, out, step);
-    s.scale[i] = scale_of(view, weight, at);
-    s.minus[i] = (0xc300u | static_cast<uint32_t>(zero_of(view, weight, at))) * 0x10001u;
-  }
-  return s;
-}
+struct LowBitSum {
+  using View = LowBitView;
 
-// Adds this warp's part of the sum, chunks [first, end).
-template <typename Codes, int kTiles>
-__device__ __forceinline__ void sum_chunks(const LowBitParams& p, const uint8_t* weight,
-                                           const RowTile& tile, int64_t first, int64_t end,
-                                           float (&sum)[kTiles][4]) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int group = lane / 4;
-  const int in_quad = lane % 4;
-  const int n_warps = static_cast<int>(blockDim.x) / kWarpSize;
-  const int64_t last_out = p.shape.out_features - 1;
-  const int64_t out = static_cast<int64_t>(blockIdx.x) * 16 + group;
-  // Outputs beyond the last read the last one's weights, and are not stored.
-  const int64_t out_low = out < last_out ? out : last_out;
-  const int64_t out_high = out + 8 < last_out ? out + 8 : last_out;
-  const uint8_t* low = weight + out_low * p.view.row_bytes + in_quad * 16;
-  const uint8_t* high = weight + out_high * p.view.row_bytes + in_quad * 16;
-  const bf16* x[kTiles];
-  for (int i = 0; i < kTiles; ++i) {
-    const int64_t row = i * 8 + group;
-    x[i] = row < tile.n
-               ? static_cast<const bf16*>(p.shape.x) + (tile.first + row) * p.shape.x_stride
-               : nullptr;
-  }
-  constexpr int kChunksAtOnce = 2;
-  constexpr int kStepsOfScale = Codes::kSteps / Codes::kScales;
-  for (int64_t c = first + threadIdx.x / kWarpSize * kChunksAtOnce; c < end;
-       c += n_warps * kChunksAtOnce) {
-    uint4 w[kChunksAtOnce][2];
-    Scales<Codes::kScales> s[kChunksAtOnce][2];
-#pragma unroll
-    for (int u = 0; u < kChunksAtOnce; ++u) {
-      // Behind the end the last chunk is read again, and multiplied by zeros.
-      const int64_t chunk = c + u < end ? c + u : end - 1;
-      w[u][0] = load_stream(low + chunk * 64);
-      w[u][1] = load_stream(high + chunk * 64);
-      s[u][0] = load_scales<Codes>(p.view, weight, out_low, chunk);
-      s[u][1] = load_scales<Codes>(p.view, weight, out_high, chunk);
+  template <int kTiles>
+  static __device__ __forceinline__ void add(const GemmShape& shape, const LowBitView& view,
+                                             const void* weight_data, const RowTile& tile,
+                                             int64_t first, int64_t end, float (&sum)[kTiles][4]) {
+    const auto* weight = static_cast<const uint8_t*>(weight_data);
+    const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+    const int group = lane / 4;
+    const int in_quad = lane % 4;
+    const int n_warps = static_cast<int>(blockDim.x) / kWarpSize;
+    const int64_t last_out = shape.out_features - 1;
+    const int64_t out = static_cast<int64_t>(blockIdx.x) * 16 + group;
+    // Outputs beyond the last read the last one's weights, and are not stored.
+    const int64_t out_low = out < last_out ? out : last_out;
+    const int64_t out_high = out + 8 < last_out ? out + 8 : last_out;
+    const uint8_t* low = weight + out_low * view.row_bytes + in_quad * 16;
+    const uint8_t* high = weight + out_high * view.row_bytes + in_quad * 16;
+    const bf16* x[kTiles];
+    for (int i = 0; i < kTiles; ++i) {
+      const int64_t row = i * 8 + group;
+      x[i] = row < tile.n ? static_cast<const bf16*>(shape.x) + (tile.first + row) * shape.x_stride
+                          : nullptr;
     }
+    constexpr int kChunksAtOnce = 2;
+    constexpr int kStepsOfScale = Codes::kSteps / Codes::kScales;
+    for (int64_t c = first + threadIdx.x / kWarpSize * kChunksAtOnce; c < end;
+         c += n_warps * kChunksAtOnce) {
+      uint4 w[kChunksAtOnce][2];
+      CodeScale s[kChunksAtOnce][2][Codes::kScales];
 #pragma unroll
-    for (int u = 0; u < kChunksAtOnce; ++u) {
-      const bool here = c + u < end;
+      for (int u = 0; u < kChunksAtOnce; ++u) {
+        // Behind the end the last chunk is read again, and multiplied by zeros.
+        const int64_t chunk = c + u < end ? c + u : end - 1;
+        w[u][0] = load_stream(low + chunk * 64);
+        w[u][1] = load_stream(high + chunk * 64);
 #pragma unroll
-      for (int g = 0; g < Codes::kScales; ++g) {
-        float part[kTiles][4] = {};
+        for (int g = 0; g < Codes::kScales; ++g) {
+          s[u][0][g] = load_scale<Codes>(view, weight, out_low, chunk, g);
+          s[u][1][g] = load_scale<Codes>(view, weight, out_high, chunk, g);
+        }
+      }
 #pragma unroll
-        for (int i = 0; i < kStepsOfScale; ++i) {
-          const int step = g * kStepsOfScale + i;
-          const int64_t k = (c + u) * (Codes::kSteps * 32) + Codes::input_of(step, in_quad);
-          const uint4 a = Codes::weights(w[u][0], step, s[u][0].minus[g]);
-          const uint4 b = Codes::weights(w[u][1], step, s[u][1].minus[g]);
+      for (int u = 0; u < kChunksAtOnce; ++u) {
+        const bool here = c + u < end;
+#pragma unroll
+        for (int g = 0; g < Codes::kScales; ++g) {
+          float part[kTiles][4] = {};
+#pragma unroll
+          for (int i = 0; i < kStepsOfScale; ++i) {
+            const int step = g * kStepsOfScale + i;
+            const int64_t k = (c + u) * (Codes::kSteps * 32) + Codes::input_of(step, in_quad);
+            const uint4 a = Codes::weights(w[u][0], step, s[u][0][g].minus);
+            const uint4 b = Codes::weights(w[u][1], step, s[u][1][g].minus);
+#pragma unroll
+            for (int t = 0; t < kTiles; ++t) {
+              multiply_32(part[t], a, b, load_x(here ? x[t] : nullptr, k, shape.x_width));
+            }
+          }
 #pragma unroll
           for (int t = 0; t < kTiles; ++t) {
-            multiply_32(part[t], a, b, load_x(here ? x[t] : nullptr, k, p.shape.x_width));
+#pragma unroll
+            for (int r = 0; r < 4; ++r) sum[t][r] += part[t][r] * s[u][r / 2][g].scale;
           }
-        }
-#pragma unroll
-        for (int t = 0; t < kTiles; ++t) {
-#pragma unroll
-          for (int r = 0; r < 4; ++r) sum[t][r] += part[t][r] * s[u][r / 2].scale[g];
         }
       }
     }
   }
-}
-
-template <typename Codes, int kTiles, typename Weights>
-__global__ void __launch_bounds__(kMaxSumWarps* kWarpSize)
-    low_bit_gemm_kernel(WithWeights<Weights> q) {
-  const LowBitParams& p = q.p;
-  const RowTile tile =
-      row_tile(p.shape.run_start, p.shape.n_rows, p.shape.n_runs, kTiles * 8, blockIdx.y);
-  if (tile.n == 0) return;
-  const int64_t first = p.n_chunks * blockIdx.z / p.split.n_splits;
-  const int64_t end = p.n_chunks * (blockIdx.z + 1) / p.split.n_splits;
-  float sum[kTiles][4] = {};
-  sum_chunks<Codes, kTiles>(p, static_cast<const uint8_t*>(q.weights.of(tile.run)), tile, first,
-                            end, sum);
-  store_sums<kTiles>(p.shape, p.split, tile, sum);
-}
-
-template <typename Codes, typename Weights>
-void start(const SmallGemmPlan& plan, const LowBitParams& params, const Weights& weights,
-           const Launcher& launcher) {
-  const LaunchShape shape{.grid_x = plan.n_out_tiles,
-                          .grid_y = plan.n_slots,
-                          .grid_z = plan.n_splits,
-                          .block = plan.n_warps * kWarpSize};
-  const WithWeights<Weights> all{params, weights};
-  launch(plan.rows_per_tile == 8 ? low_bit_gemm_kernel<Codes, 1, Weights>
-                                 : low_bit_gemm_kernel<Codes, 2, Weights>,
-         "low_bit_gemm", shape, launcher, all);
-}
-
-template <typename Weights>
-void start_codes(const LowBitShape& shape, const SmallGemmPlan& plan, const LowBitParams& params,
-                 const Weights& weights, const Launcher& launcher) {
-  if (shape.code == LowBitCode::kE4M3) {
-    start<E4M3Codes>(plan, params, weights, launcher);
-  } else if (shape.n_groups == 1 || shape.group_steps % Int4Codes<1>::kSteps == 0) {
-    start<Int4Codes<1>>(plan, params, weights, launcher);
-  } else {
-    start<Int4Codes<4>>(plan, params, weights, launcher);
-  }
-}
+};
 
 constexpr int kExpandThreads = 256;
 
@@ -258,18 +159,11 @@ void low_bit_gemm(const GemmOperands& operands, const LowBitShape& shape,
   const SmallGemmPlan plan =
       plan_low_bit_gemm(operands, shape, launcher.n_multiprocessors, workspace);
   CHECK(operands.n_runs > 0 || operands.n_rows <= kMaxSmallRows);
-  const LowBitParams params{.shape = shape_of(operands),
-                            .split = {.n_splits = plan.n_splits,
-                                      .partials = workspace.partials,
-                                      .counters = workspace.counters},
-                            .n_chunks = shape.pitch / low_bit_chunk(shape.code),
-                            .view = view_of(shape)};
-  if (operands.n_runs == 0) {
-    start_codes(shape, plan, params, OneWeight{operands.weight}, launcher);
-  } else {
-    CHECK_LE(operands.n_runs, kMaxRuns);
-    start_codes(shape, plan, params, ManyWeights{*operands.weights}, launcher);
-  }
+  const int64_t n_chunks = shape.pitch / low_bit_chunk(shape.code);
+  with_codes(shape, [&](auto codes) {
+    split_sum_gemm<LowBitSum<decltype(codes)>>("low_bit_gemm", operands, plan, n_chunks,
+                                               view_of(shape), workspace, launcher);
+  });
 }
 
 void expand_low_bit(const void* weight, const LowBitShape& shape, int64_t first, int64_t n,
@@ -282,32 +176,24 @@ void expand_low_bit(const void* weight, const LowBitShape& shape, int64_t first,
   const LaunchShape grid{.grid_x = ceil_div<int64_t>(shape.pitch / 8, kExpandThreads),
                          .grid_y = n,
                          .block = kExpandThreads};
-  launch(shape.code == LowBitCode::kE4M3 ? expand_kernel<LowBitCode::kE4M3>
-                                         : expand_kernel<LowBitCode::kInt4>,
-         "expand_low_bit", grid, launcher, params);
+  with_code(shape.code, [&](auto code) {
+    launch(expand_kernel<decltype(code)::kValue>, "expand_low_bit", grid, launcher, params);
+  });
 }
 
 void order_inputs(const GemmOperands& operands, const LowBitShape& shape, void* to, DType to_dtype,
                   int64_t to_stride, const Launcher& launcher) {
-  if (operands.n_runs == 0) {
-    start_order<OneWeight>(operands,
-                           {.shape = shape_of(operands),
-                            .weights = {operands.weight},
-                            .order_at = shape.order_at,
-                            .in_features = shape.in_features,
-                            .to = to,
-                            .to_stride = to_stride},
-                           to_dtype, launcher);
-  } else {
-    start_order<ManyWeights>(operands,
-                             {.shape = shape_of(operands),
-                              .weights = {*operands.weights},
-                              .order_at = shape.order_at,
-                              .in_features = shape.in_features,
-                              .to = to,
-                              .to_stride = to_stride},
-                             to_dtype, launcher);
-  }
+  with_weights(operands, [&](const auto& weights) {
+    using Weights = std::decay_t<decltype(weights)>;
+    start_order<Weights>(operands,
+                         {.shape = shape_of(operands),
+                          .weights = weights,
+                          .order_at = shape.order_at,
+                          .in_features = shape.in_features,
+                          .to = to,
+                          .to_stride = to_stride},
+                         to_dtype, launcher);
+  });
 }
 
 }  // namespace trireme::kernels::cuda

@@ -19,18 +19,18 @@ void fill(const LowBitMatrix& m, const LowBitShape& shape, std::vector<uint8_t>*
   const int64_t n_scales = out * shape.n_groups;
   for (int64_t o = 0; o < out; ++o) {
     uint8_t* row = image->data() + o * shape.row_bytes();
-    if (m.code == LowBitCode::kE4M3) {
+    if (!is_nibbles(m.code)) {
       std::memcpy(row, m.codes.row<uint8_t>(o), static_cast<size_t>(m.in_features));
       continue;
     }
     const int32_t* words = m.codes.row<int32_t>(o);
     for (int64_t i = 0; i < m.codes.dim(1); ++i) {
-      const int64_t at =
-          i / kWordsPerChunk * kWordsPerChunk + int4_word_at(static_cast<int>(i % kWordsPerChunk));
+      const int64_t at = i / kWordsPerChunk * kWordsPerChunk +
+                         nibble_word_at(static_cast<int>(i % kWordsPerChunk));
       std::memcpy(row + at * 4, words + i, 4);
     }
   }
-  std::memcpy(image->data() + shape.scales_at, m.scales.data, static_cast<size_t>(n_scales) * 4);
+  std::memcpy(image->data() + shape.scales_at, m.scales.data, m.scales.bytes());
   if (shape.zeros_at != 0) {
     std::memcpy(image->data() + shape.zeros_at, m.zeros.data, static_cast<size_t>(n_scales));
   }
@@ -57,7 +57,7 @@ LowBitShape low_bit_shape(const LowBitMatrix& m) {
     shape.bytes += round_up(bytes, kAlignment);
     return at;
   };
-  shape.scales_at = place(n_scales * 4);
+  shape.scales_at = place(n_scales * static_cast<int64_t>(size_of(low_bit_scales_dtype(m.code))));
   if (m.zeros.defined()) shape.zeros_at = place(n_scales);
   if (m.input_order.defined()) shape.order_at = place(m.in_features * 4);
   return shape;

@@ -76,14 +76,11 @@ void start(const GemmOperands& operands, const Reader& reader, const Launcher& l
   const LaunchShape shape{.grid_x = ceil_div<int64_t>(operands.out_features, kOuts),
                           .grid_y = n_tile_slots(operands.n_rows, operands.n_runs, kRows),
                           .block = kThreads};
-  if (operands.n_runs == 0) {
-    launch(plain_gemm_kernel<X, Reader, OneWeight>, "plain_gemm", shape, launcher,
-           PlainGemmParams<Reader, OneWeight>{shape_of(operands), reader, {operands.weight}});
-  } else {
-    CHECK_LE(operands.n_runs, kMaxRuns);
-    launch(plain_gemm_kernel<X, Reader, ManyWeights>, "plain_gemm", shape, launcher,
-           PlainGemmParams<Reader, ManyWeights>{shape_of(operands), reader, {*operands.weights}});
-  }
+  with_weights(operands, [&](const auto& weights) {
+    using Weights = std::decay_t<decltype(weights)>;
+    launch(plain_gemm_kernel<X, Reader, Weights>, "plain_gemm", shape, launcher,
+           PlainGemmParams<Reader, Weights>{shape_of(operands), reader, weights});
+  });
 }
 
 struct BiasParams {
@@ -115,13 +112,10 @@ void plain_gemm(const GemmOperands& operands, const Launcher& launcher) {
 void plain_low_bit_gemm(const GemmOperands& operands, const LowBitShape& shape,
                         const Launcher& launcher) {
   const bool x_bf16 = operands.x_dtype == DType::kBF16;
-  if (shape.code == LowBitCode::kE4M3) {
-    const LowBitReader<LowBitCode::kE4M3> reader{view_of(shape)};
+  with_code(shape.code, [&](auto code) {
+    const LowBitReader<decltype(code)::kValue> reader{view_of(shape)};
     x_bf16 ? start<bf16>(operands, reader, launcher) : start<float>(operands, reader, launcher);
-  } else {
-    const LowBitReader<LowBitCode::kInt4> reader{view_of(shape)};
-    x_bf16 ? start<bf16>(operands, reader, launcher) : start<float>(operands, reader, launcher);
-  }
+  });
 }
 
 void add_bias(const GemmOperands& operands, const Launcher& launcher) {

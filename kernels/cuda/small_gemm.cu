@@ -9,92 +9,58 @@ namespace {
 
 constexpr int kChunksAtOnce = 2;
 
-struct SmallGemmParams {
-  GemmShape shape;
-  int64_t n_chunks;
-  SplitSum split;
-};
+struct SmallSum {
+  struct View {};
 
-template <typename Weights>
-struct WithWeights {
-  SmallGemmParams p;
-  Weights weights;
-};
-
-// Adds this warp's part of the sum, chunks [first, end).
-template <int kTiles>
-__device__ __forceinline__ void sum_chunks(const SmallGemmParams& p, const bf16* weight,
-                                           const RowTile& tile, int64_t first, int64_t end,
-                                           float (&sum)[kTiles][4]) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int group = lane / 4;
-  const int64_t in_lane = lane % 4 * 8;
-  const int n_warps = static_cast<int>(blockDim.x) / kWarpSize;
-  const int64_t last_out = p.shape.out_features - 1;
-  const int64_t out = static_cast<int64_t>(blockIdx.x) * 16 + group;
-  // Outputs beyond the last read the last one's weights, and are not stored.
-  const bf16* low = weight + (out < last_out ? out : last_out) * p.shape.pitch + in_lane;
-  const bf16* high = weight + (out + 8 < last_out ? out + 8 : last_out) * p.shape.pitch + in_lane;
-  const bf16* x[kTiles];
-  for (int i = 0; i < kTiles; ++i) {
-    const int64_t row = i * 8 + group;
-    x[i] = row < tile.n ? static_cast<const bf16*>(p.shape.x) +
-                              (tile.first + row) * p.shape.x_stride + in_lane
-                        : nullptr;
-  }
-  const int64_t width = p.shape.x_width - in_lane;
-  for (int64_t c = first + threadIdx.x / kWarpSize * kChunksAtOnce; c < end;
-       c += n_warps * kChunksAtOnce) {
-    uint4 w[kChunksAtOnce][2][2];
-    uint4 v[kChunksAtOnce][2][kTiles];
-#pragma unroll
-    for (int u = 0; u < kChunksAtOnce; ++u) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int64_t k = (c + u) * kChunk + h * 32;
-        const bool here = c + u < end;
-        w[u][h][0] = here ? load_stream(low + k) : uint4{0, 0, 0, 0};
-        w[u][h][1] = here ? load_stream(high + k) : uint4{0, 0, 0, 0};
-#pragma unroll
-        for (int i = 0; i < kTiles; ++i) v[u][h][i] = load_x(here ? x[i] : nullptr, k, width);
-      }
+  template <int kTiles>
+  static __device__ __forceinline__ void add(const GemmShape& shape, const View&,
+                                             const void* weight_data, const RowTile& tile,
+                                             int64_t first, int64_t end, float (&sum)[kTiles][4]) {
+    const auto* weight = static_cast<const bf16*>(weight_data);
+    const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+    const int group = lane / 4;
+    const int64_t in_lane = lane % 4 * 8;
+    const int n_warps = static_cast<int>(blockDim.x) / kWarpSize;
+    const int64_t last_out = shape.out_features - 1;
+    const int64_t out = static_cast<int64_t>(blockIdx.x) * 16 + group;
+    // Outputs beyond the last read the last one's weights, and are not stored.
+    const bf16* low = weight + (out < last_out ? out : last_out) * shape.pitch + in_lane;
+    const bf16* high = weight + (out + 8 < last_out ? out + 8 : last_out) * shape.pitch + in_lane;
+    const bf16* x[kTiles];
+    for (int i = 0; i < kTiles; ++i) {
+      const int64_t row = i * 8 + group;
+      x[i] = row < tile.n
+                 ? static_cast<const bf16*>(shape.x) + (tile.first + row) * shape.x_stride + in_lane
+                 : nullptr;
     }
+    const int64_t width = shape.x_width - in_lane;
+    for (int64_t c = first + threadIdx.x / kWarpSize * kChunksAtOnce; c < end;
+         c += n_warps * kChunksAtOnce) {
+      uint4 w[kChunksAtOnce][2][2];
+      uint4 v[kChunksAtOnce][2][kTiles];
 #pragma unroll
-    for (int u = 0; u < kChunksAtOnce; ++u) {
+      for (int u = 0; u < kChunksAtOnce; ++u) {
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
+        for (int h = 0; h < 2; ++h) {
+          const int64_t k = (c + u) * kChunk + h * 32;
+          const bool here = c + u < end;
+          w[u][h][0] = here ? load_stream(low + k) : uint4{0, 0, 0, 0};
+          w[u][h][1] = here ? load_stream(high + k) : uint4{0, 0, 0, 0};
 #pragma unroll
-        for (int i = 0; i < kTiles; ++i) multiply_32(sum[i], w[u][h][0], w[u][h][1], v[u][h][i]);
+          for (int i = 0; i < kTiles; ++i) v[u][h][i] = load_x(here ? x[i] : nullptr, k, width);
+        }
+      }
+#pragma unroll
+      for (int u = 0; u < kChunksAtOnce; ++u) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+#pragma unroll
+          for (int i = 0; i < kTiles; ++i) multiply_32(sum[i], w[u][h][0], w[u][h][1], v[u][h][i]);
+        }
       }
     }
   }
-}
-
-template <int kTiles, typename Weights>
-__global__ void __launch_bounds__(kMaxSumWarps* kWarpSize)
-    small_gemm_kernel(WithWeights<Weights> q) {
-  const SmallGemmParams& p = q.p;
-  const RowTile tile =
-      row_tile(p.shape.run_start, p.shape.n_rows, p.shape.n_runs, kTiles * 8, blockIdx.y);
-  if (tile.n == 0) return;
-  const int64_t first = p.n_chunks * blockIdx.z / p.split.n_splits;
-  const int64_t end = p.n_chunks * (blockIdx.z + 1) / p.split.n_splits;
-  float sum[kTiles][4] = {};
-  sum_chunks<kTiles>(p, static_cast<const bf16*>(q.weights.of(tile.run)), tile, first, end, sum);
-  store_sums<kTiles>(p.shape, p.split, tile, sum);
-}
-
-template <typename Weights>
-void start(const SmallGemmPlan& plan, const SmallGemmParams& params, const Weights& weights,
-           const Launcher& launcher) {
-  const LaunchShape shape{.grid_x = plan.n_out_tiles,
-                          .grid_y = plan.n_slots,
-                          .grid_z = plan.n_splits,
-                          .block = plan.n_warps * kWarpSize};
-  const WithWeights<Weights> all{params, weights};
-  launch(plan.rows_per_tile == 8 ? small_gemm_kernel<1, Weights> : small_gemm_kernel<2, Weights>,
-         "small_gemm", shape, launcher, all);
-}
+};
 
 }  // namespace
 
@@ -105,17 +71,8 @@ void small_gemm(const GemmOperands& operands, const GemmWorkspace& workspace,
   CHECK_EQ(operands.x_width % 8, 0);
   CHECK_EQ(operands.pitch % kChunk, 0);
   const SmallGemmPlan plan = plan_small_gemm(operands, launcher.n_multiprocessors, workspace);
-  const SmallGemmParams params{.shape = shape_of(operands),
-                               .n_chunks = operands.pitch / kChunk,
-                               .split = {.n_splits = plan.n_splits,
-                                         .partials = workspace.partials,
-                                         .counters = workspace.counters}};
-  if (operands.n_runs == 0) {
-    start(plan, params, OneWeight{operands.weight}, launcher);
-  } else {
-    CHECK_LE(operands.n_runs, kMaxRuns);
-    start(plan, params, ManyWeights{*operands.weights}, launcher);
-  }
+  split_sum_gemm<SmallSum>("small_gemm", operands, plan, operands.pitch / kChunk, {}, workspace,
+                           launcher);
 }
 
 }  // namespace trireme::kernels::cuda

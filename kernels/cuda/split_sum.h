@@ -1,5 +1,6 @@
-// SplitSum: how the warps of a block, and the blocks that split a weight's inputs, bring the sums
-// of 16 outputs by 8 or 16 rows together. For the kernels of a few rows.
+// The frame of the kernels of a few rows: 16 outputs by 8 or 16 rows are a block's, whose warps
+// take turns in the inputs, and several blocks may split these. A kernel brings a Sum, which adds
+// one warp's part of them.
 //
 // The warps' sums meet in shared memory, in the warps' order. Where several blocks split the
 // inputs, the last of them to finish adds their sums in the blocks' order: the same bits in every
@@ -76,6 +77,50 @@ __device__ __forceinline__ void store_sums(const GemmShape& shape, const SplitSu
     store_element<kTiles>(shape, tile, e, total);
   }
   if (threadIdx.x == 0) split.counters[block] = 0;
+}
+
+// Weights are whatever `View` says of them.
+template <typename View, typename Weights>
+struct SplitSumParams {
+  GemmShape shape;
+  SplitSum split;
+  int64_t n_chunks;  // of a weight's inputs
+  View view;
+  Weights weights;
+};
+
+template <typename Sum, int kTiles, typename Weights>
+__global__ void __launch_bounds__(kMaxSumWarps* kWarpSize)
+    split_sum_kernel(SplitSumParams<typename Sum::View, Weights> p) {
+  const RowTile tile =
+      row_tile(p.shape.run_start, p.shape.n_rows, p.shape.n_runs, kTiles * 8, blockIdx.y);
+  if (tile.n == 0) return;
+  const int64_t first = p.n_chunks * blockIdx.z / p.split.n_splits;
+  const int64_t end = p.n_chunks * (blockIdx.z + 1) / p.split.n_splits;
+  float sum[kTiles][4] = {};
+  // This warp's part of chunks [first, end).
+  Sum::template add<kTiles>(p.shape, p.view, p.weights.of(tile.run), tile, first, end, sum);
+  store_sums<kTiles>(p.shape, p.split, tile, sum);
+}
+
+template <typename Sum>
+void split_sum_gemm(const char* name, const GemmOperands& operands, const SmallGemmPlan& plan,
+                    int64_t n_chunks, const typename Sum::View& view,
+                    const GemmWorkspace& workspace, const Launcher& launcher) {
+  const LaunchShape shape{.grid_x = plan.n_out_tiles,
+                          .grid_y = plan.n_slots,
+                          .grid_z = plan.n_splits,
+                          .block = plan.n_warps * kWarpSize};
+  const SplitSum split{
+      .n_splits = plan.n_splits, .partials = workspace.partials, .counters = workspace.counters};
+  with_weights(operands, [&](const auto& weights) {
+    using Weights = std::decay_t<decltype(weights)>;
+    const SplitSumParams<typename Sum::View, Weights> params{shape_of(operands), split, n_chunks,
+                                                             view, weights};
+    launch(plan.rows_per_tile == 8 ? split_sum_kernel<Sum, 1, Weights>
+                                   : split_sum_kernel<Sum, 2, Weights>,
+           name, shape, launcher, params);
+  });
 }
 
 }  // namespace trireme::kernels::cuda

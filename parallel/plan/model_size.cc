@@ -24,7 +24,30 @@ int64_t qk_norm_size(const ModelSpec& spec, const Share& share) {
   return 0;
 }
 
-void add_matrix(int64_t n, LayerSize* size) { size->always += n; }
+// Of `n_in` inputs, this rank's of `of_in`.
+struct Inputs {
+  int64_t n_in;
+  int64_t of_in;
+};
+
+// Whether a matrix stays plain where others stay low-bit: as the checkpoint has it, or because
+// its inputs are cut inside a group.
+bool stays_plain(const ModelSpec& spec, const Inputs& inputs, bool routed) {
+  const QuantizationSpec& q = spec.quantization;
+  if (!stays_low_bit(q)) return false;
+  if (q.layout == QuantLayout::kMxfp4 && !routed) return true;
+  const int64_t group = low_bit_group(q);
+  return group > 0 && inputs.n_in < inputs.of_in && inputs.n_in % group != 0;
+}
+
+void add_matrix(const ModelSpec& spec, int64_t n_out, const Inputs& inputs, LayerSize* size) {
+  const int64_t n = n_out * inputs.n_in;
+  size->always += n;
+  if (stays_plain(spec, inputs, /*routed=*/false)) size->always_plain += n;
+}
+void add_whole(const ModelSpec& spec, int64_t n_out, int64_t n_in, LayerSize* size) {
+  add_matrix(spec, n_out, {n_in, n_in}, size);
+}
 void add_plain(int64_t n, LayerSize* size) {
   size->always += n;
   size->always_plain += n;
@@ -34,7 +57,8 @@ void add_attention(const ModelSpec& spec, const Share& share, LayerSize* size) {
   const int64_t hidden = spec.hidden;
   const int64_t q = share.heads * spec.head_dim;
   const int64_t kv = share.kv_heads * spec.head_dim;
-  add_matrix(hidden * (2 * q + 2 * kv), size);
+  add_whole(spec, q + 2 * kv, hidden, size);
+  add_matrix(spec, hidden, {q, int64_t{spec.n_heads} * spec.head_dim}, size);
   add_plain(qk_norm_size(spec, share), size);
   if (spec.qkv_bias) add_plain(q + 2 * kv, size);
   if (spec.o_bias) add_plain(hidden, size);
@@ -46,39 +70,51 @@ void add_latent_attention(const ModelSpec& spec, const Share& share, LayerSize* 
   const MlaSpec& mla = *spec.mla;
   const int64_t hidden = spec.hidden;
   const int64_t q_width = share.heads * (mla.nope_dim + mla.rope_dim);
-  add_matrix(mla.q_rank == 0 ? hidden * q_width : mla.q_rank * (hidden + q_width), size);
-  add_matrix(hidden * mla.latent_width(), size);
-  add_matrix(mla.kv_rank * share.heads * (mla.nope_dim + mla.value_dim), size);
-  add_matrix(share.heads * mla.value_dim * hidden, size);
+  if (mla.q_rank == 0) {
+    add_whole(spec, q_width, hidden, size);
+  } else {
+    add_whole(spec, mla.q_rank, hidden, size);
+    add_whole(spec, q_width, mla.q_rank, size);
+  }
+  add_whole(spec, mla.latent_width(), hidden, size);
+  add_whole(spec, share.heads * (mla.nope_dim + mla.value_dim), mla.kv_rank, size);
+  const int64_t values = share.heads * mla.value_dim;
+  add_matrix(spec, hidden, {values, int64_t{spec.n_heads} * mla.value_dim}, size);
   add_plain(mla.q_rank + mla.kv_rank, size);
 }
 
 void add_mlp(const ModelSpec& spec, int64_t width, LayerSize* size) {
   const int64_t n_up = spec.gated_mlp ? 2 : 1;
-  add_matrix((n_up + 1) * spec.hidden * width, size);
+  add_whole(spec, n_up * width, spec.hidden, size);
+  add_matrix(spec, spec.hidden, {width, spec.intermediate}, size);
   if (spec.mlp_bias) add_plain(n_up * width + spec.hidden, size);
 }
 
 void add_moe(const ModelSpec& spec, const Share& share, LayerSize* size) {
   const MoeSpec& moe = *spec.moe;
-  add_matrix(3 * share.shared_width * spec.hidden, size);
+  add_whole(spec, 2 * share.shared_width, spec.hidden, size);
+  add_matrix(spec, spec.hidden, {share.shared_width, moe.shared_width}, size);
   add_plain(int64_t{moe.n_experts} * spec.hidden, size);
   if (moe.router_bias) add_plain(moe.n_experts, size);
   if (moe.choice_bias) add_plain(moe.n_experts, size);
   if (moe.shared_gate) add_plain(spec.hidden, size);
-  if (moe.expert_bias) size->routed_plain = share.experts * (2 * share.expert_width + spec.hidden);
-  size->routed = share.experts * 3 * share.expert_width * spec.hidden + size->routed_plain;
+  const int64_t down = share.experts * share.expert_width * spec.hidden;
+  const int64_t biases =
+      moe.expert_bias ? share.experts * (2 * share.expert_width + spec.hidden) : 0;
+  size->routed = 3 * down + biases;
+  size->routed_plain = biases;
+  if (stays_plain(spec, {share.expert_width, moe.width}, /*routed=*/true)) {
+    size->routed_plain += down;
+  }
 }
 
 // Of a weight that stays low-bit, its share of scales and zero points included.
 double low_bit_bytes(const ModelSpec& spec) {
   const QuantizationSpec& q = spec.quantization;
-  const bool is_fp8 = q.layout == QuantLayout::kScaled;
-  int64_t group = q.group_size;
-  if (is_fp8) group = q.scale == QuantScale::kBlock ? q.block_columns : 0;
-  if (group == 0) group = spec.hidden;
-  const bool has_zeros = !is_fp8 && (q.layout != QuantLayout::kPackedInts || !q.symmetric);
-  return (is_fp8 ? 1 : 0.5) + (has_zeros ? 5.0 : 4.0) / static_cast<double>(group);
+  const int64_t group = low_bit_group(q) == 0 ? spec.hidden : low_bit_group(q);
+  const int64_t row =
+      kernels::low_bit_row_bytes(low_bit_code(q), spec.hidden, group, has_low_bit_zeros(q));
+  return static_cast<double>(row) / spec.hidden;
 }
 
 }  // namespace
@@ -110,18 +146,20 @@ LayerSize layer_size(const ModelSpec& spec, const LayerSpec& layer, const Share&
   return size;
 }
 
-double matrix_weight_bytes(const ModelSpec& spec, const HeldWeights& held) {
-  const bool keeps = held.keep_low_bit && stays_low_bit(spec.quantization);
+double matrix_weight_bytes(const ModelSpec& spec, const HeldWeights& held, bool routed) {
+  const bool keeps = held.keep_low_bit && stays_low_bit(spec.quantization) &&
+                     !stays_plain(spec, {spec.hidden, spec.hidden}, routed);
   return keeps ? low_bit_bytes(spec) : static_cast<double>(size_of(held.dtype));
 }
 
 LayerBytes layer_bytes(const ModelSpec& spec, const LayerSize& size, const HeldWeights& held) {
   const auto plain = static_cast<double>(size_of(held.dtype));
-  const double matrix = matrix_weight_bytes(spec, held);
-  const auto bytes = [&](int64_t n, int64_t n_plain) {
-    return static_cast<double>(n - n_plain) * matrix + static_cast<double>(n_plain) * plain;
+  const auto bytes = [&](int64_t n, int64_t n_plain, bool routed) {
+    return static_cast<double>(n - n_plain) * matrix_weight_bytes(spec, held, routed) +
+           static_cast<double>(n_plain) * plain;
   };
-  return {bytes(size.always, size.always_plain), bytes(size.routed, size.routed_plain)};
+  return {bytes(size.always, size.always_plain, false),
+          bytes(size.routed, size.routed_plain, true)};
 }
 
 int64_t held_weight_bytes(const ModelSpec& spec, const HeldWeights& held) {

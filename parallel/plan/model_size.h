@@ -28,7 +28,8 @@ struct Share {
 struct LayerSize {
   int64_t always = 0;  // weights that every token meets
   int64_t routed = 0;  // experts: a token meets top_k of n_experts of them
-  // Those of them that no checkpoint quantises: norms, biases, routers.
+  // Those of them that do not stay low-bit where the others do: norms, biases, routers, what a
+  // checkpoint of MXFP4 leaves plain, and matrices whose inputs are cut inside a group.
   int64_t always_plain = 0;
   int64_t routed_plain = 0;
   int64_t total() const { return always + routed; }
@@ -37,14 +38,15 @@ struct LayerSize {
 LayerSize layer_size(const ModelSpec& spec, const LayerSpec& layer, const Share& share);
 
 // How weights are held in memory: as `dtype`, or, where the checkpoint has them so and a kernel
-// takes them (plan::stays_low_bit), as codes with their scales. Of a plan that cuts groups of
-// inputs some matrices are expanded all the same; they are not known here.
+// takes them (plan::stays_low_bit), as codes with their scales. Parts of one matrix that disagree,
+// and so are expanded, are not known here.
 struct HeldWeights {
   DType dtype = DType::kBF16;
   bool keep_low_bit = false;
 };
-// Of one weight of a layer's matrix, its share of scales and zero points included.
-double matrix_weight_bytes(const ModelSpec& spec, const HeldWeights& held);
+// Of one weight of a layer's matrix, an expert's or another, its share of scales and zero points
+// included.
+double matrix_weight_bytes(const ModelSpec& spec, const HeldWeights& held, bool routed);
 struct LayerBytes {
   double always = 0;
   double routed = 0;

@@ -314,15 +314,42 @@ QuantizationSpec::LeftAlone QuantizationSpec::left_alone(std::string_view module
 bool stays_low_bit(const QuantizationSpec& spec) {
   switch (spec.layout) {
     case QuantLayout::kScaled:
-      return spec.element == QuantElement::kE4M3;
+    case QuantLayout::kMxfp4:
     case QuantLayout::kAwq:
       return true;
     case QuantLayout::kGptq:
-    case QuantLayout::kPackedInts:
       return spec.bits == 4;
-    default:
-      return false;
+    case QuantLayout::kPackedInts:
+      return spec.bits == 4 || (spec.bits == 8 && spec.symmetric);
+    case QuantLayout::kNone:
+      break;
   }
+  return false;
+}
+
+kernels::LowBitCode low_bit_code(const QuantizationSpec& spec) {
+  if (spec.layout == QuantLayout::kMxfp4) return kernels::LowBitCode::kE2M1;
+  if (spec.layout == QuantLayout::kScaled && spec.element == QuantElement::kE4M3) {
+    return kernels::LowBitCode::kE4M3;
+  }
+  const bool bytes = spec.layout == QuantLayout::kScaled || spec.bits == 8;
+  return bytes ? kernels::LowBitCode::kInt8 : kernels::LowBitCode::kInt4;
+}
+
+int64_t low_bit_group(const QuantizationSpec& spec) {
+  switch (spec.layout) {
+    case QuantLayout::kScaled:
+      return spec.scale == QuantScale::kBlock ? spec.block_columns : 0;
+    case QuantLayout::kMxfp4:
+      return kernels::kE2M1Group;
+    default:
+      return spec.group_size;
+  }
+}
+
+bool has_low_bit_zeros(const QuantizationSpec& spec) {
+  return spec.layout == QuantLayout::kAwq || spec.layout == QuantLayout::kGptq ||
+         (spec.layout == QuantLayout::kPackedInts && !spec.symmetric);
 }
 
 Result<QuantizationSpec> parse_quantization(const std::string& config_json) {

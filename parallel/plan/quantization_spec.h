@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "kernels/low_bit.h"
 
 namespace trireme::plan {
 
@@ -55,9 +56,14 @@ struct QuantizationSpec {
   LeftAlone left_alone(std::string_view module) const;
 };
 
-// Whether matrices in this form can stay codes (kernels/low_bit.h): e4m3, and packed integers of
-// four bits.
+// Whether matrices in this form can stay codes (kernels/low_bit.h): e4m3, int8, MXFP4, packed
+// integers of four bits, and of eight without zero points.
 bool stays_low_bit(const QuantizationSpec& spec);
+// Of such a form: the code, the inputs that share a scale (0: all of them), and whether zero points
+// are stored.
+kernels::LowBitCode low_bit_code(const QuantizationSpec& spec);
+int64_t low_bit_group(const QuantizationSpec& spec);
+bool has_low_bit_zeros(const QuantizationSpec& spec);
 
 // From the text of a config.json, or of the quantize_config.json that older GPTQ folders have
 // beside a config.json without the key. No `quantization_config`: layout kNone. unimplemented names

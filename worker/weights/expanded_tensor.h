@@ -31,7 +31,8 @@ class ExpandedTensor {
 
  protected:
   explicit ExpandedTensor(std::vector<int64_t> shape) : shape_(std::move(shape)) {}
-  // Of a matrix [out, in]: remembered where a kernel takes groups of this size.
+  // Of a matrix [out, in], or a stack of transposed ones: remembered where a kernel takes groups of
+  // this size.
   void offer_low_bit(LowBitForm form);
 
  private:

@@ -25,7 +25,12 @@ constexpr std::array<float, 16> kValues = make_values();
 class Mxfp4Stack final : public ExpandedTensor {
  public:
   Mxfp4Stack(const RawTensor& blocks, const RawTensor& scales, std::vector<int64_t> shape)
-      : ExpandedTensor(std::move(shape)), blocks_(blocks), scales_(scales) {}
+      : ExpandedTensor(std::move(shape)), blocks_(blocks), scales_(scales) {
+    offer_low_bit({.code = kernels::LowBitCode::kE2M1,
+                   .in_features = this->shape()[1],
+                   .group_size = kBlock,
+                   .transposed = true});
+  }
 
   // Stored are rows of inputs per output; asked for are rows of outputs per input. By tiles of a
   // block's inputs and a few outputs, so that both are read and written in runs.
@@ -61,6 +66,33 @@ class Mxfp4Stack final : public ExpandedTensor {
     return {};
   }
 
+  // `inputs` of one matrix, which begin at a block.
+  Status read_low_bit(Range inputs, Range outputs, const LowBitRows& out) const override {
+    ASSIGN_OR_RETURN(const uint8_t* blocks, blocks_.data());
+    ASSIGN_OR_RETURN(const uint8_t* scales, scales_.data());
+    const int64_t n_blocks = shape()[1] / kBlock;  // of an output
+    const int64_t expert = inputs.begin / shape()[1];
+    const int64_t first = inputs.begin % shape()[1] / kBlock;
+    const int64_t n = (inputs.size() + kBlock - 1) / kBlock;
+    const int64_t n_words = kernels::low_bit_columns(kernels::LowBitCode::kE2M1, inputs.size());
+    auto* words = reinterpret_cast<uint32_t*>(out.codes);
+    auto* exponents = static_cast<uint8_t*>(out.scales);
+    for (int64_t o = outputs.begin; o < outputs.end; ++o, words += n_words, exponents += n) {
+      const int64_t at = (expert * shape()[2] + o) * n_blocks + first;
+      const uint8_t* block = blocks + at * kBlockBytes;
+      for (int64_t i = 0; i < n_words; ++i) {
+        words[i] = nibbles_in_order(kernels::quant::load_u32(block + i * 4));
+      }
+      for (int64_t i = 0; i < n; ++i) {
+        exponents[i] = exponent_of(block + i * kBlockBytes, scales[at + i]);
+        if (exponents[i] != 0) continue;
+        return unimplemented(fmt::format("block {} of output {} has the scale 2^{}", first + i, o,
+                                         int{scales[at + i]} - 127));
+      }
+    }
+    return {};
+  }
+
  private:
   static constexpr int64_t kTile = 16;  // outputs
   using Tile = std::array<std::array<float, kTile>, kBlock>;
@@ -72,6 +104,23 @@ class Mxfp4Stack final : public ExpandedTensor {
       tile[2 * j][column] = scale * kValues[block[j] & 0xf];
       tile[2 * j + 1][column] = scale * kValues[block[j] >> 4];
     }
+  }
+
+  // Nibbles of inputs in their order as low_bit.h has them: the even ones, then the odd ones.
+  static uint32_t nibbles_in_order(uint32_t word) {
+    const auto together = [](uint32_t bytes) {
+      bytes = (bytes | bytes >> 4) & 0x00ff00ffu;
+      return (bytes | bytes >> 8) & 0xffffu;
+    };
+    return together(word & 0x0f0f0f0fu) | together(word >> 4 & 0x0f0f0f0fu) << 16;
+  }
+
+  // 0 where it leaves the range. A block of zeros has any scale.
+  static uint8_t exponent_of(const uint8_t* block, uint8_t scale) {
+    if (scale >= kernels::kLeastExponent && scale <= kernels::kMostExponent) return scale;
+    const bool is_zero =
+        std::all_of(block, block + kBlockBytes, [](uint8_t two) { return (two & 0x77) == 0; });
+    return is_zero && scale != 0xff ? kernels::kExponentOfOne : uint8_t{0};
   }
 
   RawTensor blocks_;

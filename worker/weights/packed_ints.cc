@@ -117,10 +117,12 @@ class PackedInts : public ExpandedTensor {
         scales_(*parts.scales),
         zeros_(parts.zeros == nullptr ? RawTensor{} : *parts.zeros),
         groups_(std::move(groups)) {
-    if (bits != 4) return;
+    // Of eight bits, the middle of the codes becomes the zero of kInt8.
+    const bool fits = bits == 4 || (bits == 8 && !has_zeros());
+    if (!fits) return;
     std::optional<std::vector<int32_t>> order = groups_.order(n_in());
     if (!order.has_value()) return;
-    offer_low_bit({.code = kernels::LowBitCode::kInt4,
+    offer_low_bit({.code = bits == 4 ? kernels::LowBitCode::kInt4 : kernels::LowBitCode::kInt8,
                    .in_features = n_in(),
                    .group_size = std::min(groups_.size(), n_in()),
                    .has_zeros = has_zeros(),
@@ -143,28 +145,34 @@ class PackedInts : public ExpandedTensor {
   Status read_low_bit(Range rows, Range columns, const LowBitRows& out) const final {
     ASSIGN_OR_RETURN(const Bytes bytes, data());
     const LowBitForm& form = *low_bit_form();
-    const int64_t n_words = ceil_div(columns.size(), kernels::kInt4PerWord);
+    const bool nibbles = kernels::is_nibbles(form.code);
+    const int64_t n_words = kernels::low_bit_columns(form.code, columns.size());
     auto* words = reinterpret_cast<uint32_t*>(out.codes);
-    std::fill_n(words, rows.size() * n_words, 0u);
+    if (nibbles) std::fill_n(words, rows.size() * n_words, 0u);
     for (int64_t at = columns.begin; at < columns.end; at += kTile) {
       const int64_t end = std::min(at + kTile, columns.end);
       for (int64_t row = rows.begin; row < rows.end; ++row) {
-        uint32_t* to = words + (row - rows.begin) * n_words;
+        const int64_t first = (row - rows.begin) * n_words;
         for (int64_t j = at; j < end; ++j) {
           const int64_t input =
               form.input_order.empty() ? j : form.input_order[static_cast<size_t>(j)];
           const auto code = static_cast<uint32_t>(self().code(bytes, row, input));
           const int64_t k = j - columns.begin;
-          to[k / kernels::kInt4PerWord] |= code << kernels::int4_shift(k);
+          if (nibbles) {
+            words[first + k / kernels::kNibblesPerWord] |= code << kernels::nibble_shift(k);
+          } else {
+            out.codes[first + k] = static_cast<uint8_t>(code ^ 0x80u);  // less 128
+          }
         }
       }
     }
     const int64_t first_group = columns.begin / form.group_size;
     const int64_t end_group = ceil_div(columns.end, form.group_size);
+    auto* scales = static_cast<float*>(out.scales);
     int64_t i = 0;
     for (int64_t row = rows.begin; row < rows.end; ++row) {
       for (int64_t group = first_group; group < end_group; ++group, ++i) {
-        out.scales[i] = self().scale(bytes, row, group);
+        scales[i] = self().scale(bytes, row, group);
         if (form.has_zeros) out.zeros[i] = static_cast<uint8_t>(self().zero(bytes, row, group));
       }
     }

@@ -71,53 +71,86 @@ class RandomCodes {
     if (at != forms_.end()) return &at->second;
     LowBitForm form;
     form.in_features = slice.shape[1];
-    const bool is_fp8 = quantization_.layout == plan::QuantLayout::kScaled;
-    form.code = is_fp8 ? LowBitCode::kE4M3 : LowBitCode::kInt4;
-    const bool blocks = quantization_.scale == plan::QuantScale::kBlock;
-    const int64_t group =
-        is_fp8 ? (blocks ? quantization_.block_columns : 0) : int64_t{quantization_.group_size};
+    form.code = plan::low_bit_code(quantization_);
+    const int64_t group = plan::low_bit_group(quantization_);
+    form.transposed = form.code == LowBitCode::kE2M1;
     const bool takes = group > 0 && group % kernels::low_bit_group_unit(form.code) == 0;
     form.group_size = takes ? std::min(group, form.in_features) : form.in_features;
-    form.has_zeros = !is_fp8 && (quantization_.layout != plan::QuantLayout::kPackedInts ||
-                                 !quantization_.symmetric);
+    if (form.code == LowBitCode::kE2M1) form.group_size = kernels::kE2M1Group;
+    form.has_zeros = plan::has_low_bit_zeros(quantization_);
     return &forms_.emplace(slice.name, std::move(form)).first->second;
   }
 
   // The codes of a tensor's elements; neighbours share a draw.
   class Codes {
    public:
-    Codes(LowBitCode kind, uint64_t key) : is_int4_(kind == LowBitCode::kInt4), key_(key) {}
+    Codes(LowBitCode kind, uint64_t key) : kind_(kind), key_(key) {}
     uint8_t at(int64_t index) {
       const auto i = static_cast<uint64_t>(index);
-      const uint64_t draw = is_int4_ ? i / 16 : i / 8;
+      const bool nibbles = kernels::is_nibbles(kind_);
+      const uint64_t draw = nibbles ? i / 16 : i / 8;
       if (draw != draw_) {
         draw_ = draw;
         bits_ = counter_hash(key_, draw);
       }
-      if (is_int4_) return static_cast<uint8_t>(bits_ >> (i % 16 * 4) & 0xf);
+      if (nibbles) return static_cast<uint8_t>(bits_ >> (i % 16 * 4) & 0xf);
       const auto byte = static_cast<uint8_t>(bits_ >> (i % 8 * 8));
-      return (byte & 0x7f) == 0x7f ? 0 : byte;
+      return kind_ == LowBitCode::kE4M3 && (byte & 0x7f) == 0x7f ? 0 : byte;
     }
 
    private:
-    bool is_int4_;
+    LowBitCode kind_;
     uint64_t key_;
     uint64_t draw_ = UINT64_MAX;
     uint64_t bits_ = 0;
   };
-  static float scale(LowBitCode kind) { return kind == LowBitCode::kE4M3 ? 0x1p-13f : 0x1p-8f; }
+  // 2^exponent is the scale of them all.
+  static int exponent(LowBitCode kind) {
+    switch (kind) {
+      case LowBitCode::kE4M3:
+        return -13;
+      case LowBitCode::kInt8:
+        return -12;
+      default:
+        return -8;
+    }
+  }
   static float value(LowBitCode kind, uint8_t code) {
-    const float unscaled = kind == LowBitCode::kE4M3
-                               ? kernels::quant::e4m3_to_f32(code)
-                               : static_cast<float>(code - kernels::kInt4Middle);
-    return unscaled * scale(kind);
+    return unscaled(kind, code) * kernels::quant::power_of_two(exponent(kind));
+  }
+  static void fill_scales(LowBitCode kind, int64_t n, void* scales) {
+    if (kind == LowBitCode::kE2M1) {
+      const int scale = kernels::kExponentOfOne + exponent(kind);
+      std::fill_n(static_cast<uint8_t*>(scales), n, static_cast<uint8_t>(scale));
+    } else {
+      std::fill_n(static_cast<float*>(scales), n, kernels::quant::power_of_two(exponent(kind)));
+    }
   }
 
  private:
-  // Routers, embeddings and heads are left alone by every published checkpoint.
+  static float unscaled(LowBitCode kind, uint8_t code) {
+    switch (kind) {
+      case LowBitCode::kE4M3:
+        return kernels::quant::e4m3_to_f32(code);
+      case LowBitCode::kInt8:
+        return static_cast<int8_t>(code);
+      case LowBitCode::kE2M1:
+        return kernels::quant::e2m1_to_f32(code);
+      case LowBitCode::kInt4:
+        break;
+    }
+    return static_cast<float>(code - kernels::kInt4Middle);
+  }
+
+  // Routers, embeddings and heads are left alone by every published checkpoint; of MXFP4 all but
+  // stacks of experts.
   bool is_quantised(const plan::TensorSlice& slice) const {
     constexpr std::string_view kSuffix = ".weight";
     const std::string& name = slice.name;
+    if (plan::low_bit_code(quantization_) == LowBitCode::kE2M1) {
+      return slice.shape.size() == 3 && slice.shape[1] % kernels::kE2M1Group == 0 &&
+             name.find("experts.") != name.npos;
+    }
     if (slice.shape.size() != 2 || !name.ends_with(kSuffix)) return false;
     if (name.find("layers.") == name.npos) return false;
     const std::string module = name.substr(0, name.size() - kSuffix.size());
@@ -144,28 +177,34 @@ class RandomWeights final : public WeightSource {
   Status read_low_bit(const plan::TensorSlice& slice, const LowBitRows& out) override {
     const LowBitForm& form = *codes_.form(slice);
     RandomCodes::Codes random(form.code, name_key(seed_, slice.name));
-    const int64_t n = slice.columns.size();
-    const bool is_int4 = form.code == LowBitCode::kInt4;
-    const int64_t n_words = (n + kernels::kInt4PerWord - 1) / kernels::kInt4PerWord;
+    const plan::Range outputs = form.transposed ? slice.columns : slice.rows;
+    const plan::Range inputs = form.transposed ? slice.rows : slice.columns;
+    const int64_t n = inputs.size();
+    const bool nibbles = kernels::is_nibbles(form.code);
+    const int64_t n_words = kernels::low_bit_columns(form.code, n);
     auto* words = reinterpret_cast<uint32_t*>(out.codes);
-    if (is_int4) std::fill_n(words, slice.rows.size() * n_words, 0u);
+    if (nibbles) std::fill_n(words, outputs.size() * n_words, 0u);
+    const auto put = [&](int64_t output, int64_t k, uint8_t code) {
+      const int64_t first = output * n_words;
+      if (nibbles) {
+        words[first + k / kernels::kNibblesPerWord] |= uint32_t{code} << kernels::nibble_shift(k);
+      } else {
+        out.codes[first + k] = code;
+      }
+    };
     for (int64_t row = slice.rows.begin; row < slice.rows.end; ++row) {
-      const int64_t first = row * form.in_features + slice.columns.begin;
-      const int64_t i = row - slice.rows.begin;
-      for (int64_t k = 0; k < n; ++k) {
-        const uint8_t code = random.at(first + k);
-        if (is_int4) {
-          words[i * n_words + k / kernels::kInt4PerWord] |= uint32_t{code}
-                                                            << kernels::int4_shift(k);
-        } else {
-          out.codes[i * n + k] = code;
-        }
+      const int64_t first = row * slice.shape.back();
+      for (int64_t column = slice.columns.begin; column < slice.columns.end; ++column) {
+        const uint8_t code = random.at(first + column);
+        const int64_t i = row - slice.rows.begin;
+        const int64_t j = column - slice.columns.begin;
+        form.transposed ? put(j, i, code) : put(i, j, code);
       }
     }
     const int64_t n_groups = (n + form.group_size - 1) / form.group_size;
-    std::fill_n(out.scales, slice.rows.size() * n_groups, RandomCodes::scale(form.code));
+    RandomCodes::fill_scales(form.code, outputs.size() * n_groups, out.scales);
     if (form.has_zeros) {
-      std::fill_n(out.zeros, slice.rows.size() * n_groups, uint8_t{kernels::kInt4Middle});
+      std::fill_n(out.zeros, outputs.size() * n_groups, uint8_t{kernels::kInt4Middle});
     }
     return {};
   }
@@ -197,7 +236,7 @@ class RandomWeights final : public WeightSource {
     RandomCodes::Codes random(form.code, name_key(seed_, slice.name));
     for (int64_t row = slice.rows.begin; row < slice.rows.end; ++row) {
       for (int64_t k = slice.columns.begin; k < slice.columns.end; ++k) {
-        const uint8_t code = random.at(row * form.in_features + k);
+        const uint8_t code = random.at(row * slice.shape.back() + k);
         *out++ = to_bf16(RandomCodes::value(form.code, code));
       }
     }

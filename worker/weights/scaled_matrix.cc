@@ -42,8 +42,8 @@ class ScaledMatrix final : public ExpandedTensor {
         block_rows_(block_rows),
         block_columns_(block_columns),
         values_(element == QuantElement::kE4M3 ? kE4M3Values.data() : kInt8Values.data()) {
-    if (element != QuantElement::kE4M3) return;
-    offer_low_bit({.code = kernels::LowBitCode::kE4M3,
+    const bool is_fp8 = element == QuantElement::kE4M3;
+    offer_low_bit({.code = is_fp8 ? kernels::LowBitCode::kE4M3 : kernels::LowBitCode::kInt8,
                    .in_features = shape()[1],
                    .group_size = std::min(block_columns, shape()[1])});
   }
@@ -72,7 +72,7 @@ class ScaledMatrix final : public ExpandedTensor {
     const int64_t n_scales = blocks_of(width, block_columns_);
     const int64_t first_block = columns.begin / block_columns_;
     const int64_t end_block = blocks_of(columns.end, block_columns_);
-    float* scales = out.scales;
+    auto* scales = static_cast<float*>(out.scales);
     for (int64_t row = rows.begin; row < rows.end; ++row) {
       std::memcpy(out.codes + (row - rows.begin) * columns.size(),
                   weight + row * width + columns.begin, static_cast<size_t>(columns.size()));
@@ -99,7 +99,7 @@ Status ExpandedTensor::read_low_bit(Range, Range, const LowBitRows&) const {
 }
 
 void ExpandedTensor::offer_low_bit(LowBitForm form) {
-  CHECK_EQ(shape_.size(), size_t{2});
+  CHECK_EQ(shape_.size(), form.transposed ? size_t{3} : size_t{2});
   const bool whole_rows = form.group_size >= form.in_features;
   if (whole_rows || form.group_size % kernels::low_bit_group_unit(form.code) == 0) {
     form_ = std::move(form);

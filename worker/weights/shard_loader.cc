@@ -33,9 +33,6 @@ void convert_to_f32(const char* from, DType dtype, int64_t n, float* to) {
   }
 }
 
-// Where row `i` of `n` goes when the even rows come first.
-int64_t deinterleaved_row(int64_t i, int64_t n) { return i % 2 == 0 ? i / 2 : (n + 1) / 2 + i / 2; }
-
 // The slice [slice rows, slice columns] of T as the part [n_rows, n_columns].
 template <typename T>
 void turn(const WeightPart& part, const char* from, char* to) {
@@ -183,7 +180,8 @@ Result<std::unique_ptr<kernels::PackedWeight>> ShardLoader::named_by(
 std::unique_ptr<kernels::PackedWeight> ShardLoader::packed(const std::vector<WeightPart>& parts,
                                                            int64_t min_rows) {
   if (declare(parts, WeightUse::kLinear)) return nullptr;
-  auto weight = stays_low_bit(parts) ? pack_low_bit(parts, min_rows) : pack(parts, min_rows);
+  auto weight =
+      stays_low_bit(parts) ? pack_low_bit_or_expand(parts, min_rows) : pack(parts, min_rows);
   if (weight.ok()) device_bytes_ += static_cast<int64_t>((*weight)->bytes());
   return keep(std::move(weight));
 }

@@ -55,6 +55,11 @@ struct WeightPart {
   int64_t n_columns() const { return transposed ? slice.rows.size() : slice.columns.size(); }
 };
 
+// Where row `i` of `n` goes when the even rows come first.
+constexpr int64_t deinterleaved_row(int64_t i, int64_t n) {
+  return i % 2 == 0 ? i / 2 : (n + 1) / 2 + i / 2;
+}
+
 enum class WeightUse : uint8_t { kLinear, kTable, kVector };
 
 struct DeclaredPart {
@@ -119,6 +124,9 @@ class ShardLoader {
   bool stays_low_bit(const std::vector<WeightPart>& parts);
   Result<std::unique_ptr<kernels::PackedWeight>> pack_low_bit(const std::vector<WeightPart>& parts,
                                                               int64_t min_rows);
+  Result<std::unique_ptr<kernels::PackedWeight>> pack_low_bit_or_expand(
+      const std::vector<WeightPart>& parts, int64_t min_rows);
+  void note_expanded(const WeightPart& part, const std::string& why);
   Result<std::unique_ptr<kernels::PackedWeight>> pack(const std::vector<WeightPart>& parts,
                                                       int64_t min_rows);
   // The same; an error with the tensor's name.

@@ -33,13 +33,16 @@ struct LowBitForm {
   int64_t group_size = 0;  // in_features: one group
   bool has_zeros = false;
   std::vector<int32_t> input_order;  // as LowBitMatrix::input_order; empty: as stored
+  // The tensor is a stack [n, in, out] of such matrices' transposes: a slice's columns are outputs,
+  // its rows inputs of one of them.
+  bool transposed = false;
 };
 
-// Where a slice of it goes, densely: the parts of a LowBitMatrix.
+// Where a slice of it goes, densely: the parts of a LowBitMatrix, [outputs, ...] each.
 struct LowBitRows {
-  uint8_t* codes = nullptr;  // [rows, columns] bytes, or [rows, ceil(columns / 8)] words
-  float* scales = nullptr;   // [rows, groups of the columns]
-  uint8_t* zeros = nullptr;  // the same; of a form with zero points
+  uint8_t* codes = nullptr;
+  void* scales = nullptr;    // of the type that the code's scales have
+  uint8_t* zeros = nullptr;  // of a form with zero points
 };
 
 class WeightSource {
@@ -60,8 +63,9 @@ class WeightSource {
   // How the codes of the slice's tensor may stay what they are, or null. Valid as long as the
   // source.
   virtual const LowBitForm* low_bit_form(const plan::TensorSlice&) const { return nullptr; }
-  // Writes the slice of a tensor that has a form. Its columns begin at a group and are all of them
-  // where the form has an input order.
+  // Writes the slice of a tensor that has a form. Its inputs begin at a group and are all of them
+  // where the form has an input order. unimplemented where what is stored leaves the range that a
+  // LowBitMatrix has; then `read` takes it.
   virtual Status read_low_bit(const plan::TensorSlice& slice, const LowBitRows& out);
 };
 

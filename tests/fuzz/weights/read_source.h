@@ -29,12 +29,18 @@ inline void read_everything(WeightSource& source) {
     };
     if (rows < 1 || columns < 1) continue;
     // As codes, where it has them: all inputs of one output.
-    const plan::TensorSlice last{tensor.name, tensor.shape, {rows - 1, rows}, {0, columns}};
-    if (source.low_bit_form(last) != nullptr && columns <= kMaxElements && columns <= budget) {
-      budget -= columns;
-      std::vector<uint32_t> codes(static_cast<size_t>(columns) / 4 + 1);
-      std::vector<float> scales(static_cast<size_t>(columns));
-      std::vector<uint8_t> zeros(static_cast<size_t>(columns));
+    plan::TensorSlice last{tensor.name, tensor.shape, {rows - 1, rows}, {0, columns}};
+    const LowBitForm* form = source.low_bit_form(last);
+    if (form != nullptr && form->in_features <= kMaxElements && form->in_features <= budget) {
+      if (form->transposed) {
+        last.rows = {rows - form->in_features, rows};
+        last.columns = {columns - 1, columns};
+      }
+      budget -= form->in_features;
+      const auto n = static_cast<size_t>(form->in_features);
+      std::vector<uint32_t> codes(n / 4 + 1);
+      std::vector<float> scales(n);
+      std::vector<uint8_t> zeros(n);
       const Status status = source.read_low_bit(
           last, {reinterpret_cast<uint8_t*>(codes.data()), scales.data(), zeros.data()});
       (void)status;

@@ -100,12 +100,10 @@ TEST(SmallGemmPlan, StaysInsideItsWorkspace) {
 }
 
 LowBitShape low_bit(LowBitCode code, int64_t in, int64_t out, int64_t group, bool zeros) {
-  const bool is_int4 = code == LowBitCode::kInt4;
   static float memory = 0;  // nothing is read
   LowBitMatrix m{.code = code, .in_features = in, .group_size = group};
-  m.codes = is_int4 ? TensorView(&memory, DType::kI32, {out, ceil_div(in, kInt4PerWord)})
-                    : TensorView(&memory, DType::kU8, {out, in});
-  m.scales = TensorView(&memory, DType::kF32, {out, ceil_div(in, group)});
+  m.codes = TensorView(&memory, low_bit_codes_dtype(code), {out, low_bit_columns(code, in)});
+  m.scales = TensorView(&memory, low_bit_scales_dtype(code), {out, ceil_div(in, group)});
   if (zeros) m.zeros = TensorView(&memory, DType::kU8, {out, ceil_div(in, group)});
   return low_bit_shape(m);
 }
@@ -125,13 +123,17 @@ TEST(LowBitShape, PlacesItsParts) {
   EXPECT_EQ(int4.zeros_at - int4.scales_at, round_up<int64_t>(33 * 7 * 4, 256));
   EXPECT_EQ(int4.order_at, 0);
   EXPECT_EQ(int4.bytes % 256, 0);
+  const LowBitShape e2m1 = low_bit(LowBitCode::kE2M1, 2880, 64, 32, false);
+  EXPECT_EQ(e2m1.pitch, 23 * 128);
+  EXPECT_EQ(e2m1.scales_at, 64 * 23 * 64);
+  EXPECT_EQ(e2m1.bytes, 64 * 23 * 64 + round_up<int64_t>(64 * 90, 256));
 }
 
 // A lane's 16 bytes are the words that it multiplies, step after step.
 TEST(LowBitShape, WordsOfAChunkGoToTheirLanes) {
   std::set<int> seen;
   for (int i = 0; i < 16; ++i) {
-    const int at = int4_word_at(i);
+    const int at = nibble_word_at(i);
     EXPECT_EQ(at / 4, i % 4);
     EXPECT_EQ(at % 4, i / 4);
     seen.insert(at);

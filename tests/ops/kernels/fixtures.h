@@ -122,6 +122,14 @@ inline std::unique_ptr<PackedWeight> pack(Backend* backend, const TensorView& we
   return std::move(packed).value();
 }
 
+// A linear op into a new tensor.
+inline HostTensor multiply(Backend* backend, const TensorView& x, const PackedWeight& weight,
+                           const TensorView& bias = {}, DType dtype = DType::kF32) {
+  HostTensor out(dtype, {x.dim(0), weight.out_features()});
+  backend->linear({.x = x, .weight = &weight, .bias = bias, .out = out.view()}, {});
+  return out;
+}
+
 // |actual - expected| <= absolute + relative * |expected|, where tensors of narrow types may be one
 // rounding apart.
 inline void expect_near(const HostTensor& actual, const HostTensor& expected, float absolute,

@@ -9,12 +9,6 @@ namespace {
 
 class InvarianceTest : public EachIsa {};
 
-HostTensor linear(Backend* backend, const TensorView& x, const PackedWeight& weight, DType out) {
-  HostTensor result(out, {x.dim(0), weight.out_features()});
-  backend->linear({.x = x, .weight = &weight, .out = result.view()}, {});
-  return result;
-}
-
 TEST_P(InvarianceTest, LinearRowsDoNotKnowTheirBatch) {
   Random random(51);
   for (const ComputeDType compute : {ComputeDType::kBF16, ComputeDType::kF32}) {
@@ -23,11 +17,10 @@ TEST_P(InvarianceTest, LinearRowsDoNotKnowTheirBatch) {
       const HostTensor x = random.tensor(DType::kF32, {300, 1301});
       const auto weight =
           pack(backend.get(), random.tensor(weight_dtype, {130, 1301}, 0.1f).view());
-      const HostTensor whole = linear(backend.get(), x.view(), *weight, DType::kF32);
+      const HostTensor whole = multiply(backend.get(), x.view(), *weight);
       for (const int64_t n : {1, 2, 3, 4, 5, 6, 7, 11, 32, 65, 299}) {
         for (int64_t begin = 0; begin + n <= 300; begin += n > 7 ? n : 41) {
-          const HostTensor part =
-              linear(backend.get(), x.view().rows(begin, begin + n), *weight, DType::kF32);
+          const HostTensor part = multiply(backend.get(), x.view().rows(begin, begin + n), *weight);
           expect_same_bits(part.view(), whole.view().rows(begin, begin + n),
                            std::to_string(n) + " rows from " + std::to_string(begin));
         }
@@ -93,7 +86,7 @@ TEST_P(InvarianceTest, ThreadsDoNotChangeABit) {
       std::vector<HostTensor> all;
       const auto weight = pack(backend, w.view());
       for (const int64_t n : {1, 5, 300}) {
-        all.push_back(linear(backend, x.view().rows(0, n), *weight, DType::kBF16));
+        all.push_back(multiply(backend, x.view().rows(0, n), *weight, {}, DType::kBF16));
       }
       all.push_back(sequences.attend(backend, spans, DType::kF32));
       all.push_back(codes.attend(backend, spans, DType::kF32));

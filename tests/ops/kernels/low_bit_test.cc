@@ -22,13 +22,6 @@ constexpr Case kCases[] = {{0, 8, 8},      {1, 1, 1},     {1, 64, 64},  {1, 65, 
                            {3, 33, 3},     {5, 200, 65},  {6, 129, 9},  {7, 17, 33},  {13, 130, 70},
                            {33, 1100, 67}, {7, 1101, 66}, {20, 256, 64}};
 
-HostTensor multiply(Backend* backend, const TensorView& x, const PackedWeight& weight,
-                    const TensorView& bias = {}, DType dtype = DType::kF32) {
-  HostTensor out(dtype, {x.dim(0), weight.out_features()});
-  backend->linear({.x = x, .weight = &weight, .bias = bias, .out = out.view()}, {});
-  return out;
-}
-
 TEST(LowBit, RowsStandForTheirCodesTimesScales) {
   // Two groups of 32, zero points 3 and 16; in a word the even inputs come before the odd ones.
   std::vector<int32_t> words(5, 0);
@@ -59,11 +52,30 @@ TEST(LowBit, RowsStandForTheirCodesTimesScales) {
   LowBitMatrix f{.code = LowBitCode::kE4M3, .in_features = 4, .group_size = 4};
   f.codes = TensorView(codes.data(), DType::kU8, {1, 4});
   f.scales = TensorView(scales.data(), DType::kF32, {1, 1});
+  f.code = LowBitCode::kInt8;
+  expand_low_bit_row(f, 0, row.data());
+  EXPECT_EQ(row[0], 0.5f);
+  EXPECT_EQ(row[1], -64);
+  EXPECT_EQ(row[2], 63);
+  f.code = LowBitCode::kE4M3;
   expand_low_bit_row(f, 0, row.data());
   EXPECT_EQ(row[0], 0x1p-10f);
   EXPECT_EQ(row[1], 0);
   EXPECT_EQ(row[2], 224);
   EXPECT_EQ(row[3], -0.5f);
+  // Inputs 0 and 1 in the low nibbles of the halves.
+  std::vector<int32_t> halves = {0x000f0003, 0};
+  std::vector<uint8_t> exponents = {126};
+  LowBitMatrix e{.code = LowBitCode::kE2M1, .in_features = 9, .group_size = 32};
+  e.codes = TensorView(halves.data(), DType::kI32, {1, 2});
+  e.scales = TensorView(exponents.data(), DType::kU8, {1, 1});
+  ASSERT_TRUE(check_low_bit(e).ok()) << check_low_bit(e).error().message;
+  expand_low_bit_row(e, 0, row.data());
+  EXPECT_EQ(row[0], 0.75f);
+  EXPECT_EQ(row[1], -3);
+  EXPECT_EQ(row[2], 0);
+  EXPECT_EQ(low_bit_row_bytes(LowBitCode::kE2M1, 2880, 32, false), 1440 + 90);
+  EXPECT_EQ(low_bit_row_bytes(LowBitCode::kInt8, 4096, 4096, false), 4096 + 4);
   EXPECT_EQ(low_bit_row_bytes(LowBitCode::kInt4, 4096, 128, true), 2048 + 32 * 5);
   EXPECT_EQ(low_bit_row_bytes(LowBitCode::kE4M3, 4096, 4096, false), 4096 + 4);
 }
@@ -109,34 +121,35 @@ TEST_P(LowBitIsa, AgreesWithTheReference) {
   }
 }
 
-// Every code, of both signs, with an input that singles it out.
 TEST_P(LowBitIsa, EveryCodeIsExact) {
   for (const ComputeDType compute : {ComputeDType::kBF16, ComputeDType::kF32}) {
     const auto cpu = cpu_backend(GetParam(), compute);
-    for (const LowBitCode code : {LowBitCode::kE4M3, LowBitCode::kInt4}) {
-      constexpr int64_t kIn = 256;
-      std::vector<uint8_t> bytes(kIn);
-      for (size_t i = 0; i < bytes.size(); ++i) {
-        bytes[i] = static_cast<uint8_t>(code == LowBitCode::kE4M3 && (i & 0x7f) == 0x7f ? 0 : i);
-      }
-      float scale = 1;
-      const bool is_int4 = code == LowBitCode::kInt4;
-      LowBitMatrix m{.code = code, .in_features = kIn, .group_size = kIn};
-      m.codes = is_int4 ? TensorView(bytes.data(), DType::kI32, {1, kIn / kInt4PerWord})
-                        : TensorView(bytes.data(), DType::kU8, {1, kIn});
-      m.scales = TensorView(&scale, DType::kF32, {1, 1});
-      std::vector<float> expected(kIn);
-      expand_low_bit_row(m, 0, expected.data());
-      const auto packed = pack_low_bit(cpu.get(), m);
-      HostTensor one(DType::kF32, {kIn, kIn});
-      for (int64_t i = 0; i < kIn; ++i) one.set(i * kIn + i, 1);
+    for (const LowBitCode code : kLowBitCodes) {
+      const EveryCode every(code);
       // Alone, and so many together that codes are expanded.
-      const HostTensor together = multiply(cpu.get(), one.view(), *packed);
-      for (int64_t i = 0; i < kIn; ++i) {
-        ASSERT_EQ(together.at(i), expected[static_cast<size_t>(i)]) << i;
-        const HostTensor alone = multiply(cpu.get(), one.view().rows(i, i + 1), *packed);
-        ASSERT_EQ(alone.at(0), expected[static_cast<size_t>(i)]) << i;
-      }
+      for (const int64_t rows : {1, 256}) every.expect_exact(cpu.get(), rows);
+    }
+  }
+}
+
+// What e2m1 codes and their scales stand for is bf16: kept or expanded, sums have the same bits.
+TEST_P(LowBitIsa, E2M1IsWhatItsExpandedWeightIs) {
+  Random random(7);
+  for (const ComputeDType compute : {ComputeDType::kBF16, ComputeDType::kF32}) {
+    const auto cpu = cpu_backend(GetParam(), compute);
+    LowBitTensor low(&random, kLowBitForms[11], 130, 1000);
+    const HostTensor weights = low.expanded();
+    HostTensor rounded(DType::kBF16, {130, 1000});
+    for (int64_t i = 0; i < weights.view().numel(); ++i) {
+      rounded.set(i, weights.at(i));
+      ASSERT_EQ(rounded.at(i), weights.at(i));
+    }
+    const auto kept = pack_low_bit(cpu.get(), low.matrix());
+    const auto expanded = pack(cpu.get(), rounded.view());
+    for (const int64_t rows : {1, 3, 40}) {
+      const HostTensor x = random.tensor(DType::kBF16, {rows, 1000});
+      expect_same_bits(multiply(cpu.get(), x.view(), *kept).view(),
+                       multiply(cpu.get(), x.view(), *expanded).view(), std::to_string(rows));
     }
   }
 }
@@ -165,25 +178,25 @@ TEST_P(LowBitIsa, RowsDoNotKnowTheirBatch) {
 TEST_P(LowBitIsa, GroupedLinearIsLinearByExpert) {
   Random random(4);
   const auto cpu = cpu_backend(GetParam(), ComputeDType::kBF16);
-  const HostTensor x = random.tensor(DType::kBF16, {40, 192});
-  const HostTensor bias = random.tensor(DType::kF32, {4, 70});
-  const HostTensor start = tensor_of<int32_t>({0, 3, 3, 29, 38});
+  const HostTensor x = random.tensor(DType::kBF16, {60, 192});
+  const HostTensor bias = random.tensor(DType::kF32, {6, 70});
+  const HostTensor start = tensor_of<int32_t>({0, 3, 3, 29, 31, 46, 58});
   std::vector<std::unique_ptr<PackedWeight>> weights;
-  for (const LowBitForm* form : {&kLowBitForms[8], &kLowBitForms[1], &kLowBitForms[4]}) {
-    LowBitTensor low(&random, *form, 70, 192);
+  for (const size_t form : {8, 1, 4, 10, 12}) {
+    LowBitTensor low(&random, kLowBitForms[form], 70, 192);
     weights.push_back(pack_low_bit(cpu.get(), low.matrix()));
   }
   weights.push_back(pack(cpu.get(), random.tensor(DType::kBF16, {70, 192}, 0.1f).view()));
   std::vector<const PackedWeight*> list;
   for (const auto& weight : weights) list.push_back(weight.get());
-  HostTensor out(DType::kF32, {40, 70});
+  HostTensor out(DType::kF32, {60, 70});
   cpu->grouped_linear({.x = x.view(),
                        .weights = list,
                        .bias = bias.view(),
                        .expert_start = start.view(),
                        .out = out.view()},
                       {});
-  for (size_t e = 0; e < 4; ++e) {
+  for (size_t e = 0; e < weights.size(); ++e) {
     const int64_t begin = start.view().as<int32_t>()[e];
     const int64_t end = start.view().as<int32_t>()[e + 1];
     const TensorView b(bias.view().row<float>(static_cast<int64_t>(e)), DType::kF32, {70});
@@ -223,16 +236,24 @@ TEST(LowBit, EveryTableOfThisMachineExpandsAlike) {
       units[i] |= static_cast<uint32_t>((code & 0x7f) == 0x7f ? 3 : code) << (8 * b);
     }
   }
-  std::vector<uint32_t> expected(units.size() * 4);
-  std::vector<uint32_t> actual(units.size() * 4);
+  std::vector<uint32_t> scaled(kUnits * cpu::kScaledUnitWords);
+  for (size_t i = 0; i < scaled.size() * 4; ++i) {
+    const size_t word = i / 4 % cpu::kScaledUnitWords;
+    const bool is_scale = word >= cpu::kScaledUnitCodeWords;
+    const size_t byte = is_scale ? kLeastExponent + i % (kMostExponent - kLeastExponent + 1) : i;
+    scaled[i / 4] |= static_cast<uint32_t>(byte % 256) << (8 * (i % 4));
+  }
+  std::vector<uint32_t> expected(kUnits * 16 * cpu::kPanelWidth);
+  std::vector<uint32_t> actual(expected.size());
   for (const cpu::IsaKernels& table : tables) {
     SCOPED_TRACE(table.name);
-    portable.e4m3.expand(units.data(), kUnits, expected.data());
-    table.e4m3.expand(units.data(), kUnits, actual.data());
-    EXPECT_EQ(actual, expected);
-    portable.int4.expand(units.data(), kUnits, expected.data());
-    table.int4.expand(units.data(), kUnits, actual.data());
-    EXPECT_EQ(actual, expected);
+    for (const auto code : {&cpu::IsaKernels::e4m3, &cpu::IsaKernels::int4, &cpu::IsaKernels::int8,
+                            &cpu::IsaKernels::e2m1}) {
+      const auto& from = code == &cpu::IsaKernels::e2m1 ? scaled : units;
+      (portable.*code).expand(from.data(), kUnits, expected.data());
+      (table.*code).expand(from.data(), kUnits, actual.data());
+      EXPECT_EQ(actual, expected);
+    }
   }
 }
 
@@ -261,6 +282,14 @@ TEST(LowBit, RefusesWhatItCannotPack) {
     EXPECT_EQ(packed.error().code, ErrorCode::kInvalidArgument);
     return packed.error().message;
   };
+  const LowBitForm& e2m1 = kLowBitForms[12];
+  EXPECT_THAT(error(e2m1, [](LowBitMatrix& m) { m.scales.as<uint8_t>()[3] = 1; }),
+              HasSubstr("exponents from 2 to 252"));
+  EXPECT_THAT(error(e2m1, [](LowBitMatrix& m) { m.scales.as<uint8_t>()[3] = 253; }),
+              HasSubstr("exponents from 2 to 252"));
+  EXPECT_THAT(error(e2m1, [](LowBitMatrix& m) { m.group_size = 64; }), HasSubstr("of 32 inputs"));
+  EXPECT_THAT(error(e2m1, [](LowBitMatrix& m) { m.scales.dtype = DType::kI8; }),
+              HasSubstr("scales"));
   const LowBitForm& fp8 = kLowBitForms[1];
   const LowBitForm& int4 = kLowBitForms[8];
   EXPECT_THAT(error(fp8, [](LowBitMatrix& m) { m.codes.as<uint8_t>()[77] = 0xff; }),

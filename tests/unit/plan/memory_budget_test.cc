@@ -53,9 +53,34 @@ TEST(MemoryBudget, WeightsThatStayLowBitCountTheirCodesAndScales) {
   spec.quantization = {.layout = QuantLayout::kAwq, .bits = 4, .group_size = 128};
   EXPECT_EQ(bytes(), all - matrices / 2 * 3 + matrices / 128 * 5);
   spec.quantization = {.layout = QuantLayout::kScaled, .element = QuantElement::kInt8};
-  EXPECT_EQ(bytes(), all);
+  EXPECT_EQ(bytes(), all - matrices + matrices / 4096 * 4);
+  spec.quantization = {.layout = QuantLayout::kPackedInts, .bits = 8, .group_size = 128};
+  EXPECT_EQ(bytes(), all - matrices + matrices / 32);
   spec.quantization = {.layout = QuantLayout::kGptq, .bits = 8, .group_size = 128};
   EXPECT_EQ(bytes(), all);
+}
+
+// Of MXFP4 experts alone are codes; a share of an expert's width that cuts blocks of 32 inputs
+// leaves its down projection plain.
+TEST(MemoryBudget, ExpertsOfMxfp4CountTheirCodesAndScales) {
+  ModelSpec spec = golden_spec("gpt-oss-120b");
+  ASSERT_EQ(spec.quantization.layout, QuantLayout::kMxfp4);
+  const int64_t one = int64_t{2880} * 2880;  // gate, up or down
+  const int64_t experts = int64_t{36} * 128 * one;
+  const int64_t all = spec.weight_bytes(DType::kBF16);
+  const auto bytes = [&](int tp) {
+    const auto plan = make_parallel_plan(spec, {.tp = tp, .experts = ExpertCut::kTensor});
+    EXPECT_TRUE(plan.ok()) << plan.error().message;
+    return rank_memory(spec, *plan, 0, {.keep_low_bit = true, .memory_bytes = 80 * kGb});
+  };
+  EXPECT_EQ(bytes(1).weight_bytes, all - 3 * experts * 2 + 3 * experts / 32 * 17);
+  EXPECT_NEAR(static_cast<double>(bytes(1).weight_bytes), 65.2e9, 0.1e9);
+  // 1440 inputs are 45 blocks, 720 are not whole ones.
+  const int64_t halves = bytes(2).weight_bytes;
+  const int64_t quarters = bytes(4).weight_bytes;
+  const int64_t expanded_down = experts / 4 * 2;
+  EXPECT_LT(halves, all / 4);
+  EXPECT_GT(quarters, expanded_down + 2 * experts / 4 / 32 * 17);
 }
 
 TEST(MemoryBudget, ALatentIsCachedOnceAndWholeOnEveryRank) {

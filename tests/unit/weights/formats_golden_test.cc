@@ -25,11 +25,17 @@ struct Layout {
   const char* name;
   int tp;
   int pp;
+  plan::ExpertCut experts = plan::ExpertCut::kExpert;
 };
 constexpr Layout kLayouts[] = {{"tp1", 1, 1}, {"tp2", 2, 1}, {"pp2", 1, 2}, {"tp2_pp2", 2, 2}};
+// Of experts, slices whose inputs are whole blocks of MXFP4 here, and others.
+constexpr Layout kSliced[] = {{"tp2_sliced", 2, 1, plan::ExpertCut::kTensor},
+                              {"tp4_sliced", 4, 1, plan::ExpertCut::kTensor}};
 
 bool plan_fits(const plan::ModelSpec& spec, const Layout& layout) {
-  return plan::make_parallel_plan(spec, {.tp = layout.tp, .pp = layout.pp}).ok();
+  return plan::make_parallel_plan(spec,
+                                  {.tp = layout.tp, .pp = layout.pp, .experts = layout.experts})
+      .ok();
 }
 
 class FormatGoldens : public testing::TestWithParam<std::string> {};
@@ -62,8 +68,11 @@ void compare(const FormatPrompt& want, const Generated& got, int64_t vocab) {
 // The weight bytes of all ranks.
 int64_t run_layout(const FormatGolden& golden, const Layout& layout, bool keep_low_bit = false) {
   SCOPED_TRACE(layout.name);
-  TestReplica replica(
-      {.model_dir = golden.dir, .tp = layout.tp, .pp = layout.pp, .keep_low_bit = keep_low_bit});
+  TestReplica replica({.model_dir = golden.dir,
+                       .tp = layout.tp,
+                       .pp = layout.pp,
+                       .experts = layout.experts,
+                       .keep_low_bit = keep_low_bit});
   std::vector<TestSequence> sequences;
   for (const FormatPrompt& prompt : golden.prompts) {
     TestSequence sequence;
@@ -117,6 +126,9 @@ TEST_P(LowBitGoldens, LogitsGreedyAndTopFive) {
   EXPECT_LT(kept, stays_whole ? expanded * 2 / 3 : expanded * 9 / 10);
   for (size_t i = 1; i < std::size(kLayouts); ++i) {
     if (plan_fits(*spec, kLayouts[i])) run_layout(golden, kLayouts[i], true);
+  }
+  for (const Layout& layout : kSliced) {
+    if (spec->moe && plan_fits(*spec, layout)) run_layout(golden, layout, true);
   }
 }
 

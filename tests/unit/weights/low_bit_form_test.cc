@@ -40,53 +40,58 @@ struct Codes {
   LowBitMatrix matrix;
 };
 
-std::unique_ptr<Codes> read_codes(WeightSource& source, const plan::TensorSlice& slice) {
+Result<std::unique_ptr<Codes>> read_codes(WeightSource& source, const plan::TensorSlice& slice) {
   const LowBitForm& form = *source.low_bit_form(slice);
   auto read = std::make_unique<Codes>();
-  const int64_t rows = slice.rows.size();
-  const int64_t in = slice.columns.size();
-  const bool is_int4 = form.code == LowBitCode::kInt4;
-  const int64_t words = (in + 7) / 8;
-  read->codes.resize(static_cast<size_t>(is_int4 ? rows * words : (rows * in + 3) / 4));
+  const int64_t out = form.transposed ? slice.columns.size() : slice.rows.size();
+  const int64_t in = form.transposed ? slice.rows.size() : slice.columns.size();
   LowBitMatrix& m = read->matrix;
   m.code = form.code;
   m.in_features = in;
-  m.group_size = form.group_size == form.in_features ? in : form.group_size;
+  const bool whole = form.group_size == form.in_features && form.code != LowBitCode::kE2M1;
+  m.group_size = whole ? in : form.group_size;
   const int64_t groups = (in + m.group_size - 1) / m.group_size;
-  read->scales.resize(static_cast<size_t>(rows * groups));
+  read->codes.resize(static_cast<size_t>(out * in / 4 + out));
+  read->scales.resize(static_cast<size_t>(out * groups));
   read->zeros.resize(read->scales.size());
   read->order = form.input_order;
-  CHECK(source
-            .read_low_bit(slice, {reinterpret_cast<uint8_t*>(read->codes.data()),
-                                  read->scales.data(), read->zeros.data()})
-            .ok());
-  m.codes = is_int4 ? TensorView(read->codes.data(), DType::kI32, {rows, words})
-                    : TensorView(read->codes.data(), DType::kU8, {rows, in});
-  m.scales = TensorView(read->scales.data(), DType::kF32, {rows, groups});
-  if (form.has_zeros) m.zeros = TensorView(read->zeros.data(), DType::kU8, {rows, groups});
+  TRY(source.read_low_bit(slice, {reinterpret_cast<uint8_t*>(read->codes.data()),
+                                  read->scales.data(), read->zeros.data()}));
+  m.codes = TensorView(read->codes.data(), kernels::low_bit_codes_dtype(form.code),
+                       {out, kernels::low_bit_columns(form.code, in)});
+  m.scales =
+      TensorView(read->scales.data(), kernels::low_bit_scales_dtype(form.code), {out, groups});
+  if (form.has_zeros) m.zeros = TensorView(read->zeros.data(), DType::kU8, {out, groups});
   if (!read->order.empty()) m.input_order = TensorView(read->order.data(), DType::kI32, {in});
   return read;
 }
 
 void expect_codes_stand_for(WeightSource& source, const plan::TensorSlice& slice) {
   SCOPED_TRACE(slice.name);
-  const auto in = static_cast<size_t>(slice.columns.size());
-  std::vector<float> plain(static_cast<size_t>(slice.rows.size()) * in);
+  const auto columns = static_cast<size_t>(slice.columns.size());
+  std::vector<float> plain(static_cast<size_t>(slice.rows.size()) * columns);
   ASSERT_TRUE(source.read(slice, plain.data()).ok());
   const auto codes = read_codes(source, slice);
-  const Status status = kernels::check_low_bit(codes->matrix);
+  ASSERT_TRUE(codes.ok()) << codes.error().message;
+  const LowBitMatrix& matrix = (*codes)->matrix;
+  const Status status = kernels::check_low_bit(matrix);
   ASSERT_TRUE(status.ok()) << status.error().message;
-  std::vector<float> row(in);
-  for (int64_t i = 0; i < slice.rows.size(); ++i) {
-    kernels::expand_low_bit_row(codes->matrix, i, row.data());
-    const float* expected = plain.data() + static_cast<size_t>(i) * in;
-    ASSERT_EQ(std::memcmp(row.data(), expected, in * sizeof(float)), 0) << "row " << i;
+  const bool transposed = source.low_bit_form(slice)->transposed;
+  std::vector<float> row(static_cast<size_t>(matrix.in_features));
+  for (int64_t i = 0; i < matrix.out_features(); ++i) {
+    kernels::expand_low_bit_row(matrix, i, row.data());
+    const auto o = static_cast<size_t>(i);
+    for (size_t k = 0; k < row.size(); ++k) {
+      const float expected = transposed ? plain[k * columns + o] : plain[o * columns + k];
+      ASSERT_EQ(std::memcmp(&row[k], &expected, sizeof(float)), 0)
+          << "output " << i << ", input " << k << ": " << row[k] << ", not " << expected;
+    }
   }
 }
 
 TEST(LowBitForm, CodesStandForWhatIsReadExpanded) {
   for (const char* name : {"deepseek_v3_fp8", "llama_awq", "llama_fp8_channel", "llama_fp8_static",
-                           "llama_gptq_actorder"}) {
+                           "llama_gptq_actorder", "llama_w8a8"}) {
     SCOPED_TRACE(name);
     const auto source = open(cut_dir(name));
     int n_forms = 0;
@@ -125,14 +130,55 @@ TEST(LowBitForm, ActOrderPutsGroupsTogether) {
   EXPECT_GT(n_ordered, 0);
 }
 
-TEST(LowBitForm, OtherFormsHaveNone) {
-  for (const char* name : {"llama_w8a8", "gpt_oss_mxfp4"}) {
-    const auto source = open(cut_dir(name));
-    const auto inventory = source->inventory();
-    for (const SourceTensor& tensor : *inventory) {
-      EXPECT_EQ(form_of(*source, tensor), nullptr) << tensor.name;
+// A stack of experts is shown as inputs by outputs; its codes are outputs by inputs.
+TEST(LowBitForm, ExpertsOfMxfp4) {
+  const auto source = open(cut_dir("gpt_oss_mxfp4"));
+  int n_forms = 0;
+  const auto inventory = source->inventory();
+  for (const SourceTensor& tensor : *inventory) {
+    const LowBitForm* form = form_of(*source, tensor);
+    if (form == nullptr) continue;
+    ++n_forms;
+    EXPECT_EQ(form->code, LowBitCode::kE2M1);
+    EXPECT_TRUE(form->transposed);
+    const int64_t n_in = tensor.shape[1];
+    const int64_t n_out = tensor.shape[2];
+    ASSERT_EQ(form->in_features, n_in);
+    for (const int64_t expert : {int64_t{0}, tensor.shape[0] - 1}) {
+      const int64_t first = expert * n_in;
+      expect_codes_stand_for(*source,
+                             {tensor.name, tensor.shape, {first, first + n_in}, {0, n_out}});
+      expect_codes_stand_for(*source,
+                             {tensor.name, tensor.shape, {first + 32, first + n_in}, {3, n_out}});
     }
   }
+  EXPECT_GT(n_forms, 0);
+}
+
+// One expert of one output and 64 inputs: blocks of 2^scale.
+TEST(LowBitForm, ScalesOfMxfp4BeyondBf16AreExpanded) {
+  const auto form_with = [](uint8_t code, uint8_t scale) {
+    const TempDir dir;
+    const std::string blocks(32, static_cast<char>(code));
+    const std::string scales = {127, static_cast<char>(scale)};
+    write_file(dir / "model.safetensors",
+               safetensors_bytes({{"x.experts.down_proj_blocks", "U8", {1, 1, 2, 16}, blocks},
+                                  {"x.experts.down_proj_scales", "U8", {1, 1, 2}, scales}}));
+    write_file(dir / "config.json", R"({"quantization_config": {"quant_method": "mxfp4"}})");
+    const auto source = open(dir.path());
+    const plan::TensorSlice slice{"x.experts.down_proj", {1, 64, 1}, {0, 64}, {0, 1}};
+    const auto codes = read_codes(*source, slice);
+    if (!codes.ok()) return std::string(codes.error().message);
+    expect_codes_stand_for(*source, slice);
+    return std::string();
+  };
+  EXPECT_EQ(form_with(0x17, 252), "");
+  EXPECT_EQ(form_with(0x17, 2), "");
+  EXPECT_THAT(form_with(0x17, 1), HasSubstr("block 1 of output 0 has the scale 2^-126"));
+  EXPECT_THAT(form_with(0x17, 253), HasSubstr("2^126"));
+  // Zeros are zeros at any scale that is a number.
+  EXPECT_EQ(form_with(0x08, 0), "");
+  EXPECT_THAT(form_with(0x08, 255), HasSubstr("2^128"));
 }
 
 // Matrices of 8 outputs and 256 inputs whose values a test can say. Names tell the form: "g64",
@@ -152,15 +198,20 @@ class FakeSource final : public WeightSource {
     const std::string& name = slice.name;
     if (name.starts_with("g64")) return &g64_;
     if (name.starts_with("row")) return &row_;
+    if (name.starts_with("far")) return &far_;
+    if (name.starts_with("stack")) return &stack_;
     return name.starts_with("ordered") ? &ordered_ : nullptr;
   }
   Status read_low_bit(const plan::TensorSlice& slice, const LowBitRows& out) override {
+    if (slice.name.starts_with("far")) return unimplemented("a scale is far out");
+    if (slice.name.starts_with("stack")) return read_stack(slice, out);
     const int64_t group = slice.name.starts_with("row") ? 256 : 64;
+    auto* scales = static_cast<float*>(out.scales);
     int64_t i = 0;
     for (int64_t row = slice.rows.begin; row < slice.rows.end; ++row) {
       uint8_t* to = out.codes + (row - slice.rows.begin) * slice.columns.size();
       for (int64_t k = slice.columns.begin; k < slice.columns.end; ++k) *to++ = code(row, k);
-      for (int64_t g = slice.columns.begin; g < slice.columns.end; g += group) out.scales[i++] = 1;
+      for (int64_t g = slice.columns.begin; g < slice.columns.end; g += group) scales[i++] = 1;
     }
     return {};
   }
@@ -171,6 +222,24 @@ class FakeSource final : public WeightSource {
   static LowBitForm form(int64_t group_size) {
     return {.code = LowBitCode::kE4M3, .in_features = 256, .group_size = group_size};
   }
+  // e2m1: 1 and -2.
+  static Status read_stack(const plan::TensorSlice& slice, const LowBitRows& out) {
+    const int64_t n_words = slice.rows.size() / 8;
+    auto* words = reinterpret_cast<uint32_t*>(out.codes);
+    std::fill_n(words, slice.columns.size() * n_words, 0u);
+    for (int64_t o = slice.columns.begin; o < slice.columns.end; ++o, words += n_words) {
+      for (int64_t k = 0; k < slice.rows.size(); ++k) {
+        const uint32_t code = value(slice.rows.begin + k, o) == 1 ? 0x2 : 0xc;
+        words[k / 8] |= code << kernels::nibble_shift(k);
+      }
+    }
+    std::fill_n(static_cast<uint8_t*>(out.scales), slice.columns.size() * slice.rows.size() / 32,
+                kernels::kExponentOfOne);
+    return {};
+  }
+  static LowBitForm stack_form() {
+    return {.code = LowBitCode::kE2M1, .in_features = 64, .group_size = 32, .transposed = true};
+  }
   static LowBitForm ordered_form() {
     LowBitForm f = form(64);
     for (int32_t j = 0; j < 256; ++j) f.input_order.push_back(255 - j);
@@ -180,6 +249,8 @@ class FakeSource final : public WeightSource {
   LowBitForm g64_ = form(64);
   LowBitForm row_ = form(256);
   LowBitForm ordered_ = ordered_form();
+  LowBitForm far_ = form(64);
+  LowBitForm stack_ = stack_form();
 };
 
 struct Packed {
@@ -187,6 +258,15 @@ struct Packed {
   std::string note;
   std::string error;
 };
+
+// Of row `i` of a part, input `k`.
+float expected_weight(const WeightPart& part, int64_t i, int64_t k) {
+  const plan::TensorSlice& slice = part.slice;
+  const int64_t n = part.n_rows();
+  const int64_t row = !part.interleaved ? i : (i < (n + 1) / 2 ? 2 * i : 2 * (i - (n + 1) / 2) + 1);
+  return part.transposed ? FakeSource::value(slice.rows.begin + k, slice.columns.begin + row)
+                         : FakeSource::value(slice.rows.begin + row, slice.columns.begin + k);
+}
 
 Packed pack(const std::vector<WeightPart>& parts, QuantizedWeights quantized,
             int64_t min_rows = 0) {
@@ -227,9 +307,9 @@ Packed pack(const std::vector<WeightPart>& parts, QuantizedWeights quantized,
     x[static_cast<size_t>(k)] = 0;
     int64_t row = 0;
     for (const WeightPart& part : parts) {
-      for (int64_t i = part.slice.rows.begin; i < part.slice.rows.end; ++i, ++row) {
-        const float expected = FakeSource::value(i, part.slice.columns.begin + k);
-        EXPECT_EQ(y[static_cast<size_t>(row)], expected) << "row " << row << " input " << k;
+      for (int64_t i = 0; i < part.n_rows(); ++i, ++row) {
+        EXPECT_EQ(y[static_cast<size_t>(row)], expected_weight(part, i, k))
+            << "row " << row << " input " << k;
       }
     }
     for (; row < out; ++row) EXPECT_EQ(y[static_cast<size_t>(row)], 0.0f);
@@ -260,6 +340,37 @@ TEST(LowBitLoader, CutsBetweenGroupsStay) {
   // A row's scale holds wherever the row is cut.
   EXPECT_THAT(pack({part_of("row", {0, 8}, {5, 77})}, QuantizedWeights::kKeep).note,
               HasSubstr("1 quantised matrix stays"));
+}
+
+// Experts [inputs, outputs], gate and up columns alternating.
+TEST(LowBitLoader, TransposedStacksStay) {
+  const auto part = [](plan::Range rows, plan::Range columns, bool interleaved) {
+    return WeightPart{.slice = {"stack", {4, 64, 10}, rows, columns},
+                      .transposed = true,
+                      .interleaved = interleaved};
+  };
+  for (const bool interleaved : {false, true}) {
+    for (const plan::Range rows : {plan::Range{64, 128}, plan::Range{96, 128}}) {
+      const Packed kept = pack({part(rows, {2, 9}, interleaved)}, QuantizedWeights::kKeep, 9);
+      EXPECT_EQ(kept.error, "");
+      EXPECT_EQ(kept.note, "1 quantised matrix stays low-bit");
+    }
+  }
+  EXPECT_THAT(pack({part({64, 112}, {0, 10}, true)}, QuantizedWeights::kKeep).note,
+              HasSubstr("inputs 0 to 48 are not whole groups of 32"));
+  EXPECT_THAT(pack({part({32, 96}, {0, 10}, true)}, QuantizedWeights::kKeep).note,
+              HasSubstr("across its matrices"));
+  WeightPart upright = part({0, 64}, {0, 10}, false);
+  upright.transposed = false;
+  EXPECT_THAT(pack({upright}, QuantizedWeights::kKeep).note, HasSubstr("another order"));
+}
+
+TEST(LowBitLoader, WhatLeavesTheRangeIsExpanded) {
+  const Packed packed = pack({part_of("far", {0, 8}, {0, 256})}, QuantizedWeights::kKeep);
+  EXPECT_EQ(packed.error, "");
+  EXPECT_EQ(packed.note,
+            "0 quantised matrices stay low-bit, 1 is expanded; the first: tensor \"far\": a scale "
+            "is far out");
 }
 
 TEST(LowBitLoader, OtherCutsAndStacksAreExpandedAndSaidSo) {

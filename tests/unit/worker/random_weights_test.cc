@@ -34,7 +34,9 @@ TEST(RandomWeights, AnySliceIsASliceOfTheWhole) {
 TEST(RandomWeights, CodesAreTheWeightsToo) {
   const plan::QuantizationSpec awq{.layout = plan::QuantLayout::kAwq, .bits = 4, .group_size = 32};
   const plan::QuantizationSpec fp8{.layout = plan::QuantLayout::kScaled};
-  for (const plan::QuantizationSpec& quantization : {awq, fp8}) {
+  const plan::QuantizationSpec int8{.layout = plan::QuantLayout::kScaled,
+                                    .element = plan::QuantElement::kInt8};
+  for (const plan::QuantizationSpec& quantization : {awq, fp8, int8}) {
     const auto source = make_random_weights(42, quantization);
     const plan::TensorSlice slice{"model.layers.0.mlp.up_proj.weight", {33, 96}, {5, 12}, {32, 96}};
     const LowBitForm* form = source->low_bit_form(slice);
@@ -74,6 +76,38 @@ TEST(RandomWeights, CodesAreTheWeightsToo) {
               nullptr);
     EXPECT_EQ(make_random_weights(42)->low_bit_form(slice), nullptr);
   }
+}
+
+// Of MXFP4, stacks of experts are, outputs by inputs what is shown as inputs by outputs.
+TEST(RandomWeights, ExpertsAreCodesOfMxfp4) {
+  const auto source = make_random_weights(42, {.layout = plan::QuantLayout::kMxfp4});
+  const std::string prefix = "model.layers.0.mlp.experts.";
+  // Inputs 32 to 96 of the second of three experts, outputs 5 to 12 of 24.
+  const plan::TensorSlice slice{prefix + "gate_up_proj", {3, 96, 24}, {128, 192}, {5, 12}};
+  const LowBitForm* form = source->low_bit_form(slice);
+  ASSERT_NE(form, nullptr);
+  EXPECT_TRUE(form->transposed);
+  EXPECT_EQ(form->in_features, 96);
+  std::vector<uint32_t> codes(7 * 8);
+  std::vector<uint8_t> scales(7 * 2);
+  ASSERT_TRUE(source
+                  ->read_low_bit(slice, {.codes = reinterpret_cast<uint8_t*>(codes.data()),
+                                         .scales = scales.data()})
+                  .ok());
+  kernels::LowBitMatrix m{.code = form->code, .in_features = 64, .group_size = 32};
+  m.codes = TensorView(codes.data(), DType::kI32, {7, 8});
+  m.scales = TensorView(scales.data(), DType::kU8, {7, 2});
+  ASSERT_TRUE(kernels::check_low_bit(m).ok());
+  std::vector<bf16> plain(64 * 7);
+  ASSERT_TRUE(source->read(slice, plain.data()).ok());
+  std::vector<float> row(64);
+  for (size_t o = 0; o < 7; ++o) {
+    kernels::expand_low_bit_row(m, static_cast<int64_t>(o), row.data());
+    for (size_t k = 0; k < 64; ++k) ASSERT_EQ(row[k], to_f32(plain[k * 7 + o])) << o << " " << k;
+  }
+  EXPECT_EQ(source->low_bit_form({"model.layers.0.self_attn.q_proj.weight", {32, 96}, {}, {}}),
+            nullptr);
+  EXPECT_EQ(source->low_bit_form({prefix + "gate_up_proj_bias", {3, 24}, {}, {}}), nullptr);
 }
 
 TEST(RandomWeights, AStackOfExpertsIsOneMatrixUnderTheOther) {
