@@ -108,8 +108,10 @@ void Linear::run_grouped_low_bit(const GroupedLinearArgs& args, const Launcher& 
   set_low_bit_x(args.x, first->shape(), &operands, launcher);
   if (compute_dtype_ == ComputeDType::kF32) {
     plain_low_bit_gemm(operands, first->shape(), launcher);
-  } else {
+  } else if (workspace_.one_order || operands.n_rows <= kMaxSmallRows * operands.n_runs) {
     low_bit_gemm(operands, first->shape(), workspace_, launcher);
+  } else {
+    tile_low_bit_gemm(operands, first->shape(), launcher);
   }
 }
 

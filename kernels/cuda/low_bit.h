@@ -72,7 +72,8 @@ SmallGemmPlan plan_low_bit_gemm(const GemmOperands& operands, const LowBitShape&
 void low_bit_gemm(const GemmOperands& operands, const LowBitShape& shape,
                   const GemmWorkspace& workspace, const Launcher& launcher);
 
-// The same for many rows, with weights rounded to bf16 as expand_low_bit rounds them: tile_gemm.cu.
+// The same for many rows in runs, with weights rounded to bf16 as expand_low_bit rounds them:
+// tile_gemm.cu.
 void tile_low_bit_gemm(const GemmOperands& operands, const LowBitShape& shape,
                        const Launcher& launcher);
 
