@@ -3,7 +3,8 @@
 // A row's sums are accumulated unit by unit in ascending order, whatever the number of rows, the
 // tiling and the blocking: partial sums leave the registers as f32 and come back unchanged. One row
 // alone and one row of 300 therefore run through the same multiply-adds in the same order and give
-// the same bits.
+// the same bits. Where inputs come in groups, a group's sum is accumulated so from zero, and then
+// the groups' scaled sums are, in ascending order too.
 #pragma once
 
 #include <cstdint>
@@ -105,8 +106,9 @@ struct E4M3RowFormat {
   }
 };
 
-// kReadsAhead: the panel comes from memory, and what follows it will be wanted next.
-template <class S, class Format, bool kReadsAhead>
+// kReadsAhead: the panel comes from memory, and what follows it will be wanted next. kGrouped: the
+// sum of each group of units is scaled and added (PanelGroups) by the tile that made it.
+template <class S, class Format, bool kReadsAhead, bool kGrouped = false>
 struct Gemm {
   using F = typename S::F;
   using X = typename Format::X;
@@ -132,6 +134,9 @@ struct Gemm {
     bool accumulate;
     const char* prefetch;    // the next thing to bring near
     int64_t prefetch_bytes;  // per unit
+    const PanelGroups* groups;
+    int64_t first_unit;  // of the panel
+    int64_t row;
   };
 
   // The most vectors of outputs whose sums fit the registers beside M rows.
@@ -142,42 +147,108 @@ struct Gemm {
     return n;
   }
 
+  // What the next unit is multiplied with.
+  struct Cursor {
+    const X* x;
+    const uint32_t* w;
+    const char* ahead;
+  };
+
   template <int M, int N, int kPrefetchLines>
-  static inline __attribute__((always_inline)) void pass(const Tile& t, int first_vector) {
-    F acc[M][N];
-    float* sums = t.sums + first_vector * S::kWidth;
-    for (int r = 0; r < M; ++r) {
-      for (int v = 0; v < N; ++v) {
-        acc[r][v] = t.accumulate ? S::load(sums + r * t.sums_stride + v * S::kWidth) : S::zero();
-      }
-    }
-    const X* x = t.x;
-    const uint32_t* w = t.w + first_vector * Format::kWordsPerVector;
+  static inline __attribute__((always_inline)) void add_units(const Tile& t, int first_vector,
+                                                              int64_t n_units, Cursor* at,
+                                                              F (&acc)[M][N]) {
     const int64_t unit_words = Format::kUnitWords > 0 ? Format::kUnitWords : t.unit_words;
-    const char* ahead = t.prefetch;
-    for (int64_t u = 0; u < t.n_units; ++u) {
+    Cursor c = *at;
+    for (int64_t u = 0; u < n_units; ++u) {
       if constexpr (requires { Format::kCodeWords; }) {
-        const uint32_t* of_outputs = t.w + u * unit_words + Format::kCodeWords;
+        const uint32_t* of_outputs =
+            c.w + (Format::kCodeWords - first_vector * Format::kWordsPerVector);
         Format::template step<M, N>(
-            acc, x, t.x_stride, w,
+            acc, c.x, t.x_stride, c.w,
             reinterpret_cast<const uint8_t*>(of_outputs) + first_vector * S::kWidth);
       } else {
-        Format::template step<M, N>(acc, x, t.x_stride, w);
+        Format::template step<M, N>(acc, c.x, t.x_stride, c.w);
       }
       for (int line = 0; line < kPrefetchLines; ++line) {
         // One row reads ahead into the first level; many rows bring the next block into the second.
         if constexpr (kPrefetchLines == kUnitLines) {
-          __builtin_prefetch(ahead + line * 64, 0, 3);
+          __builtin_prefetch(c.ahead + line * 64, 0, 3);
         } else {
-          __builtin_prefetch(ahead + line * 64, 0, 2);
+          __builtin_prefetch(c.ahead + line * 64, 0, 2);
         }
       }
-      ahead += t.prefetch_bytes;
-      x += Format::kXPerUnit;
-      w += unit_words;
+      c.ahead += t.prefetch_bytes;
+      c.x += Format::kXPerUnit;
+      c.w += unit_words;
     }
+    *at = c;
+  }
+
+  template <int M, int N>
+  static inline __attribute__((always_inline)) void load_sums(const float* sums, int64_t stride,
+                                                              bool add, F (&acc)[M][N]) {
     for (int r = 0; r < M; ++r) {
-      for (int v = 0; v < N; ++v) S::store(sums + r * t.sums_stride + v * S::kWidth, acc[r][v]);
+      for (int v = 0; v < N; ++v) {
+        acc[r][v] = add ? S::load(sums + r * stride + v * S::kWidth) : S::zero();
+      }
+    }
+  }
+  template <int M, int N>
+  static inline __attribute__((always_inline)) void store_sums(const F (&acc)[M][N], float* sums,
+                                                               int64_t stride) {
+    for (int r = 0; r < M; ++r) {
+      for (int v = 0; v < N; ++v) S::store(sums + r * stride + v * S::kWidth, acc[r][v]);
+    }
+  }
+
+  template <int M, int N>
+  static inline __attribute__((always_inline)) void add_group(const Tile& t, int first_vector,
+                                                              int64_t group, const F (&acc)[M][N]) {
+    const PanelGroups& g = *t.groups;
+    float* sums = t.sums + first_vector * S::kWidth;
+    const int64_t at = group * kPanelWidth + first_vector * S::kWidth;
+    for (int v = 0; v < N; ++v) {
+      const F scale = S::load(g.scales + at + v * S::kWidth);
+      for (int r = 0; r < M; ++r) {
+        F part = acc[r][v];
+        if (g.offsets != nullptr) {
+          const F input_sum = S::set1(g.input_sums[(t.row + r) * g.input_sums_stride + group]);
+          part = S::fnma(input_sum, S::load(g.offsets + at + v * S::kWidth), part);
+        }
+        float* sum = sums + r * t.sums_stride + v * S::kWidth;
+        S::store(sum, group == 0 ? S::mul(part, scale) : S::fma(part, scale, S::load(sum)));
+      }
+    }
+  }
+
+  template <int M, int N, int kPrefetchLines>
+  static inline __attribute__((always_inline)) void pass(const Tile& t, int first_vector) {
+    F acc[M][N];
+    Cursor at{t.x, t.w + first_vector * Format::kWordsPerVector, t.prefetch};
+    if constexpr (kGrouped) {
+      const PanelGroups& g = *t.groups;
+      float* parts = g.parts + t.row * kPanelWidth + first_vector * S::kWidth;
+      const int64_t end = t.first_unit + t.n_units;
+      for (int64_t unit = t.first_unit; unit < end;) {
+        const int64_t group = unit / g.group_units;
+        const int64_t next = (group + 1) * g.group_units;
+        const int64_t group_end = next < g.n_units ? next : g.n_units;
+        const int64_t stop = group_end < end ? group_end : end;
+        load_sums<M, N>(parts, kPanelWidth, unit > group * g.group_units, acc);
+        add_units<M, N, kPrefetchLines>(t, first_vector, stop - unit, &at, acc);
+        if (stop == group_end) {
+          add_group<M, N>(t, first_vector, group, acc);
+        } else {
+          store_sums<M, N>(acc, parts, kPanelWidth);
+        }
+        unit = stop;
+      }
+    } else {
+      float* sums = t.sums + first_vector * S::kWidth;
+      load_sums<M, N>(sums, t.sums_stride, t.accumulate, acc);
+      add_units<M, N, kPrefetchLines>(t, first_vector, t.n_units, &at, acc);
+      store_sums<M, N>(acc, sums, t.sums_stride);
     }
   }
 
@@ -209,8 +280,11 @@ struct Gemm {
   }
 
   // One block of units for all rows.
-  static void block(const PanelGemm& g, int64_t first_unit, int64_t n_units, int64_t n_tiles) {
+  static void block(const PanelGemm& g, const PanelGroups* groups, int64_t first_unit,
+                    int64_t n_units, int64_t n_tiles) {
     Tile t{};
+    t.groups = groups;
+    t.first_unit = groups == nullptr ? 0 : groups->first_unit + first_unit;
     t.x_stride = g.x_stride;
     t.w = static_cast<const uint32_t*>(g.panel) + first_unit * g.unit_words;
     t.n_units = n_units;
@@ -224,6 +298,7 @@ struct Gemm {
       const int64_t n_rows = (i + 1) * g.n_rows / n_tiles - row;
       t.x = static_cast<const X*>(g.x) + row * g.x_stride + first_unit * Format::kXPerUnit;
       t.sums = g.sums + row * g.sums_stride;
+      t.row = row;
       if constexpr (!kReadsAhead) {
         any_tile<0>(n_rows, t);
       } else if (n_tiles == 1) {
@@ -240,13 +315,16 @@ struct Gemm {
     }
   }
 
-  static void panel(const PanelGemm& g) {
+  static void all_blocks(const PanelGemm& g, const PanelGroups* groups) {
     const int64_t n_tiles = (g.n_rows + S::kTileRows - 1) / S::kTileRows;
     const int64_t block_units = n_tiles == 1 ? g.n_units : kBlockUnits;
     for (int64_t u = 0; u < g.n_units; u += block_units) {
-      block(g, u, g.n_units - u < block_units ? g.n_units - u : block_units, n_tiles);
+      block(g, groups, u, g.n_units - u < block_units ? g.n_units - u : block_units, n_tiles);
     }
   }
+
+  static void panel(const PanelGemm& g) { all_blocks(g, nullptr); }
+  static void groups(const PanelGemm& g, const PanelGroups& groups) { all_blocks(g, &groups); }
 };
 
 }  // namespace

@@ -50,14 +50,16 @@ float spin_bf16(int64_t n_rounds) {
 void add_avx512_bf16(IsaKernels* kernels) {
   kernels->name = "avx512-bf16";
   kernels->gemm_bf16 = Gemm<Simd, DotBf16Format, true>::panel;
-  kernels->e4m3.gemm_bf16 = Gemm<Simd, LowBitDotFormat<E4M3Pairs>, true>::panel;
+  kernels->e4m3.groups_bf16 = Gemm<Simd, LowBitDotFormat<E4M3Pairs>, true, true>::groups;
   kernels->e4m3.expand = expand_pairs<E4M3Pairs>;
-  kernels->int4.gemm_bf16 = Gemm<Simd, LowBitDotFormat<Int4Pairs>, true>::panel;
+  kernels->int4.groups_bf16 = Gemm<Simd, LowBitDotFormat<Int4Pairs>, true, true>::groups;
   kernels->int4.expand = expand_pairs<Int4Pairs>;
-  kernels->int8.gemm_bf16 = Gemm<Simd, LowBitDotFormat<Int8Pairs>, true>::panel;
+  kernels->int8.groups_bf16 = Gemm<Simd, LowBitDotFormat<Int8Pairs>, true, true>::groups;
   kernels->int8.expand = expand_pairs<Int8Pairs>;
   kernels->e2m1.gemm_bf16 = Gemm<Simd, E2M1DotFormat, true>::panel;
   kernels->e2m1.expand = expand_e2m1_pairs;
+  kernels->expanded.gemm_bf16 = Gemm<Simd, DotBf16Format, false>::panel;
+  kernels->expanded.groups_bf16 = Gemm<Simd, DotBf16Format, false, true>::groups;
   kernels->spin_bf16 = spin_bf16;
   kernels->spin_bf16_flops = int64_t{4} * kSpinChains * Simd::kWidth;
 }

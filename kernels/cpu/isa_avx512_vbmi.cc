@@ -46,7 +46,7 @@ struct E4M3Lookup {
 }  // namespace
 
 void add_avx512_vbmi(IsaKernels* kernels) {
-  kernels->e4m3.gemm_bf16 = Gemm<Simd, LowBitDotFormat<E4M3Lookup>, true>::panel;
+  kernels->e4m3.groups_bf16 = Gemm<Simd, LowBitDotFormat<E4M3Lookup>, true, true>::groups;
   kernels->e4m3.expand = expand_pairs<E4M3Lookup>;
 }
 

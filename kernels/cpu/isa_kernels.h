@@ -88,29 +88,42 @@ constexpr int64_t attention_scratch_size(int64_t n_rows, int64_t key_dim, int64_
 inline constexpr int64_t kScaledUnitCodeWords = int64_t{4} * kPanelWidth;
 inline constexpr int64_t kScaledUnitWords = kScaledUnitCodeWords + kPanelWidth / 4;
 
-// Low-bit panels (low_bit_weight.h): codes of one kind. Their units are words of 4 or 8 inputs, or
-// scaled units.
+// Groups of a panel's units, whose sums are scaled one by one:
+// sums[r][o] = sum_g (part[r][g][o] - input_sums[r][g] * offsets[g][o]) * scales[g][o].
+// A product may be of some of the panel's units; sums are complete when the last ones have come.
+struct PanelGroups {
+  int64_t first_unit = 0;             // of the panel; those before it have been added
+  int64_t n_units = 0;                // of the panel
+  int64_t group_units = 0;            // the last group ends with the panel
+  const float* scales = nullptr;      // [n_groups][kPanelWidth]
+  const float* offsets = nullptr;     // the same, or null: none
+  const float* input_sums = nullptr;  // of each row's inputs by group, where there are offsets
+  int64_t input_sums_stride = 0;
+  float* parts = nullptr;  // [n_rows][kPanelWidth], sums of the group that a product ended in
+};
+
+// Low-bit panels (low_bit_weight.h): codes of one kind, in units of a word, 4 or 8 inputs.
 struct LowBitKernels {
-  // The product with low-bit units as they lie, every code standing for e4m3(code), code - 8, the
-  // code itself, or e2m1(code) times its scale; x holds f32s. The same bits as by `expand` and then
-  // gemm_bf16_as_f32.
-  void (*gemm_f32)(const PanelGemm&) = nullptr;
-  // The same of pairs of bf16 inputs, as by gemm_bf16; null where there is none.
-  void (*gemm_bf16)(const PanelGemm&) = nullptr;
+  // The product with low-bit units as they lie, every code standing for e4m3(code), code - 8, or
+  // the code itself; x holds f32s. The same bits as by `expand` and then groups_bf16_as_f32.
+  void (*groups_f32)(const PanelGemm&, const PanelGroups&) = nullptr;
+  // The same of pairs of bf16 inputs, as by groups_bf16; null where there is none.
+  void (*groups_bf16)(const PanelGemm&, const PanelGroups&) = nullptr;
   // Units to the units of bf16 pairs that stand for the same, [n_units * inputs per unit / 2].
   void (*expand)(const uint32_t* units, int64_t n_units, uint32_t* pairs) = nullptr;
 };
-
-// sums[r][o] += (parts[r][o] - input_sums[r] * offsets[o]) * scales[o] for one group of inputs.
-struct GroupSum {
-  const float* parts = nullptr;  // [n_rows][kPanelWidth]
-  int64_t n_rows = 0;
-  const float* scales = nullptr;      // [kPanelWidth]
-  const int8_t* offsets = nullptr;    // [kPanelWidth], or null: none
-  const float* input_sums = nullptr;  // of each row's inputs in the group, where there are offsets
-  int64_t input_sums_stride = 0;
-  bool first = false;     // sums are overwritten
-  float* sums = nullptr;  // [n_rows][kPanelWidth]
+// The same of scaled units: no groups are left.
+struct ScaledUnitKernels {
+  void (*gemm_f32)(const PanelGemm&) = nullptr;
+  void (*gemm_bf16)(const PanelGemm&) = nullptr;
+  void (*expand)(const uint32_t* units, int64_t n_units, uint32_t* pairs) = nullptr;
+};
+// Products with a piece of a low-bit panel that was expanded into pairs of bf16, and is near.
+struct ExpandedKernels {
+  void (*gemm_bf16_as_f32)(const PanelGemm&) = nullptr;
+  void (*gemm_bf16)(const PanelGemm&) = nullptr;
+  void (*groups_bf16_as_f32)(const PanelGemm&, const PanelGroups&) = nullptr;
+  void (*groups_bf16)(const PanelGemm&, const PanelGroups&) = nullptr;
 };
 
 struct IsaKernels {
@@ -127,8 +140,8 @@ struct IsaKernels {
   LowBitKernels e4m3;
   LowBitKernels int4;
   LowBitKernels int8;
-  LowBitKernels e2m1;
-  void (*add_group)(const GroupSum&) = nullptr;
+  ScaledUnitKernels e2m1;
+  ExpandedKernels expanded;
   // sums[i] = the sum of group i of a row of f32 or bf16, n a multiple of 16, as is group_size.
   void (*sum_groups)(const void* x, DType dtype, int64_t n, int64_t group_size,
                      float* sums) = nullptr;

@@ -64,21 +64,24 @@ struct Limits {
   }
 };
 
+template <class S, class Units>
+LowBitKernels low_bit_kernels() {
+  return {Gemm<S, LowBitF32Format<S, Units>, true, true>::groups, nullptr, expand_units<S, Units>};
+}
+
 template <class S>
 IsaKernels make_table(const char* name) {
   IsaKernels k;
   k.name = name;
   k.gemm_f32 = Gemm<S, F32Format<S>, true>::panel;
   k.gemm_bf16_as_f32 = Gemm<S, ExpandedBf16Format<S>, true>::panel;
-  k.e4m3 = {Gemm<S, LowBitF32Format<S, E4M3Units<S>>, true>::panel, nullptr,
-            expand_units<S, E4M3Units<S>>};
-  k.int4 = {Gemm<S, LowBitF32Format<S, Int4Units<S>>, true>::panel, nullptr,
-            expand_units<S, Int4Units<S>>};
-  k.int8 = {Gemm<S, LowBitF32Format<S, Int8Units<S>>, true>::panel, nullptr,
-            expand_units<S, Int8Units<S>>};
+  k.e4m3 = low_bit_kernels<S, E4M3Units<S>>();
+  k.int4 = low_bit_kernels<S, Int4Units<S>>();
+  k.int8 = low_bit_kernels<S, Int8Units<S>>();
   k.e2m1 = {Gemm<S, E2M1F32Format<S>, true>::panel, nullptr, expand_e2m1_units<S>};
-  k.add_group = LowBitSums<S>::add_group;
-  k.sum_groups = LowBitSums<S>::sum_groups;
+  k.expanded.gemm_bf16_as_f32 = Gemm<S, ExpandedBf16Format<S>, false>::panel;
+  k.expanded.groups_bf16_as_f32 = Gemm<S, ExpandedBf16Format<S>, false, true>::groups;
+  k.sum_groups = sum_groups<S>;
   k.transpose_to_panel = RowOps<S>::transpose_to_panel;
   k.to_f32 = RowOps<S>::to_f32;
   k.from_f32 = RowOps<S>::from_f32;

@@ -32,17 +32,8 @@ constexpr int64_t kExpandedPairs = 256;
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 const LowBitKernels& kernels_of(LowBitCode code, const IsaKernels& isa) {
-  switch (code) {
-    case LowBitCode::kE4M3:
-      return isa.e4m3;
-    case LowBitCode::kInt4:
-      return isa.int4;
-    case LowBitCode::kInt8:
-      return isa.int8;
-    case LowBitCode::kE2M1:
-      break;
-  }
-  return isa.e2m1;
+  if (code == LowBitCode::kE4M3) return isa.e4m3;
+  return code == LowBitCode::kInt4 ? isa.int4 : isa.int8;
 }
 
 }  // namespace
@@ -158,69 +149,101 @@ void Linear::multiply(const Segment& segment, const Inputs& inputs, int64_t pane
         .accumulate = false});
 }
 
-// Units [first, end) of a panel to `sums`, added to them where `accumulate`. Few rows read the
-// codes as they lie; for many, a piece of the panel at a time is expanded to bf16, which every code
-// fits, and the bits are the same.
-void Linear::add_low_bit_units(const Segment& segment, const Inputs& inputs, int64_t panel,
-                               int64_t first, int64_t end, uint32_t* expanded, float* sums) const {
+// Few rows read the codes as they lie: `of_codes` has the whole panel. For many, a piece of it at a
+// time is expanded to bf16, which every code fits, and `of_pairs` has pieces; the bits are the
+// same.
+template <typename OfCodes, typename Expand, typename OfPairs>
+void Linear::each_piece(const Segment& segment, const Inputs& inputs, int64_t panel,
+                        uint32_t* expanded, const OfCodes& of_codes, const Expand& expand,
+                        const OfPairs& of_pairs) const {
   const CpuLowBitWeight& weight = *segment.low_bit;
-  const LowBitKernels& kernels = kernels_of(weight.code(), isa_);
-  const auto code_gemm = inputs.pairs_of_bf16 ? kernels.gemm_bf16 : kernels.gemm_f32;
-  const auto plain_gemm = inputs.pairs_of_bf16 ? isa_.gemm_bf16 : isa_.gemm_bf16_as_f32;
-  const bool expands = segment.n_rows > kRowsOfCodes;
+  PanelGemm g{.x = inputs.row(segment.first_row),
+              .x_stride = inputs.row_bytes / 4,
+              .n_rows = segment.n_rows,
+              .panel = weight.panel(panel),
+              .n_units = weight.n_units(),
+              .unit_words = weight.unit_words(),
+              .sums_stride = kPanelWidth};
+  if (segment.n_rows <= kRowsOfCodes) return of_codes(g);
   const int64_t pairs_per_unit = weight.inputs_per_unit() / 2;
-  const int64_t piece_units = expands ? kExpandedPairs / pairs_per_unit : end - first;
-  for (int64_t unit = first; unit < end; unit += piece_units) {
-    const int64_t n_units = std::min(piece_units, end - unit);
-    const uint32_t* codes = weight.panel(panel) + unit * weight.unit_words();
-    if (expands) kernels.expand(codes, n_units, expanded);
-    (expands ? plain_gemm
-             : code_gemm)({.x = inputs.row(segment.first_row) +
-                                unit * weight.inputs_per_unit() * (inputs.pairs_of_bf16 ? 2 : 4),
-                           .x_stride = inputs.row_bytes / 4,
-                           .n_rows = segment.n_rows,
-                           .panel = expands ? expanded : codes,
-                           .n_units = expands ? n_units * pairs_per_unit : n_units,
-                           .unit_words = expands ? kPanelWidth : weight.unit_words(),
-                           .sums = sums,
-                           .sums_stride = kPanelWidth,
-                           .accumulate = unit > first});
+  const int64_t piece_units = kExpandedPairs / pairs_per_unit;
+  const int64_t input_bytes = inputs.pairs_of_bf16 ? 2 : 4;
+  for (int64_t unit = 0; unit < weight.n_units(); unit += piece_units) {
+    const int64_t n_units = std::min(piece_units, weight.n_units() - unit);
+    expand(weight.panel(panel) + unit * weight.unit_words(), n_units, expanded);
+    g.x = inputs.row(segment.first_row) + unit * weight.inputs_per_unit() * input_bytes;
+    g.panel = expanded;
+    g.n_units = n_units * pairs_per_unit;
+    g.unit_words = kPanelWidth;
+    g.accumulate = unit > 0;
+    of_pairs(g, unit * pairs_per_unit);
   }
 }
 
-// The same group by group, unless scales are in the units.
+// The scales are in the units, so that what is expanded is a plain weight.
+void Linear::multiply_scaled_units(const Segment& segment, const Inputs& inputs, int64_t panel,
+                                   float* work) const {
+  const bool pairs = inputs.pairs_of_bf16;
+  const auto gemm = [&](auto kernel) {
+    return [kernel, work](PanelGemm g, int64_t = 0) {
+      g.sums = work;
+      kernel(g);
+    };
+  };
+  each_piece(segment, inputs, panel,
+             reinterpret_cast<uint32_t*>(work + segment.n_rows * kPanelWidth),
+             gemm(pairs ? isa_.e2m1.gemm_bf16 : isa_.e2m1.gemm_f32), isa_.e2m1.expand,
+             gemm(pairs ? isa_.expanded.gemm_bf16 : isa_.expanded.gemm_bf16_as_f32));
+}
+
+// The same group by group.
 void Linear::multiply_low_bit(const Segment& segment, const Inputs& inputs, int64_t panel,
                               float* work) const {
   const CpuLowBitWeight& weight = *segment.low_bit;
+  if (weight.has_scaled_units()) return multiply_scaled_units(segment, inputs, panel, work);
+  const LowBitKernels& kernels = kernels_of(weight.code(), isa_);
   float* parts = work + segment.n_rows * kPanelWidth;
   auto* expanded = reinterpret_cast<uint32_t*>(parts + segment.n_rows * kPanelWidth);
-  if (weight.has_scaled_units()) {
-    add_low_bit_units(segment, inputs, panel, 0, weight.n_units(), expanded, work);
-    return;
-  }
-  for (int64_t group = 0; group < weight.n_groups(); ++group) {
-    const int64_t first = group * weight.group_units();
-    const int64_t end = std::min(first + weight.group_units(), weight.n_units());
-    add_low_bit_units(segment, inputs, panel, first, end, expanded, parts);
-    const int8_t* offsets = weight.offsets(panel);
-    isa_.add_group(
-        {.parts = parts,
-         .n_rows = segment.n_rows,
-         .scales = weight.scales(panel) + group * kPanelWidth,
-         .offsets = offsets == nullptr ? nullptr : offsets + group * kPanelWidth,
-         .input_sums = offsets == nullptr ? nullptr : inputs.sums_of(segment.first_row) + group,
-         .input_sums_stride = inputs.n_groups,
-         .first = group == 0,
-         .sums = work});
-  }
+  const int64_t n_scales = weight.n_groups() * kPanelWidth;
+  const int8_t* offsets = weight.offsets(panel);
+  auto* offsets_f32 = reinterpret_cast<float*>(expanded + kExpandedPairs * kPanelWidth);
+  for (int64_t i = 0; offsets != nullptr && i < n_scales; ++i) offsets_f32[i] = offsets[i];
+  PanelGroups groups{.n_units = weight.n_units(),
+                     .group_units = weight.group_units(),
+                     .scales = weight.scales(panel),
+                     .offsets = offsets == nullptr ? nullptr : offsets_f32,
+                     .input_sums = offsets == nullptr ? nullptr : inputs.sums_of(segment.first_row),
+                     .input_sums_stride = inputs.n_groups,
+                     .parts = parts};
+  const bool pairs = inputs.pairs_of_bf16;
+  each_piece(
+      segment, inputs, panel, expanded,
+      [&](PanelGemm g) {
+        g.sums = work;
+        (pairs ? kernels.groups_bf16 : kernels.groups_f32)(g, groups);
+      },
+      kernels.expand,
+      [&](PanelGemm g, int64_t first_pair) {
+        const int64_t pairs_per_unit = weight.inputs_per_unit() / 2;
+        g.sums = work;
+        groups.first_unit = first_pair;
+        groups.n_units = weight.n_units() * pairs_per_unit;
+        groups.group_units = weight.group_units() * pairs_per_unit;
+        (pairs ? isa_.expanded.groups_bf16 : isa_.expanded.groups_bf16_as_f32)(g, groups);
+      });
+}
+
+int64_t Linear::Segment::work_floats() const {
+  const int64_t n_sums = n_rows * kPanelWidth;
+  if (low_bit == nullptr) return n_sums;
+  const int64_t n_offsets = low_bit->offsets(0) == nullptr ? 0 : low_bit->n_groups() * kPanelWidth;
+  return 2 * n_sums + kExpandedPairs * kPanelWidth + n_offsets;
 }
 
 void Linear::run_panels(const Segment& segment, const Inputs& inputs, const TensorView& out,
                         int64_t first_panel, int64_t end_panel, int thread) {
   const auto out_size = static_cast<int64_t>(size_of(out.dtype));
-  const int64_t n_sums = segment.n_rows * kPanelWidth;
-  float* sums = per_thread_[static_cast<size_t>(thread)].get<float>(
-      segment.low_bit == nullptr ? n_sums : 2 * n_sums + kExpandedPairs * kPanelWidth);
+  float* sums = per_thread_[static_cast<size_t>(thread)].get<float>(segment.work_floats());
   for (int64_t panel = first_panel; panel < end_panel; ++panel) {
     if (segment.low_bit == nullptr) {
       multiply(segment, inputs, panel, sums);

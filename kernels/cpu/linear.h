@@ -33,6 +33,7 @@ class Linear {
     int64_t n_rows = 0;
 
     int64_t out_features() const;
+    int64_t work_floats() const;  // of a panel
     int64_t n_panels() const { return (out_features() + kPanelWidth - 1) / kPanelWidth; }
   };
 
@@ -47,8 +48,11 @@ class Linear {
   void run_panels(const Segment& segment, const Inputs& inputs, const TensorView& out,
                   int64_t first_panel, int64_t end_panel, int thread);
   void multiply(const Segment& segment, const Inputs& inputs, int64_t panel, float* work) const;
-  void add_low_bit_units(const Segment& segment, const Inputs& inputs, int64_t panel, int64_t first,
-                         int64_t end, uint32_t* expanded, float* sums) const;
+  template <typename OfCodes, typename Expand, typename OfPairs>
+  void each_piece(const Segment& segment, const Inputs& inputs, int64_t panel, uint32_t* expanded,
+                  const OfCodes& of_codes, const Expand& expand, const OfPairs& of_pairs) const;
+  void multiply_scaled_units(const Segment& segment, const Inputs& inputs, int64_t panel,
+                             float* work) const;
   void multiply_low_bit(const Segment& segment, const Inputs& inputs, int64_t panel,
                         float* work) const;
 

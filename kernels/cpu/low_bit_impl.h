@@ -1,4 +1,4 @@
-// Low-bit codes as f32 vectors, for any instruction set, and the sums of groups.
+// Low-bit codes as f32 vectors, for any instruction set, and the sums of groups of inputs.
 //
 // A unit is a word of an output's inputs: of kE4M3 and kInt8 four bytes, of which those of inputs 0
 // and 1 stand in the low halves of the word's halves, those of 2 and 3 in the high ones; of kInt4
@@ -191,49 +191,30 @@ void expand_e2m1_units(const uint32_t* units, int64_t n_units, uint32_t* pairs) 
   }
 }
 
-template <class S>
-struct LowBitSums {
+template <class S, typename X>
+void sum_groups_of(const X* x, int64_t n, int64_t group_size, float* sums) {
   using F = typename S::F;
-
-  static void add_group(const GroupSum& g) {
-    float offsets[kPanelWidth] = {};
-    for (int o = 0; g.offsets != nullptr && o < kPanelWidth; ++o) offsets[o] = g.offsets[o];
-    for (int64_t r = 0; r < g.n_rows; ++r) {
-      const float* parts = g.parts + r * kPanelWidth;
-      float* sums = g.sums + r * kPanelWidth;
-      for (int o = 0; o < kPanelWidth; o += S::kWidth) {
-        F part = S::load(parts + o);
-        if (g.offsets != nullptr) {
-          const F input_sum = S::set1(g.input_sums[r * g.input_sums_stride]);
-          part = S::fnma(input_sum, S::load(offsets + o), part);
-        }
-        const F scale = S::load(g.scales + o);
-        S::store(sums + o, g.first ? S::mul(part, scale) : S::fma(part, scale, S::load(sums + o)));
+  for (int64_t begin = 0; begin < n; begin += group_size) {
+    const int64_t end = begin + group_size < n ? begin + group_size : n;
+    F total = S::zero();
+    for (int64_t i = begin; i < end; i += S::kWidth) {
+      if constexpr (sizeof(X) == 2) {
+        total = S::add(total, S::load_bf16(x + i));
+      } else {
+        total = S::add(total, S::load(x + i));
       }
     }
+    *sums++ = S::reduce_add(total);
   }
+}
 
-  template <typename X>
-  static void sum(const X* x, int64_t n, int64_t group_size, float* sums) {
-    for (int64_t begin = 0; begin < n; begin += group_size) {
-      const int64_t end = begin + group_size < n ? begin + group_size : n;
-      F total = S::zero();
-      for (int64_t i = begin; i < end; i += S::kWidth) {
-        if constexpr (sizeof(X) == 2) {
-          total = S::add(total, S::load_bf16(x + i));
-        } else {
-          total = S::add(total, S::load(x + i));
-        }
-      }
-      *sums++ = S::reduce_add(total);
-    }
+template <class S>
+void sum_groups(const void* x, DType dtype, int64_t n, int64_t group_size, float* sums) {
+  if (dtype == DType::kBF16) {
+    return sum_groups_of<S>(static_cast<const uint16_t*>(x), n, group_size, sums);
   }
-
-  static void sum_groups(const void* x, DType dtype, int64_t n, int64_t group_size, float* sums) {
-    if (dtype == DType::kBF16) return sum(static_cast<const uint16_t*>(x), n, group_size, sums);
-    sum(static_cast<const float*>(x), n, group_size, sums);
-  }
-};
+  sum_groups_of<S>(static_cast<const float*>(x), n, group_size, sums);
+}
 
 }  // namespace
 }  // namespace trireme::kernels::cpu

@@ -247,13 +247,15 @@ TEST(LowBit, EveryTableOfThisMachineExpandsAlike) {
   std::vector<uint32_t> actual(expected.size());
   for (const cpu::IsaKernels& table : tables) {
     SCOPED_TRACE(table.name);
-    for (const auto code : {&cpu::IsaKernels::e4m3, &cpu::IsaKernels::int4, &cpu::IsaKernels::int8,
-                            &cpu::IsaKernels::e2m1}) {
-      const auto& from = code == &cpu::IsaKernels::e2m1 ? scaled : units;
+    const auto expect_alike = [&](const auto code, const std::vector<uint32_t>& from) {
       (portable.*code).expand(from.data(), kUnits, expected.data());
       (table.*code).expand(from.data(), kUnits, actual.data());
       EXPECT_EQ(actual, expected);
-    }
+    };
+    expect_alike(&cpu::IsaKernels::e4m3, units);
+    expect_alike(&cpu::IsaKernels::int4, units);
+    expect_alike(&cpu::IsaKernels::int8, units);
+    expect_alike(&cpu::IsaKernels::e2m1, scaled);
   }
 }
 
