@@ -29,6 +29,7 @@ void visit(V& v, ModelConfig& c) {
   v.text("path", &c.path);
   v.text("served_name", &c.served_name);
   v.choice("compute_dtype", &c.compute_dtype, {"auto", "bfloat16", "float32"});
+  v.choice("kv_cache_dtype", &c.kv_cache_dtype, {"auto", "fp8_e4m3"});
   v.choice("quantized_weights", &c.quantized_weights, {"expand", "keep"});
   v.boolean("random_weights", &c.random_weights);
   v.integer("max_context", &c.max_context, 0, kMaxTokens);

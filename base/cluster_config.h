@@ -21,6 +21,9 @@ struct ModelConfig {
   std::string path;                    // folder of the checkpoint
   std::string served_name;             // empty: the folder's name
   std::string compute_dtype = "auto";  // auto | bfloat16 | float32
+  // auto: keys and values are cached in the compute dtype | fp8_e4m3: in a byte each, with the
+  // scales that the checkpoint names
+  std::string kv_cache_dtype = "auto";
   // expand: weights that are stored quantised are held as plain ones | keep: as codes, where the
   // backend has kernels for them (FP8, int4 groups)
   std::string quantized_weights = "expand";

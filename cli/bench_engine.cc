@@ -20,6 +20,7 @@ struct Arguments {
   std::string model;
   std::string rank_shard;
   std::string compute_dtype = "auto";
+  std::string kv_cache_dtype = "auto";
   std::string backend = "cpu";
   worker::EngineBenchOptions options;
 };
@@ -55,6 +56,10 @@ void declare(CLI::App& app, Arguments& arguments) {
   app.add_option("--compute-dtype", arguments.compute_dtype)
       ->check(CLI::IsMember({"auto", "bfloat16", "float32"}))
       ->capture_default_str();
+  app.add_option("--kv-cache-dtype", arguments.kv_cache_dtype,
+                 "cached keys and values: the compute dtype, or a byte each")
+      ->check(CLI::IsMember({"auto", "fp8_e4m3"}))
+      ->capture_default_str();
   app.footer(
       "Example: trireme bench engine llama-3.2-1b.json --random-weights --threads 1 --batch "
       "1,8,32");
@@ -83,6 +88,7 @@ Status resolve(Arguments& arguments) {
   if (!arguments.rank_shard.empty()) {
     ASSIGN_OR_RETURN(options.rank_shard, parse_rank_shard(arguments.rank_shard));
   }
+  options.e4m3_kv = arguments.kv_cache_dtype == "fp8_e4m3";
   options.on_cuda = arguments.backend == "cuda";
   options.compute_dtype = arguments.compute_dtype == "float32" ? kernels::ComputeDType::kF32
                                                                : kernels::ComputeDType::kBF16;

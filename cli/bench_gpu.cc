@@ -56,10 +56,11 @@ class GpuBench {
     TRY(linears());
     for (const auto& [n_seqs, n_keys] :
          std::vector<std::pair<int64_t, int64_t>>{{1, 1024}, {1, 8192}, {64, 1024}, {64, 8192}}) {
-      TRY(attention(n_seqs, 1, n_keys));
+      TRY(attention(DType::kBF16, n_seqs, 1, n_keys));
+      TRY(attention(DType::kE4M3, n_seqs, 1, n_keys));
     }
-    TRY(attention(1, 2048, 2048));
-    TRY(attention(4, 2048, 2048));
+    TRY(attention(DType::kBF16, 1, 2048, 2048));
+    TRY(attention(DType::kBF16, 4, 2048, 2048));
     return rows();
   }
 
@@ -116,9 +117,11 @@ class GpuBench {
       std::normal_distribution<float> normal(0, 0.5f);
       for (int i = 0; i < (1 << 20); ++i) values_.push_back(normal(random_));
       for (const float value : values_) rounded_.push_back(to_bf16(value));
+      for (const float value : values_) codes_.push_back(to_e4m3(value));
     }
-    const void* from = dtype == DType::kF32 ? static_cast<const void*>(values_.data())
-                                            : static_cast<const void*>(rounded_.data());
+    const void* from = dtype == DType::kF32    ? static_cast<const void*>(values_.data())
+                       : dtype == DType::kE4M3 ? static_cast<const void*>(codes_.data())
+                                               : static_cast<const void*>(rounded_.data());
     const size_t piece = (size_t{1} << 20) * size_of(dtype);
     for (size_t at = 0; at < view.bytes(); at += piece) {
       backend_->copy_to_device(static_cast<char*>(view.data) + at, from,
@@ -180,15 +183,13 @@ class GpuBench {
     return {};
   }
 
-  Status attention(int64_t n_seqs, int64_t n_queries, int64_t n_keys) {
+  Status attention(DType cache, int64_t n_seqs, int64_t n_queries, int64_t n_keys) {
     const size_t n_kept = buffers_.size();
     const int64_t seq_blocks = n_keys / kBlockSize;
     const int64_t n_blocks = n_seqs * seq_blocks;
     const int64_t n_tokens = n_seqs * n_queries;
-    ASSIGN_OR_RETURN(const TensorView k,
-                     tensor(DType::kBF16, {n_blocks, kKvHeads, kBlockSize, kHeadDim}));
-    ASSIGN_OR_RETURN(const TensorView v,
-                     tensor(DType::kBF16, {n_blocks, kKvHeads, kBlockSize, kHeadDim}));
+    ASSIGN_OR_RETURN(const TensorView k, tensor(cache, {n_blocks, kKvHeads, kBlockSize, kHeadDim}));
+    ASSIGN_OR_RETURN(const TensorView v, tensor(cache, {n_blocks, kKvHeads, kBlockSize, kHeadDim}));
     ASSIGN_OR_RETURN(const TensorView q, tensor(DType::kF32, {n_tokens, kHeads, kHeadDim}));
     ASSIGN_OR_RETURN(const TensorView out, tensor(DType::kBF16, {n_tokens, kHeads, kHeadDim}));
     std::vector<int32_t> blocks(static_cast<size_t>(n_blocks));
@@ -205,7 +206,7 @@ class GpuBench {
                     4.0 * static_cast<double>(n_tokens * kHeads * kHeadDim) * seen};
     measure("paged_attention",
             std::to_string(n_seqs) + " x " + std::to_string(n_queries) + " queries, " +
-                std::to_string(n_keys) + " keys",
+                std::to_string(n_keys) + " keys in " + std::string(to_string(cache)),
             work, [&] {
               backend_->paged_attention({.q = q,
                                          .k_cache = k,
@@ -251,6 +252,7 @@ class GpuBench {
   std::mt19937 random_{1};
   std::vector<float> values_;
   std::vector<bf16> rounded_;
+  std::vector<e4m3> codes_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
 };
 

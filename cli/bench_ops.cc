@@ -36,10 +36,13 @@ class LlamaOps {
   Status run() {
     TRY(bench_linears());
     if (bench_.wanted("attention")) {
-      TRY(bench_attention(1, 1, 2048));
-      TRY(bench_attention(16, 1, 512));
-      TRY(bench_attention(1, 256, 256));
-      TRY(bench_attention(1, 256, 2048));
+      for (const DType cache : {DType::kBF16, DType::kE4M3}) {
+        TRY(bench_attention(cache, 1, 1, 2048));
+        TRY(bench_attention(cache, 1, 1, 8192));
+        TRY(bench_attention(cache, 16, 1, 512));
+        TRY(bench_attention(cache, 1, 256, 256));
+        TRY(bench_attention(cache, 1, 256, 2048));
+      }
     }
     if (bench_.wanted("rows")) TRY(bench_rows());
     return {};
@@ -139,14 +142,14 @@ class LlamaOps {
     return {};
   }
 
-  Status bench_attention(int64_t n_seqs, int64_t n_queries, int64_t n_keys) {
+  Status bench_attention(DType cache, int64_t n_seqs, int64_t n_queries, int64_t n_keys) {
     const int64_t seq_blocks = n_keys / kBlockSize;
     const int64_t n_blocks = n_seqs * seq_blocks;
     const int64_t n_tokens = n_seqs * n_queries;
     ASSIGN_OR_RETURN(const TensorView k,
-                     bench_.tensor(DType::kBF16, {n_blocks, kKvHeads, kBlockSize, kHeadDim}, 1));
+                     bench_.tensor(cache, {n_blocks, kKvHeads, kBlockSize, kHeadDim}, 1));
     ASSIGN_OR_RETURN(const TensorView v,
-                     bench_.tensor(DType::kBF16, {n_blocks, kKvHeads, kBlockSize, kHeadDim}, 1));
+                     bench_.tensor(cache, {n_blocks, kKvHeads, kBlockSize, kHeadDim}, 1));
     ASSIGN_OR_RETURN(const TensorView q,
                      bench_.tensor(DType::kF32, {n_tokens, kHeads, kHeadDim}, 1));
     ASSIGN_OR_RETURN(const TensorView out,
@@ -164,7 +167,7 @@ class LlamaOps {
                        .flops = 4.0 * static_cast<double>(n_tokens * kHeads * kHeadDim) * seen};
     bench_.measure("paged_attention",
                    std::to_string(n_seqs) + " x " + std::to_string(n_queries) + " queries, " +
-                       std::to_string(n_keys) + " keys",
+                       std::to_string(n_keys) + " keys in " + std::string(to_string(cache)),
                    work, [&] {
                      bench_.backend().paged_attention(
                          {.q = q,

@@ -119,10 +119,11 @@ struct Fit {
   std::optional<ParallelPlan> plan;
 };
 
-std::vector<Fit> find_fits(const ModelSpec& spec, int32_t context) {
+std::vector<Fit> find_fits(const ModelSpec& spec, int32_t context, DType kv_dtype) {
   plan::Workload workload;
   workload.context_tokens = context;
   workload.weight_dtype = spec.weight_dtype;
+  workload.kv_dtype = kv_dtype;
   std::vector<Fit> fits;
   for (const DeviceKind& device : plan::device_kinds()) {
     plan::Topology topology;
@@ -135,11 +136,11 @@ std::vector<Fit> find_fits(const ModelSpec& spec, int32_t context) {
 }
 
 void print_text(const ModelSpec& spec, const std::optional<ModelFolder>& folder, int32_t context,
-                const std::vector<Fit>& fits) {
+                DType kv_dtype, const std::vector<Fit>& fits) {
   const auto row = [](std::string_view name, const std::string& value) {
     fmt::print("{:<14} {}\n", name, value);
   };
-  const int64_t kv = spec.kv_bytes_per_token(DType::kBF16);
+  const int64_t kv = spec.kv_bytes_per_token(kv_dtype);
   row("architecture", spec.architecture);
   row("parameters", format_grouped(spec.n_parameters()));
   if (spec.moe) row("active", format_grouped(spec.n_active_parameters()) + " per token");
@@ -157,10 +158,11 @@ void print_text(const ModelSpec& spec, const std::optional<ModelFolder>& folder,
                                 spec.tied_embeddings ? ", head tied to the embedding" : ""));
   row("context", format_grouped(spec.context) + " tokens");
   row("rope", describe_positions(spec));
-  row("KV cache", fmt::format("{} bytes per token in bf16, {} for {} tokens", format_grouped(kv),
-                              format_bytes(plan::kv_sequence_bytes(spec, DType::kBF16, context)),
+  row("KV cache", fmt::format("{} bytes per token in {}, {} for {} tokens", format_grouped(kv),
+                              to_string(kv_dtype),
+                              format_bytes(plan::kv_sequence_bytes(spec, kv_dtype, context)),
                               format_grouped(context)));
-  for (const std::string& line : describe_kv_kinds(spec, DType::kBF16)) row("", line);
+  for (const std::string& line : describe_kv_kinds(spec, kv_dtype)) row("", line);
   const std::vector<int32_t>& eos_ids =
       folder && !folder->eos_ids.empty() ? folder->eos_ids : spec.eos_ids;
   row("end of text", eos_ids.empty() ? "not said" : fmt::format("{}", fmt::join(eos_ids, ", ")));
@@ -179,7 +181,7 @@ void print_text(const ModelSpec& spec, const std::optional<ModelFolder>& folder,
 }
 
 void print_json(const ModelSpec& spec, const std::optional<ModelFolder>& folder, int32_t context,
-                const std::vector<Fit>& fits) {
+                DType kv_dtype, const std::vector<Fit>& fits) {
   Json j;
   j["architecture"] = spec.architecture;
   j["family"] = spec.family;
@@ -199,10 +201,11 @@ void print_json(const ModelSpec& spec, const std::optional<ModelFolder>& folder,
   j["context_tokens"] = spec.context;
   j["rope"] = describe_positions(spec);
   j["tied_embeddings"] = spec.tied_embeddings;
-  j["kv_bytes_per_token"] = spec.kv_bytes_per_token(DType::kBF16);
-  j["kv_kinds"] = kv_kinds_json(spec, DType::kBF16);
+  j["kv_dtype"] = to_string(kv_dtype);
+  j["kv_bytes_per_token"] = spec.kv_bytes_per_token(kv_dtype);
+  j["kv_kinds"] = kv_kinds_json(spec, kv_dtype);
   j["kv_bytes_of_sequence"] = {{"tokens", context},
-                               {"bytes", plan::kv_sequence_bytes(spec, DType::kBF16, context)}};
+                               {"bytes", plan::kv_sequence_bytes(spec, kv_dtype, context)}};
   j["eos_token_ids"] = spec.eos_ids;
   j["bos_token_id"] = spec.bos_id ? Json(*spec.bos_id) : Json(nullptr);
   j["folder"] = folder ? folder_json(*folder) : Json(nullptr);
@@ -225,10 +228,14 @@ void print_json(const ModelSpec& spec, const std::optional<ModelFolder>& folder,
 
 int run_inspect(int argc, char** argv) {
   std::string model;
+  std::string kv_cache_dtype = "auto";
   bool json = false;
   CLI::App app("What a model folder holds and what it takes to serve it.", "trireme inspect");
   app.footer("Example: trireme inspect configs/models/trireme-demo");
   app.add_option("model", model, "a model folder or its config.json")->required();
+  app.add_option("--kv-cache-dtype", kv_cache_dtype,
+                 "cached keys and values: auto (bf16) fp8_e4m3 (a byte each)")
+      ->check(CLI::IsMember({"auto", "fp8_e4m3"}));
   app.add_flag("--json", json, "one JSON object");
   try {
     app.parse(argc, argv);
@@ -243,12 +250,13 @@ int run_inspect(int argc, char** argv) {
     return 1;
   }
   const int32_t context = std::min(spec->context, kUsualContext);
-  const std::vector<Fit> fits = find_fits(*spec, context);
+  const DType kv_dtype = plan::kv_dtype_of({.kv_cache_dtype = kv_cache_dtype});
+  const std::vector<Fit> fits = find_fits(*spec, context, kv_dtype);
   const std::optional<ModelFolder> folder = look_into(model, *spec);
   if (json) {
-    print_json(*spec, folder, context, fits);
+    print_json(*spec, folder, context, kv_dtype, fits);
   } else {
-    print_text(*spec, folder, context, fits);
+    print_text(*spec, folder, context, kv_dtype, fits);
   }
   if (folder && folder->wrong) {
     fmt::print(stderr, "error: {}\n", *folder->wrong);

@@ -134,6 +134,7 @@ Result<TensorView> OpsBench::tensor(DType dtype, std::initializer_list<int64_t> 
     const float value = (static_cast<float>(state_ >> 48) - 32767.5f) * step;
     if (dtype == DType::kF32) view.as<float>()[i] = value;
     if (dtype == DType::kBF16) view.as<bf16>()[i] = to_bf16(value);
+    if (dtype == DType::kE4M3) view.as<e4m3>()[i] = to_e4m3(value);
   }
   return view;
 }

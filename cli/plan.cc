@@ -34,6 +34,7 @@ struct Options {
   std::string gpu = "h200";
   double memory_gb = 0;  // 0: the device kind's
   std::string dtype = "auto";
+  std::string kv_cache_dtype = "auto";
   std::string quantized_weights = "expand";
   int context = 0;  // 0: the model's, at most 8192
   int prompt = 1024;
@@ -57,6 +58,9 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--dtype", options.dtype,
                  "weights in memory: auto (the config's) bfloat16 float16 float32")
       ->check(CLI::IsMember({"auto", "bfloat16", "float16", "float32"}));
+  app.add_option("--kv-cache-dtype", options.kv_cache_dtype,
+                 "cached keys and values: auto (as computed) fp8_e4m3 (a byte each)")
+      ->check(CLI::IsMember({"auto", "fp8_e4m3"}));
   app.add_option("--quantized-weights", options.quantized_weights,
                  "weights that are stored quantised: expand, or keep those with kernels low-bit")
       ->check(CLI::IsMember({"expand", "keep"}));
@@ -123,6 +127,7 @@ void print_json(const ModelSpec& spec, const Topology& topology, const Workload&
                 {"weight_bytes",
                  plan::held_weight_bytes(spec, {workload.weight_dtype, workload.keep_low_bit})},
                 {"weight_dtype", to_string(workload.weight_dtype)},
+                {"kv_dtype", to_string(workload.kv_dtype)},
                 {"kv_bytes_per_token", spec.kv_bytes_per_token(workload.kv_dtype)},
                 {"kv_kinds", kv_kinds_json(spec, workload.kv_dtype)}};
   j["topology"] = {{"nodes", topology.n_nodes},
@@ -146,10 +151,11 @@ void print_json(const ModelSpec& spec, const Topology& topology, const Workload&
 void print_table(const ModelSpec& spec, const Topology& topology, const Workload& workload,
                  const std::vector<PlanEstimate>& plans) {
   fmt::print(
-      "{}: {} parameters, {} in {}, {} KV bytes per token\n", spec.architecture,
+      "{}: {} parameters, {} in {}, {} KV bytes per token in {}\n", spec.architecture,
       format_grouped(spec.n_parameters()),
       format_bytes(plan::held_weight_bytes(spec, {workload.weight_dtype, workload.keep_low_bit})),
-      to_string(workload.weight_dtype), format_grouped(spec.kv_bytes_per_token(workload.kv_dtype)));
+      to_string(workload.weight_dtype), format_grouped(spec.kv_bytes_per_token(workload.kv_dtype)),
+      to_string(workload.kv_dtype));
   for (const std::string& line : describe_kv_kinds(spec, workload.kv_dtype)) {
     fmt::print("  {}\n", line);
   }
@@ -216,7 +222,9 @@ int run(const Options& options) {
   workload.prompt_tokens = std::min(options.prompt, workload.context_tokens);
   workload.weight_dtype = weight_dtype(options, *spec);
   workload.keep_low_bit = options.quantized_weights == "keep";
-  workload.kv_dtype = workload.weight_dtype == DType::kF32 ? DType::kF32 : DType::kBF16;
+  workload.kv_dtype = options.kv_cache_dtype == "fp8_e4m3"   ? DType::kE4M3
+                      : workload.weight_dtype == DType::kF32 ? DType::kF32
+                                                             : DType::kBF16;
   if (options.price >= 0) workload.usd_per_device_hour = options.price;
   if (workload.context_tokens > spec->context) {
     return fail(2, invalid_argument(fmt::format("--context {} is more than the model's {} tokens.",

@@ -30,7 +30,8 @@ struct ServeFlags {
   int admin_port = -1;
   int wire_port = -1;
   int metrics_port = -1;
-  std::string backend, compute_dtype, quantized_weights, served_model_name, collective, experts;
+  std::string backend, compute_dtype, kv_cache_dtype, quantized_weights;
+  std::string served_model_name, collective, experts;
   bool random_weights = false;
   std::string state_dir;
 };
@@ -56,6 +57,9 @@ void add_options(CLI::App& app, ServeFlags& flags) {
   app.add_option("--backend", flags.backend)->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   app.add_option("--compute-dtype", flags.compute_dtype)
       ->check(CLI::IsMember({"auto", "bfloat16", "float32"}));
+  app.add_option("--kv-cache-dtype", flags.kv_cache_dtype,
+                 "cached keys and values: the compute dtype, or a byte each")
+      ->check(CLI::IsMember({"auto", "fp8_e4m3"}));
   app.add_option("--quantized-weights", flags.quantized_weights,
                  "weights that are stored quantised: expand them, or keep FP8, int8, int4 and "
                  "MXFP4 low-bit")
@@ -90,6 +94,7 @@ Result<ClusterConfig> build_config(const ServeFlags& flags) {
   if (flags.metrics_port >= 0) config.replicas.metrics_port = flags.metrics_port;
   if (!flags.backend.empty()) config.replicas.backend = flags.backend;
   if (!flags.compute_dtype.empty()) config.model.compute_dtype = flags.compute_dtype;
+  if (!flags.kv_cache_dtype.empty()) config.model.kv_cache_dtype = flags.kv_cache_dtype;
   if (!flags.quantized_weights.empty()) config.model.quantized_weights = flags.quantized_weights;
   if (!flags.served_model_name.empty()) config.model.served_name = flags.served_model_name;
   if (!flags.collective.empty()) config.replicas.collective = flags.collective;
@@ -130,9 +135,12 @@ void print_banner(const LaunchPlan& launch) {
                           launch.hosts.empty() ? "replica" : "replica, on its first host"));
   fmt::print(stderr, "  model    {}  ({:.1f} M parameters, context {})\n", config.model.served_name,
              static_cast<double>(launch.spec.n_parameters()) / 1e6, launch.spec.context);
-  fmt::print(stderr, "  plan     {} replica{} of {}, {} on {}, {} thread{} per rank\n",
+  const std::string kv = config.model.kv_cache_dtype == "auto"
+                             ? std::string()
+                             : fmt::format(" (KV cache in {})", config.model.kv_cache_dtype);
+  fmt::print(stderr, "  plan     {} replica{} of {}, {}{} on {}, {} thread{} per rank\n",
              config.replicas.count, config.replicas.count == 1 ? "" : "s",
-             launch.parallel.to_string(), config.model.compute_dtype, config.replicas.backend,
+             launch.parallel.to_string(), config.model.compute_dtype, kv, config.replicas.backend,
              config.replicas.threads_per_rank, config.replicas.threads_per_rank == 1 ? "" : "s");
   for (size_t i = 0; i < launch.hosts.size(); ++i) {
     fmt::print(stderr, "  {}    replica {}: {}\n", i == 0 ? "hosts" : "     ", i,

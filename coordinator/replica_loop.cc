@@ -26,7 +26,7 @@ std::vector<TenantOptions> tenants_of(const ClusterConfig& config) {
 
 int64_t kv_bytes_per_block(const ReplicaLoopOptions& options) {
   plan::MemoryInputs inputs;
-  inputs.kv_dtype = options.config.model.compute_dtype == "float32" ? DType::kF32 : DType::kBF16;
+  inputs.kv_dtype = plan::kv_dtype_of(options.config.model);
   inputs.block_size = options.config.scheduler.block_size;
   const plan::KvLayout layout = plan::make_kv_layout(options.spec, options.plan);
   int64_t bytes = 0;
@@ -137,6 +137,7 @@ Status ReplicaLoop::announce() {
                                  .random_weights = options_.config.model.random_weights,
                                  .plan = hello.plan,
                                  .compute_dtype = options_.config.model.compute_dtype,
+                                 .kv_cache_dtype = options_.config.model.kv_cache_dtype,
                                  .quantized_weights = options_.config.model.quantized_weights,
                                  .device = device_}));
   hello.n_devices = options_.plan.tp * options_.plan.pp;

@@ -181,6 +181,7 @@ class BenchReplica {
     worker.max_logits_rows = max_batch();
     worker.random_weights = options_.random_weights;
     worker.keep_low_bit = options_.keep_low_bit;
+    worker.e4m3_kv = options_.e4m3_kv;
     worker.decode_graphs = options_.decode_graphs;
     auto backend = options_.on_cuda
                        ? kernels::make_cuda_backend({.compute_dtype = options_.compute_dtype,

@@ -42,6 +42,7 @@ struct EngineBenchOptions {
   plan::ModelSpec spec;
   bool random_weights = false;
   bool keep_low_bit = false;
+  bool e4m3_kv = false;
   int tp = 1;
   int pp = 1;
   std::optional<RankShard> rank_shard;  // instead of tp and pp

@@ -24,6 +24,7 @@ Result<WorkerOptions> worker_options(const ClusterConfig& config, int worker_ran
       std::max(config.scheduler.max_step_tokens, config.scheduler.max_running);
   options.random_weights = config.model.random_weights;
   options.keep_low_bit = config.model.quantized_weights == "keep";
+  options.e4m3_kv = config.model.kv_cache_dtype == "fp8_e4m3";
   options.memory_bytes = static_cast<int64_t>(config.replicas.memory_gib * 1024 * 1024 * 1024);
   options.utilisation = config.replicas.memory_utilisation;
   options.decode_graphs = config.replicas.decode_graphs;

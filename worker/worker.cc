@@ -77,7 +77,7 @@ uint64_t setup_digest(const WorkerOptions& options, kernels::ComputeDType comput
   }
   digest.add(options.block_size).add(options.max_step_tokens).add(options.max_logits_rows);
   digest.add(options.random_weights).add(options.random_seed).add(compute);
-  digest.add(options.keep_low_bit).add(options.min_bytes_in_parts);
+  digest.add(options.keep_low_bit).add(options.e4m3_kv).add(options.min_bytes_in_parts);
   return digest.value();
 }
 
@@ -202,7 +202,7 @@ Status Worker::check_memory() {
   }
   const plan::MemoryInputs inputs{.weight_dtype = compute_dtype(),
                                   .keep_low_bit = options_.keep_low_bit,
-                                  .kv_dtype = compute_dtype(),
+                                  .kv_dtype = kv_dtype(),
                                   .block_size = options_.block_size,
                                   .max_step_tokens = static_cast<int32_t>(options_.max_step_tokens),
                                   .max_logits_rows = static_cast<int32_t>(options_.max_logits_rows),
@@ -251,18 +251,8 @@ Status Worker::load(const LoadProgressFn& progress) {
               gigabytes(weight_bytes_));
   }
   TRY(model_->allocate(*backend_, options_.max_step_tokens, options_.max_logits_rows));
+  TRY(shape_kv(*source));
   load_ns_ = clock_.now_ns() - start_ns;
-
-  kv_layout_ = plan::make_kv_layout(options_.spec, options_.plan);
-  const plan::Range layers = rank().layers;
-  kv_shape_ = {
-      .layers = {kv_layout_.layers.begin() + layers.begin, kv_layout_.layers.begin() + layers.end},
-      .n_slots = kv_layout_.n_slots[static_cast<size_t>(rank().stage)],
-      .n_kv_heads = rank().kv_heads.size(),
-      .head_dim = options_.spec.head_dim,
-      .latent_width = options_.spec.mla ? options_.spec.mla->latent_width() : 0,
-      .block_size = options_.block_size,
-      .dtype = compute_dtype()};
   int64_t used_bytes = weight_bytes_ + activation_bytes_;
   if (free_before_load_bytes_ > 0) {
     // A device says what loading really took: rounding and libraries' workspaces are in it.
@@ -284,6 +274,37 @@ Status Worker::load(const LoadProgressFn& progress) {
                     "blocks of {} bytes do not fit",
                     options_.worker_rank, gigabytes(weight_bytes_), gigabytes(activation_bytes_),
                     gigabytes(usable_bytes_), n_needed, kv_shape_.bytes_per_block()));
+  }
+  return {};
+}
+
+Status Worker::shape_kv(const WeightSource& source) {
+  kv_layout_ = plan::make_kv_layout(options_.spec, options_.plan);
+  const plan::Range layers = rank().layers;
+  kv_shape_ = {
+      .layers = {kv_layout_.layers.begin() + layers.begin, kv_layout_.layers.begin() + layers.end},
+      .n_slots = kv_layout_.n_slots[static_cast<size_t>(rank().stage)],
+      .n_kv_heads = rank().kv_heads.size(),
+      .head_dim = options_.spec.head_dim,
+      .latent_width = options_.spec.mla ? options_.spec.mla->latent_width() : 0,
+      .block_size = options_.block_size,
+      .dtype = kv_dtype()};
+  if (!options_.e4m3_kv) return {};
+  ASSIGN_OR_RETURN(const auto scales, source.kv_scales());
+  for (const auto& [layer, scale] : scales) {
+    if (layer >= options_.spec.n_layers()) {
+      return invalid_argument(fmt::format(
+          "the checkpoint has scales for the cache of layer {}; the model has {} layers", layer,
+          options_.spec.n_layers()));
+    }
+  }
+  for (int64_t layer = layers.begin; layer < layers.end; ++layer) {
+    const auto found = scales.find(layer);
+    kv_shape_.scales.push_back(found == scales.end() ? KvScales() : found->second);
+  }
+  if (options_.worker_rank == 0) {
+    log::info("keys and values are cached as e4m3; the checkpoint has scales for {} of {} layers",
+              scales.size(), options_.spec.n_layers());
   }
   return {};
 }

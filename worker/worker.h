@@ -33,6 +33,7 @@ struct WorkerOptions {
   int64_t max_step_tokens = 512;  // rows of a step
   int64_t max_logits_rows = 256;  // rows of a step that want logits
   bool keep_low_bit = false;      // codes that have a kernel are not expanded
+  bool e4m3_kv = false;  // keys and values are cached as e4m3, and not in the compute dtype
   bool random_weights = false;
   uint64_t random_seed = 0;
   int64_t memory_bytes = 0;  // that this rank may use in all; 0: what the backend has free
@@ -88,10 +89,12 @@ class Worker {
     return options_.plan.ranks[static_cast<size_t>(options_.worker_rank)];
   }
   DType compute_dtype() const;
+  DType kv_dtype() const { return options_.e4m3_kv ? DType::kE4M3 : compute_dtype(); }
   Status check_options() const;
   Status agree_on_setup();
   Status check_memory();
   Status load(const LoadProgressFn& progress);
+  Status shape_kv(const WeightSource& source);
   bool on_device() const { return backend_->name() == "cuda"; }
   Status report_memory(int64_t n_blocks) const;
 

@@ -101,7 +101,7 @@ Status check_memory(const LaunchPlan& launch, int64_t smallest_gpu_bytes) {
   plan::MemoryInputs inputs;
   const bool f32 = launch.config.model.compute_dtype == "float32";
   inputs.weight_dtype = f32 ? DType::kF32 : DType::kBF16;
-  inputs.kv_dtype = inputs.weight_dtype;
+  inputs.kv_dtype = plan::kv_dtype_of(launch.config.model);
   inputs.keep_low_bit = launch.config.model.quantized_weights == "keep";
   inputs.block_size = launch.config.scheduler.block_size;
   inputs.max_step_tokens = launch.config.scheduler.max_step_tokens;

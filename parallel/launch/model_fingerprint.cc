@@ -110,6 +110,7 @@ Result<std::string> model_fingerprint(const FingerprintInputs& inputs) {
   if (inputs.random_weights) hash.add("random weights");
   hash.add(inputs.plan);
   hash.add(inputs.compute_dtype);
+  hash.add(inputs.kv_cache_dtype);
   hash.add(inputs.quantized_weights);
   hash.add(inputs.device);
   return hash.hex(16);

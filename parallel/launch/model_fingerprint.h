@@ -14,13 +14,14 @@ struct FingerprintInputs {
   bool random_weights = false;  // then the weights follow from config.json
   std::string plan;             // "tp 2 x pp 2 (layers 4 + 4)"
   std::string compute_dtype;
+  std::string kv_cache_dtype;     // "auto" or "fp8_e4m3"
   std::string quantized_weights;  // "expand" or "keep"
   std::string device;             // the ranks' backend and instruction set
 };
 
 // SHA-256 over config.json, every safetensors file's name, size and header (of GGUF: every part's
-// name, size and beginning), and the rest of the inputs; 32 hex digits. The tensors' bytes are not read: two files that differ in them alone, with
-// equal sizes and headers, are taken for equal.
+// name, size and beginning), and the rest of the inputs; 32 hex digits. The tensors' bytes are not
+// read: two files that differ in them alone, with equal sizes and headers, are taken for equal.
 Result<std::string> model_fingerprint(const FingerprintInputs& inputs);
 
 }  // namespace trireme::launch

@@ -92,6 +92,11 @@ Need largest_need(const ModelSpec& spec, const ParallelPlan& plan, const MemoryI
 
 }  // namespace
 
+DType kv_dtype_of(const ModelConfig& model) {
+  if (model.kv_cache_dtype == "fp8_e4m3") return DType::kE4M3;
+  return model.compute_dtype == "float32" ? DType::kF32 : DType::kBF16;
+}
+
 RankMemory rank_memory(const ModelSpec& spec, const KvLayout& layout, const RankPlan& rank,
                        const MemoryInputs& inputs) {
   RankMemory memory;

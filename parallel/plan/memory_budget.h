@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "base/cluster_config.h"
 #include "base/result.h"
 #include "parallel/plan/kv_layout.h"
 #include "parallel/plan/parallel_plan.h"
@@ -22,6 +23,9 @@ struct MemoryInputs {
   int64_t memory_bytes = 0;  // what the rank may use in all
   double utilisation = 0.9;  // the share of it that we plan with
 };
+
+// The type of cached keys and values; a compute dtype that is still open is taken for bf16.
+DType kv_dtype_of(const ModelConfig& model);
 
 struct RankMemory {
   int64_t weight_bytes = 0;

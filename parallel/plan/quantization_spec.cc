@@ -184,7 +184,10 @@ Status read_compressed_tensors(const ConfigObject& config, QuantizationSpec& spe
     spec = std::move(read);
     first = false;
   }
-  if (first) return invalid_argument("config.json: 'config_groups' is empty.");
+  // Without groups, only the cache of keys and values is to be quantised, which no weight shows.
+  if (first && !config.has("kv_cache_scheme")) {
+    return invalid_argument("config.json: 'config_groups' is empty.");
+  }
   return {};
 }
 

@@ -19,6 +19,7 @@ Result<KvCache> KvCache::allocate(kernels::Backend& backend, const KvShape& shap
   KvCache cache;
   cache.n_blocks_ = n_blocks;
   cache.layers_ = shape.layers;
+  cache.scales_ = shape.scales;
   for (int64_t slot = 0; slot < shape.n_slots; ++slot) {
     Storage storage;
     const Status allocated = allocate_slot(backend, shape, n_blocks, storage);

@@ -11,6 +11,7 @@
 
 #include "kernels/backend.h"
 #include "parallel/plan/kv_layout.h"
+#include "worker/weights/kv_scales.h"
 #include "worker/weights/shard_loader.h"
 
 namespace trireme::worker {
@@ -24,6 +25,7 @@ struct KvShape {
   int64_t latent_width = 0;  // of latent attention; 0: keys and values
   int64_t block_size = 0;    // tokens
   DType dtype = DType::kBF16;
+  std::vector<KvScales> scales = {};  // of e4m3, by layer of this rank; empty: 1
 
   // One block over its slots.
   int64_t bytes_per_block() const {
@@ -36,6 +38,8 @@ struct LayerKv {
   TensorView k;       // [n_blocks, n_kv_heads, block_size, head_dim]
   TensorView v;       // same
   TensorView latent;  // [n_blocks, block_size, latent_width], in place of k and v
+  float k_scale = 1;  // of e4m3, as in kv_append; of a latent too
+  float v_scale = 1;  //
   int group = 0;      // whose block table the layer's blocks are in (Batch::kv_table)
 };
 
@@ -49,10 +53,13 @@ class KvCache {
   // `layer` counts this rank's layers from 0.
   LayerKv layer(int64_t layer) const {
     const plan::KvPlace& place = layers_.at(static_cast<size_t>(layer));
+    const KvScales scales = scales_.empty() ? KvScales() : scales_.at(static_cast<size_t>(layer));
     const Storage& storage = slots_.at(static_cast<size_t>(place.slot));
     return {.k = storage.k.view,
             .v = storage.v.view,
             .latent = storage.latent.view,
+            .k_scale = scales.k,
+            .v_scale = scales.v,
             .group = place.group};
   }
 
@@ -67,6 +74,7 @@ class KvCache {
 
   int64_t n_blocks_ = 0;
   std::vector<plan::KvPlace> layers_;
+  std::vector<KvScales> scales_;
   std::vector<Storage> slots_;
 };
 

@@ -76,7 +76,9 @@ Status Attention::forward(const TensorView& h, const TensorView& out, Pass& pass
                                .set_of_token = pass.batch.rope_sets,
                                .slots = pass.batch.kv_table(kv.group).slots,
                                .k_cache = kv.k,
-                               .v_cache = kv.v},
+                               .v_cache = kv.v,
+                               .k_scale = kv.k_scale,
+                               .v_scale = kv.v_scale},
                               pass.stream());
   const TensorView attended = pass.buffers.attended.view.rows(0, n);
   attend(q, kv, attended.split_columns(n_heads_, head_dim_), pass);
@@ -97,7 +99,9 @@ void Attention::attend(const TensorView& q, const LayerKv& kv, const TensorView&
                               .chunk = chunk_,
                               .softcap = softcap_,
                               .sinks = sinks_.view,
-                              .causal = causal_},
+                              .causal = causal_,
+                              .k_scale = kv.k_scale,
+                              .v_scale = kv.v_scale},
                              pass.stream());
 }
 

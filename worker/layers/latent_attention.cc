@@ -128,7 +128,8 @@ void LatentAttention::append(const TensorView& h, Pass& pass) const {
   pass.ops().latent_append({.latent = latent,
                             .rope_key = rope_key,
                             .slots = pass.batch.kv_table(cache.group).slots,
-                            .cache = cache.latent},
+                            .cache = cache.latent,
+                            .cache_scale = cache.k_scale},
                            pass.stream());
 }
 
@@ -144,7 +145,8 @@ Status LatentAttention::forward(const TensorView& h, const TensorView& out, Pass
                                .context_len = pass.batch.context_len,
                                .rank = mla_.kv_rank,
                                .scale = scale_,
-                               .out = mixed.split_columns(n_heads_, mla_.kv_rank)},
+                               .out = mixed.split_columns(n_heads_, mla_.kv_rank),
+                               .cache_scale = cache.k_scale},
                               pass.stream());
   const TensorView values = pass.buffers.attended.view.rows(0, n);
   value_up_.forward(mixed, mla_.kv_rank, values, mla_.value_dim, pass);

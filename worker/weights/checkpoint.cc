@@ -125,6 +125,7 @@ std::optional<std::vector<SourceTensor>> Checkpoint::inventory() const {
   std::vector<SourceTensor> list;
   list.reserve(tensors_.size());
   for (const auto& [name, raw] : tensors_) {
+    if (find_kv_scale(name).has_value()) continue;
     list.push_back({name, raw.shape(), raw.stored->dtype, raw.type()});
   }
   return list;

@@ -39,6 +39,7 @@ class Checkpoint final : public WeightSource {
   std::optional<std::vector<SourceTensor>> inventory() const override;
   DType dtype(const std::string& name) const override;
   Status read(const plan::TensorSlice& slice, void* out) override;
+  Result<KvScalesByLayer> kv_scales() const override;
 
  private:
   Status add_file(const std::string& path);

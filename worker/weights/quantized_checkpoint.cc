@@ -16,9 +16,9 @@ using plan::QuantLayout;
 using LeftAlone = plan::QuantizationSpec::LeftAlone;
 
 // Scales of what is not quantised here.
-constexpr std::array<std::string_view, 7> kReadPast = {
+constexpr std::array<std::string_view, 8> kReadPast = {
     ".input_scale", ".input_zero_point", ".output_scale", ".activation_scale",
-    ".k_scale",     ".v_scale",          ".q_scale"};
+    ".k_scale",     ".v_scale",          ".kv_scale",     ".q_scale"};
 
 // "model.layers.*.mlp.up_proj" of a name with numbers in it: modules of one kind are stored alike.
 std::string kind_of(std::string_view module) {
@@ -68,6 +68,8 @@ class QuantizedCheckpoint final : public WeightSource {
     if (found == expanded_.end()) return checkpoint_->read(slice, out);
     return found->second->read(slice.rows, slice.columns, static_cast<float*>(out));
   }
+
+  Result<KvScalesByLayer> kv_scales() const override { return checkpoint_->kv_scales(); }
 
   const LowBitForm* low_bit_form(const plan::TensorSlice& slice) const override {
     const auto found = expanded_.find(slice.name);

@@ -14,6 +14,7 @@
 #include "kernels/low_bit.h"
 #include "parallel/plan/parallel_plan.h"
 #include "parallel/plan/quantization_spec.h"
+#include "worker/weights/kv_scales.h"
 
 namespace trireme::worker {
 
@@ -57,6 +58,9 @@ class WeightSource {
   // What is done to the stored numbers on their way, for the log ("fp8, ...: 112 of 120 tensors are
   // expanded at load"); empty when nothing is.
   virtual std::string note() const { return {}; }
+  // The scales that it names for a cache of e4m3, by layer of the model. invalid_argument names a
+  // tensor that is no scale; unimplemented, one that has a scale per head.
+  virtual Result<KvScalesByLayer> kv_scales() const { return KvScalesByLayer(); }
   // Writes the slice densely [rows, columns] to `out`. The slice's shape is the stored one (the
   // loader has checked it).
   virtual Status read(const plan::TensorSlice& slice, void* out) = 0;

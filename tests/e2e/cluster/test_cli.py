@@ -51,6 +51,7 @@ class PlanTest(CommandTest, unittest.TestCase):
         plan = self.json_of("plan", BIG, "--nodes", 2, "--gpus-per-node", 8, "--gpu", "h100", "--price", 3.5)
         self.assertEqual(plan["model"]["parameters"], 405_853_388_800)
         self.assertEqual(plan["model"]["kv_bytes_per_token"], 516_096)
+        self.assertEqual(plan["model"]["kv_dtype"], "bf16")
         self.assertEqual(plan["model"]["weight_bytes"], 2 * 405_853_388_800)
         best = plan["plans"][0]
         self.assertEqual((best["tp"], best["pp"]), (8, 2))
@@ -87,6 +88,21 @@ class PlanTest(CommandTest, unittest.TestCase):
         self.refuse(1, ["/nowhere"], "plan", "/nowhere")
 
 
+    def test_a_cache_of_a_byte_each_holds_twice_the_tokens(self):
+        asked = (BIG, "--nodes", 2, "--gpus-per-node", 8, "--gpu", "h100")
+        wide = self.json_of("plan", *asked)
+        narrow = self.json_of("plan", *asked, "--kv-cache-dtype", "fp8_e4m3")
+        self.assertEqual(narrow["model"]["kv_dtype"], "e4m3")
+        self.assertEqual(narrow["model"]["kv_bytes_per_token"], 516_096 // 2)
+        self.assertEqual(2 * narrow["workload"]["kv_bytes_of_sequence"], wide["workload"]["kv_bytes_of_sequence"])
+        tokens = {(p["tp"], p["pp"]): p["kv_tokens_per_replica"] for p in wide["plans"]}
+        for entry in narrow["plans"]:
+            if (entry["tp"], entry["pp"]) in tokens:
+                ratio = entry["kv_tokens_per_replica"] / tokens[entry["tp"], entry["pp"]]
+                self.assertTrue(1.99 < ratio < 2.1, ratio)
+        self.refuse(2, ["--kv-cache-dtype"], "plan", BIG, "--kv-cache-dtype", "fp8_e5m2")
+
+
 class InspectTest(CommandTest, unittest.TestCase):
     def test_known_models(self):
         for name, parameters, kv in (("llama-3.1-405b", 405_853_388_800, 516_096), ("llama-3.1-8b", 8_030_261_248, 131_072)):
@@ -96,7 +112,10 @@ class InspectTest(CommandTest, unittest.TestCase):
             code, out, _ = run("inspect", CONFIGS / f"{name}.json")
             self.assertEqual(code, 0)
             self.assertIn(f"{parameters:,}", out)
-            self.assertIn(f"{kv:,} bytes per token", out)
+            self.assertIn(f"{kv:,} bytes per token in bf16", out)
+            code, out, _ = run("inspect", CONFIGS / f"{name}.json", "--kv-cache-dtype", "fp8_e4m3")
+            self.assertEqual(code, 0)
+            self.assertIn(f"{kv // 2:,} bytes per token in e4m3", out)
 
     def test_known_mixtures_of_experts(self):
         for name, parameters, active, kv in (("mixtral-8x7b", 46_702_792_704, 12_748_853_248, 131_072),

@@ -65,6 +65,14 @@ TEST(ClusterConfig, ValuesAreHeldToTheirTypesAndRanges) {
   }
 }
 
+TEST(ClusterConfig, TheCachesTypeIsOneOfTwo) {
+  EXPECT_EQ(parse_cluster_config(kModel, "").value().model.kv_cache_dtype, "auto");
+  const auto config = parse_cluster_config("model: {path: m, kv_cache_dtype: fp8_e4m3}", "");
+  EXPECT_EQ(config.value().model.kv_cache_dtype, "fp8_e4m3");
+  EXPECT_EQ(error_of("model:\n  path: m\n  kv_cache_dtype: fp8_e5m2\n"),
+            "line 3: `model.kv_cache_dtype` must be one of auto, fp8_e4m3, not \"fp8_e5m2\"");
+}
+
 TEST(ClusterConfig, SectionsMustAgree) {
   const std::string hash(64, 'a');
   const std::string key = "{name: a, sha256: " + hash + "}";
@@ -186,6 +194,7 @@ class RandomConfig {
     c.model = {"/" + text(),
                text(),
                pick({"auto", "bfloat16", "float32"}),
+               pick({"auto", "fp8_e4m3"}),
                pick({"expand", "keep"}),
                flag(),
                below(1 << 20)};

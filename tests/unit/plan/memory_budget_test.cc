@@ -33,6 +33,30 @@ TEST(MemoryBudget, WeightsAndBlocksOfARankAddUp) {
   EXPECT_EQ(kv, memory.kv_bytes_per_block);
 }
 
+TEST(MemoryBudget, ACacheOfE4M3TakesAByteOfEach) {
+  EXPECT_EQ(kv_dtype_of({}), DType::kBF16);
+  EXPECT_EQ(kv_dtype_of({.compute_dtype = "float32"}), DType::kF32);
+  EXPECT_EQ(kv_dtype_of({.compute_dtype = "float32", .kv_cache_dtype = "fp8_e4m3"}), DType::kE4M3);
+  const ModelSpec spec = golden_spec("llama-3.1-8b");
+  EXPECT_EQ(spec.kv_bytes_per_token(DType::kE4M3), 65'536);
+  const Result<ParallelPlan> whole = make_parallel_plan(spec, {});
+  const MemoryInputs bf16{.memory_bytes = 80 * kGb};
+  const MemoryInputs e4m3{.kv_dtype = DType::kE4M3, .memory_bytes = 80 * kGb};
+  const RankMemory wide = rank_memory(spec, *whole, 0, bf16);
+  const RankMemory narrow = rank_memory(spec, *whole, 0, e4m3);
+  EXPECT_EQ(narrow.weight_bytes, wide.weight_bytes);
+  EXPECT_EQ(narrow.activation_bytes, wide.activation_bytes);
+  EXPECT_EQ(2 * narrow.kv_bytes_per_block, wide.kv_bytes_per_block);
+  EXPECT_EQ(narrow.n_kv_blocks / 2, wide.n_kv_blocks);
+  // What did not fit may fit now.
+  const MemoryInputs small{.memory_bytes = 30 * kGb};
+  MemoryInputs small_e4m3 = small;
+  small_e4m3.kv_dtype = DType::kE4M3;
+  constexpr int32_t kTokens = 100'000;
+  EXPECT_FALSE(plan_kv_blocks(spec, *whole, small, kTokens).ok());
+  EXPECT_TRUE(plan_kv_blocks(spec, *whole, small_e4m3, kTokens).ok());
+}
+
 TEST(MemoryBudget, WeightsThatStayLowBitCountTheirCodesAndScales) {
   ModelSpec spec = golden_spec("llama-3.1-8b");
   const Result<ParallelPlan> plan = make_parallel_plan(spec, {});

@@ -106,6 +106,9 @@ TEST(QuantizationSpec, WhatIsNotReadSaysSo) {
   json none = two;
   none["config_groups"] = json::object();
   EXPECT_THAT(error_of(none), HasSubstr("config_groups"));
+  // Only the cache is quantised.
+  none["kv_cache_scheme"] = {{"num_bits", 8}, {"type", "float"}, {"strategy", "tensor"}};
+  EXPECT_EQ(error_of(none), "accepted");
   json sparse = compressed({{"num_bits", 8}, {"type", "float"}}, "float-quantized");
   sparse["sparsity_config"] = {{"format", "sparse-24-bitmask"}};
   EXPECT_THAT(error_of(sparse), HasSubstr("sparse"));

@@ -19,6 +19,7 @@ struct Setting {
   int pp;
   ComputeDType compute;
   const char* model = "llama3";
+  bool e4m3_kv = false;
 };
 
 const Setting kSettings[] = {
@@ -32,6 +33,11 @@ const Setting kSettings[] = {
     {"experts_tp2_bf16", 2, 1, ComputeDType::kBF16, "mixtral"},
     {"experts_sinks_windows_tp2_pp2_bf16", 2, 2, ComputeDType::kBF16, "gpt_oss"},
     {"experts_chunks_tp1_f32", 1, 1, ComputeDType::kF32, "llama4"},
+    // Keys and values of a byte each.
+    {"tp1_f32_e4m3_kv", 1, 1, ComputeDType::kF32, "llama3", true},
+    {"tp2_pp2_bf16_e4m3_kv", 2, 2, ComputeDType::kBF16, "llama3", true},
+    {"deepseek_tp2_bf16_e4m3_kv", 2, 1, ComputeDType::kBF16, "deepseek_v3", true},
+    {"sinks_windows_tp1_f32_e4m3_kv", 1, 1, ComputeDType::kF32, "gpt_oss", true},
 };
 
 class Invariance : public testing::TestWithParam<Setting> {
@@ -41,6 +47,7 @@ class Invariance : public testing::TestWithParam<Setting> {
                   .tp = GetParam().tp,
                   .pp = GetParam().pp,
                   .compute = GetParam().compute,
+                  .e4m3_kv = GetParam().e4m3_kv,
                   .max_step_tokens = 256,
                   .n_blocks = 1024}) {}
 
@@ -93,6 +100,7 @@ TEST_P(Invariance, ScannedByTheBackendOrByTheHost) {
                        .tp = GetParam().tp,
                        .pp = GetParam().pp,
                        .compute = GetParam().compute,
+                       .e4m3_kv = GetParam().e4m3_kv,
                        .max_step_tokens = 256,
                        .n_blocks = 1024,
                        .scan_on_device = true});

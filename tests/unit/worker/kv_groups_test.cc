@@ -19,11 +19,14 @@ struct Setting {
   int tp;
   int pp;
   ComputeDType compute;
+  bool e4m3_kv = false;
 };
 
 const Setting kSettings[] = {
     {"gemma2_f32", "gemma2", 1, 1, ComputeDType::kF32},
     {"gemma2_tp2_pp2_bf16", "gemma2", 2, 2, ComputeDType::kBF16},
+    {"gemma2_tp2_f32_e4m3_kv", "gemma2", 2, 1, ComputeDType::kF32, true},
+    {"llama4_pp2_bf16_e4m3_kv", "llama4", 1, 2, ComputeDType::kBF16, true},
     {"gemma3_bf16", "gemma3", 1, 1, ComputeDType::kBF16},
     {"gemma3_pp2_f32", "gemma3", 1, 2, ComputeDType::kF32},
     {"cohere2_f32", "cohere2", 2, 1, ComputeDType::kF32},
@@ -70,7 +73,8 @@ class KvGroups : public testing::TestWithParam<Setting> {
     return {.model_dir = golden_dir(setting.model),
             .tp = setting.tp,
             .pp = setting.pp,
-            .compute = setting.compute};
+            .compute = setting.compute,
+            .e4m3_kv = setting.e4m3_kv};
   }
 
   // Each request alone, whole in one step, with blocks for all of it.

@@ -41,6 +41,7 @@ LiveReplica::LiveReplica(const LiveOptions& options) {
     worker.spec = *spec;
     worker.plan = *plan;
     worker.worker_rank = rank;
+    worker.e4m3_kv = options.e4m3_kv;
     worker.max_step_tokens = options.max_step_tokens;
     worker.max_logits_rows = std::max(options.max_step_tokens, options.max_running);
     worker.memory_bytes = int64_t{1} << 30;

@@ -21,6 +21,7 @@ struct LiveOptions {
   int tp = 1;
   int pp = 1;
   kernels::ComputeDType compute = kernels::ComputeDType::kF32;
+  bool e4m3_kv = false;
   int32_t max_step_tokens = 512;
   int32_t max_running = 16;
   int64_t max_kv_blocks = 2048;

@@ -71,6 +71,7 @@ void TestReplica::run_rank(int worker_rank, comm::Mesh mesh) {
   worker.max_step_tokens = options_.max_step_tokens;
   worker.max_logits_rows = options_.max_logits_rows;
   worker.keep_low_bit = options_.keep_low_bit;
+  worker.e4m3_kv = options_.e4m3_kv;
   worker.scan_on_device = options_.scan_on_device;
   worker.decode_graphs = options_.decode_graphs;
   if (options_.machine_per_stage) {

@@ -37,6 +37,7 @@ struct ReplicaOptions {
       wrap_backend;
   kernels::ComputeDType compute = kernels::ComputeDType::kF32;
   bool keep_low_bit = false;
+  bool e4m3_kv = false;
   int64_t max_step_tokens = 512;
   int64_t max_logits_rows = 256;
   int64_t n_blocks = 256;
