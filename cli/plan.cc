@@ -222,9 +222,9 @@ int run(const Options& options) {
   workload.prompt_tokens = std::min(options.prompt, workload.context_tokens);
   workload.weight_dtype = weight_dtype(options, *spec);
   workload.keep_low_bit = options.quantized_weights == "keep";
-  workload.kv_dtype = options.kv_cache_dtype == "fp8_e4m3"   ? DType::kE4M3
-                      : workload.weight_dtype == DType::kF32 ? DType::kF32
-                                                             : DType::kBF16;
+  workload.kv_dtype = plan::kv_dtype_of(
+      {.compute_dtype = workload.weight_dtype == DType::kF32 ? "float32" : "bfloat16",
+       .kv_cache_dtype = options.kv_cache_dtype});
   if (options.price >= 0) workload.usd_per_device_hour = options.price;
   if (workload.context_tokens > spec->context) {
     return fail(2, invalid_argument(fmt::format("--context {} is more than the model's {} tokens.",
