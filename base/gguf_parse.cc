@@ -328,6 +328,8 @@ Status HeaderReader::place_tensors(GgufPart* part) {
     }
     order.push_back(&tensor);
   }
+  // A tensor without elements fits anywhere, but nothing begins behind the file's end.
+  if (data_start > bytes_.size()) return data_loss("the file ends before its tensors' data");
   std::sort(order.begin(), order.end(), [](const GgufTensor* a, const GgufTensor* b) {
     return a->begin != b->begin ? a->begin < b->begin : a->bytes < b->bytes;
   });
