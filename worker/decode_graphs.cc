@@ -22,7 +22,7 @@ Result<std::unique_ptr<DecodeGraphs>> DecodeGraphs::create(const DecodeGraphsInp
                                       .n_seqs = inputs.max_rows,
                                       .table_width = graphs->max_width_,
                                       .n_groups = static_cast<int64_t>(limits.kv_groups.size()),
-                                      .rope_sets = limits.recompute_length > 0}));
+                                      .rope_sets = limits.has_rope_sets()}));
   return graphs;
 }
 
@@ -37,6 +37,8 @@ Status DecodeGraphs::run(const HostBatch& batch, const std::function<Status(cons
   const int64_t n_rows = rows_on_grid(static_cast<int64_t>(batch.ids.size()));
   const int64_t width = table_width_on_grid(batch.max_blocks);
   pad_decode_step(batch, n_rows, width, in_.spare_block, in_.limits.block_size, padded_);
+  CHECK(device_batch_.holds(padded_))
+      << "what was recorded would read where the rows no longer are";
   ASSIGN_OR_RETURN(const Batch on_device, device_batch_.upload(padded_, context));
   Entry& entry = entries_[{n_rows, width, !padded_.rope_sets.empty()}];
   if (!entry.warm) {

@@ -45,10 +45,14 @@ TensorView DeviceBatch::stage(const std::vector<T>& part) {
           {static_cast<int64_t>(part.size())}};
 }
 
+bool DeviceBatch::holds(const HostBatch& host) const {
+  return bytes_of(size_of(host)) <= buffer_.view.dim(0);
+}
+
 Result<Batch> DeviceBatch::upload(const HostBatch& host, StepContext& context) {
   const BatchSize size = size_of(host);
   const int64_t n_bytes = bytes_of(size);
-  if (n_bytes > buffer_.view.dim(0)) {
+  if (!holds(host)) {
     context.op = "growing the buffer of the step's rows";
     ASSIGN_OR_RETURN(buffer_, allocate_tensor(*context.backend, DType::kU8, {n_bytes * 2}));
   }

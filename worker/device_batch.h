@@ -30,6 +30,8 @@ class DeviceBatch {
   // With room for a batch of this size; a larger one makes the buffer grow.
   Status allocate(kernels::Backend& backend, const BatchSize& size);
 
+  // Whether it is uploaded to where the last one was.
+  bool holds(const HostBatch& host) const;
   // The views are good until the next upload. An error only when the buffer has to grow and the
   // device has no memory for it.
   Result<Batch> upload(const HostBatch& host, StepContext& context);

@@ -47,6 +47,9 @@ struct TableLimits {
   int32_t recompute_length = 0;  // ModelSpec::recompute_length
   plan::RopeGrowth rope_growth;  // ModelSpec::rope_growth
   bool encoder = false;          // whole prompts are embedded, and nothing else is asked
+
+  // Whether rows say which of several sets of frequencies rotates them.
+  bool has_rope_sets() const { return recompute_length > 0 || rope_growth.grows(); }
 };
 
 // A row whose logits are wanted.

@@ -37,7 +37,7 @@ Status StepExecutor::allocate() {
                               .n_seqs = n,
                               .table_width = 1,
                               .n_groups = static_cast<int64_t>(in_.limits.kv_groups.size()),
-                              .rope_sets = in_.limits.recompute_length > 0}));
+                              .rope_sets = in_.limits.has_rope_sets()}));
   ASSIGN_OR_RETURN(StageLink stages, StageLink::create(backend, in_.mesh, in_.stage_link));
   stages_.emplace(std::move(stages));
   if (in_.decode_graphs && in_.mesh.tp->can_record() && !in_.spec.encoder) {

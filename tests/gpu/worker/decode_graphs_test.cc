@@ -36,7 +36,8 @@ HostBatch batch_of(const std::vector<int32_t>& ids, int32_t max_blocks) {
 // A step that looks ids up in a table.
 class Lookup {
  public:
-  explicit Lookup(kernels::Backend& backend) : backend_(backend) {
+  explicit Lookup(kernels::Backend& backend, const TableLimits& limits = {})
+      : backend_(backend), limits_(limits) {
     meshes_ = comm::make_inproc_meshes(1, 1, clock_);
     limits_.context = 1024;
     limits_.block_size = 16;
@@ -61,7 +62,8 @@ class Lookup {
     StepContext context;
     context.backend = &backend_;
     context.clock = &clock_;
-    const HostBatch batch = batch_of(ids, max_blocks);
+    HostBatch batch = batch_of(ids, max_blocks);
+    if (limits_.has_rope_sets()) batch.rope_sets.assign(ids.size(), 1);
     CHECK(graphs_->takes(batch, false));
     const Status status = graphs_->run(
         batch,
@@ -114,6 +116,17 @@ TEST(DecodeGraphs, AreRecordedAtTheSecondStepOfASizeAndReadNewInputs) {
   // A longer context has tables of another width.
   EXPECT_EQ(lookup.step({5, 6, 7}, 17), (Floats{10, 12, 14}));
   EXPECT_EQ(lookup.n_calls(), 4);
+}
+
+// What is recorded reads where the rows were: the largest step of any model has room there.
+TEST(DecodeGraphs, TheLargestStepHasRoomWhereTheSmallestWas) {
+  TableLimits hybrid{.kv_groups = {plan::KvGroup()}, .recompute_length = 8};
+  TableLimits growing{.rope_growth = {.from = 8}};
+  for (const TableLimits& limits : {TableLimits(), hybrid, growing}) {
+    const auto backend = make_test_backend("cpu", ComputeDType::kF32);
+    Lookup lookup(*backend, limits);
+    EXPECT_EQ(lookup.step(std::vector<int32_t>(16, 4), 64), Floats(16, 8));
+  }
 }
 
 TEST(DecodeGraphs, AHostDoesTheStepsAtOnce) {
