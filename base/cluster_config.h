@@ -25,7 +25,7 @@ struct ModelConfig {
   // scales that the checkpoint names
   std::string kv_cache_dtype = "auto";
   // expand: weights that are stored quantised are held as plain ones | keep: as codes, where the
-  // backend has kernels for them (FP8, int4 groups)
+  // backend has kernels for them (FP8, int8, int4, MXFP4)
   std::string quantized_weights = "expand";
   bool random_weights = false;
   int32_t max_context = 0;  // 0: the model's own

@@ -42,17 +42,22 @@ TEST(Bf16, RoundsToNearestEven) {
   EXPECT_TRUE(std::isinf(to_f32(to_bf16(std::numeric_limits<float>::max()))));
 }
 
-TEST(F16, RoundsToNearestEvenAtEveryMidpoint) {
-  for (uint32_t bits = 0; bits < 0x7bff; ++bits) {
-    const float low = to_f32(f16{static_cast<uint16_t>(bits)});
-    const float high = to_f32(f16{static_cast<uint16_t>(bits + 1)});
+// Of all numbers below the one with `n_bits`; `sign` is the sign's bit.
+template <typename T, typename Round>
+void expect_nearest_even(uint32_t n_bits, uint32_t sign, Round round) {
+  using Bits = decltype(T::bits);
+  for (uint32_t bits = 0; bits < n_bits; ++bits) {
+    const float low = to_f32(T{static_cast<Bits>(bits)});
+    const float high = to_f32(T{static_cast<Bits>(bits + 1)});
     const float middle = low + (high - low) / 2;
-    EXPECT_EQ(to_f16(middle).bits, bits + bits % 2) << bits;
-    EXPECT_EQ(to_f16(std::nextafter(middle, low)).bits, bits);
-    EXPECT_EQ(to_f16(std::nextafter(middle, high)).bits, bits + 1);
-    EXPECT_EQ(to_f16(-middle).bits, 0x8000u + bits + bits % 2);
+    EXPECT_EQ(round(middle).bits, bits + bits % 2) << bits;
+    EXPECT_EQ(round(std::nextafter(middle, low)).bits, bits);
+    EXPECT_EQ(round(std::nextafter(middle, high)).bits, bits + 1);
+    EXPECT_EQ(round(-middle).bits, sign + bits + bits % 2);
   }
 }
+
+TEST(F16, RoundsToNearestEvenAtEveryMidpoint) { expect_nearest_even<f16>(0x7bff, 0x8000, to_f16); }
 
 TEST(F16, OverflowBecomesInfinityFrom65520On) {
   EXPECT_EQ(to_f16(65519.996f).bits, 0x7bff);
@@ -69,17 +74,7 @@ TEST(E4M3, EveryNumberSurvivesTheRoundTrip) {
   }
 }
 
-TEST(E4M3, RoundsToNearestEvenAtEveryMidpoint) {
-  for (uint32_t bits = 0; bits < 0x7e; ++bits) {
-    const float low = to_f32(e4m3{static_cast<uint8_t>(bits)});
-    const float high = to_f32(e4m3{static_cast<uint8_t>(bits + 1)});
-    const float middle = low + (high - low) / 2;
-    EXPECT_EQ(to_e4m3(middle).bits, bits + bits % 2) << bits;
-    EXPECT_EQ(to_e4m3(std::nextafter(middle, low)).bits, bits);
-    EXPECT_EQ(to_e4m3(std::nextafter(middle, high)).bits, bits + 1);
-    EXPECT_EQ(to_e4m3(-middle).bits, 0x80u + bits + bits % 2);
-  }
-}
+TEST(E4M3, RoundsToNearestEvenAtEveryMidpoint) { expect_nearest_even<e4m3>(0x7e, 0x80, to_e4m3); }
 
 TEST(E4M3, WhatIsBeyondItsRangeIsItsEnd) {
   EXPECT_EQ(to_e4m3(464.0f).bits, 0x7e);

@@ -28,14 +28,16 @@ step::StepPlan one_prompt(uint64_t id, std::vector<int32_t> prompt, std::vector<
   return plan;
 }
 
+const TableLimits kLimits{.vocab = 512,
+                          .context = 64,
+                          .block_size = 16,
+                          .n_blocks = 8,
+                          .max_step_tokens = 32,
+                          .max_logits_rows = 4};
+
 // What a fresh table says of a plan behind a good first step (sequence 1: positions 0..2, block 0).
 std::string table_error(const std::function<void(step::StepPlan&)>& change) {
-  SequenceTable table({.vocab = 512,
-                       .context = 64,
-                       .block_size = 16,
-                       .n_blocks = 8,
-                       .max_step_tokens = 32,
-                       .max_logits_rows = 4});
+  SequenceTable table(kLimits);
   HostBatch batch;
   CHECK(table.apply(one_prompt(1, {5, 6, 7}, {BlockId(0)}), batch).ok());
   step::StepPlan plan;
@@ -47,13 +49,8 @@ std::string table_error(const std::function<void(step::StepPlan&)>& change) {
 }
 
 TEST(SequenceTable, ASequenceKeepsTheRopeSetOfTheLengthThatItStartedWith) {
-  const TableLimits limits{.vocab = 512,
-                           .context = 64,
-                           .block_size = 16,
-                           .n_blocks = 8,
-                           .max_step_tokens = 32,
-                           .max_logits_rows = 4,
-                           .recompute_length = 4};
+  TableLimits limits = kLimits;
+  limits.recompute_length = 4;
   SequenceTable table(limits);
   HostBatch batch;
   CHECK(table.apply(one_prompt(1, {5, 6, 7, 8}, {BlockId(0)}), batch).ok());
@@ -69,12 +66,7 @@ TEST(SequenceTable, ASequenceKeepsTheRopeSetOfTheLengthThatItStartedWith) {
 }
 
 TEST(SequenceTable, GoesOnWithTheTokenThatWasSampledHere) {
-  SequenceTable table({.vocab = 512,
-                       .context = 64,
-                       .block_size = 16,
-                       .n_blocks = 8,
-                       .max_step_tokens = 32,
-                       .max_logits_rows = 4});
+  SequenceTable table(kLimits);
   HostBatch batch;
   CHECK(table.apply(one_prompt(1, {5, 6, 7}, {BlockId(0)}), batch).ok());
   table.note_sample(SequenceId(1), 11);
@@ -93,13 +85,9 @@ TEST(SequenceTable, GoesOnWithTheTokenThatWasSampledHere) {
 }
 
 TEST(SequenceTable, WhereTheBaseGrowsEachTokenHasItsOwn) {
-  SequenceTable table({.vocab = 512,
-                       .context = 64,
-                       .block_size = 16,
-                       .n_blocks = 8,
-                       .max_step_tokens = 32,
-                       .max_logits_rows = 4,
-                       .rope_growth = {.from = 3}});
+  TableLimits limits = kLimits;
+  limits.rope_growth = {.from = 3};
+  SequenceTable table(limits);
   HostBatch batch;
   // Two tokens more were sampled before the sequence came here.
   step::StepPlan plan = one_prompt(1, {5, 6, 7, 8, 9, 10}, {BlockId(0)});
