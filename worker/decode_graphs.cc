@@ -93,7 +93,7 @@ Status DecodeGraphs::record(Entry& entry, const Batch& batch,
 
 Result<bool> DecodeGraphs::all_recorded(bool mine, StepContext& context) {
   std::vector<std::byte> all;
-  TRY(exchange_.all_gather({std::byte{mine}}, all, "recording all_gather", context));
+  TRY(in_.exchange.all_gather({std::byte{mine}}, all, "recording all_gather", context));
   return std::ranges::none_of(all, [](std::byte recorded) { return recorded == std::byte{0}; });
 }
 

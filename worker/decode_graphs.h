@@ -28,7 +28,8 @@ namespace trireme::worker {
 
 struct DecodeGraphsInputs {
   kernels::Backend& backend;
-  comm::Group& tp;  // whose sums are recorded
+  comm::Group& tp;         // whose sums are recorded
+  HostExchange& exchange;  // over the same ranks
   const TableLimits& limits;
   int32_t spare_block = 0;  // of the cache, which no sequence has
   int64_t max_rows = 0;     // of a step that is recorded
@@ -62,8 +63,7 @@ class DecodeGraphs {
     std::unique_ptr<kernels::RecordedWork> work;
   };
 
-  explicit DecodeGraphs(const DecodeGraphsInputs& inputs)
-      : in_(inputs), exchange_(inputs.backend, inputs.tp) {}
+  explicit DecodeGraphs(const DecodeGraphsInputs& inputs) : in_(inputs) {}
   Status record(Entry& entry, const Batch& batch, const std::function<Status(const Batch&)>& work,
                 StepContext& context);
   // Whether every rank of the tp group has a recording.
@@ -71,7 +71,6 @@ class DecodeGraphs {
   int64_t free_bytes() const;
 
   DecodeGraphsInputs in_;
-  HostExchange exchange_;
   bool usable_ = true;
   int64_t max_width_ = 0;
   HostBatch padded_;

@@ -17,6 +17,18 @@ Status HostExchange::all_gather(const std::vector<std::byte>& mine, std::vector<
     return {};
   }
   const ScopedTime time(*context.clock, context.collective_ns);
+  if (!on_host_) return gather_on_device(mine, all, op, context);
+  record_ = mine;
+  all.resize(mine.size() * static_cast<size_t>(group_.size()));
+  const auto n = static_cast<int64_t>(mine.size());
+  return group_.all_gather(TensorView(record_.data(), DType::kU8, {n}),
+                           TensorView(all.data(), DType::kU8, {n * group_.size()}),
+                           context.begin(op));
+}
+
+Status HostExchange::gather_on_device(const std::vector<std::byte>& mine,
+                                      std::vector<std::byte>& all, std::string_view op,
+                                      StepContext& context) {
   TRY(reserve(mine.size()));
   const auto n = static_cast<int64_t>(mine.size());
   backend_.copy_to_device(send_->data(), mine.data(), mine.size(), context.stream);

@@ -1,7 +1,8 @@
-// HostExchange: gathers small host records over a group whose collectives work on device memory.
+// HostExchange: gathers small records of the host over the ranks of a group.
 //
-// On the CPU the device buffers are plain memory and the copies are small. Used by the rank's
-// thread.
+// Over the ranks' host memory where they have a group there; else through device memory, which the
+// group's collectives work on: on the CPU that is plain memory, on a device it costs two copies and
+// a wait for all that was enqueued before. Used by the rank's thread.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +19,9 @@ namespace trireme::worker {
 
 class HostExchange {
  public:
-  // Both outlive the exchange.
-  HostExchange(kernels::Backend& backend, comm::Group& group) : backend_(backend), group_(group) {}
+  // All outlive the exchange. `host`: the same ranks over host memory, or nullptr.
+  HostExchange(kernels::Backend& backend, comm::Group& group, comm::Group* host)
+      : backend_(backend), group_(host != nullptr ? *host : group), on_host_(host != nullptr) {}
 
   int size() const { return group_.size(); }
   // all = the ranks' `mine` in rank order; every rank's record has the same size.
@@ -27,10 +29,14 @@ class HostExchange {
                     std::string_view op, StepContext& context);
 
  private:
+  Status gather_on_device(const std::vector<std::byte>& mine, std::vector<std::byte>& all,
+                          std::string_view op, StepContext& context);
   Status reserve(size_t bytes);
 
   kernels::Backend& backend_;
   comm::Group& group_;
+  bool on_host_;
+  std::vector<std::byte> record_;
   std::unique_ptr<kernels::Buffer> send_;
   std::unique_ptr<kernels::Buffer> receive_;
 };

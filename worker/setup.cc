@@ -53,7 +53,7 @@ Result<comm::Mesh> make_device_mesh(const ClusterConfig& config, comm::Mesh host
   if (config.replicas.backend != "cuda" || config.replicas.tp * config.replicas.pp == 1) {
     return host;
   }
-  return comm::make_nccl_mesh(host, clock);
+  return comm::make_nccl_mesh(std::move(host), clock);
 }
 
 }  // namespace trireme::worker

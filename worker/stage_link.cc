@@ -46,15 +46,34 @@ TensorView StageLink::my_part(const TensorView& x) const {
   return {x.as<float>() + n * mesh_->tp->rank(), x.dtype, {n}};
 }
 
+Result<HeaderWords> StageLink::receive_header(int from, StepContext& context) {
+  HeaderWords words;
+  const comm::OpContext op = context.begin("step header recv");
+  if (mesh_->host != nullptr) {
+    TRY(mesh_->host->pp->recv({words.data(), DType::kI64, {4}}, from, op));
+    return words;
+  }
+  TRY(mesh_->pp->recv(header_.view, from, op));
+  context.backend->copy_to_host(words.data(), header_.view.data, sizeof(words), context.stream);
+  context.backend->synchronize(context.stream);
+  return words;
+}
+
+Status StageLink::send_header(HeaderWords words, int to, StepContext& context) {
+  const comm::OpContext op = context.begin("step header send");
+  if (mesh_->host != nullptr) {
+    return mesh_->host->pp->send({words.data(), DType::kI64, {4}}, to, op);
+  }
+  context.backend->copy_to_device(header_.view.data, words.data(), sizeof(words), context.stream);
+  return mesh_->pp->send(header_.view, to, op);
+}
+
 Status StageLink::receive(const step::StepHeader& header, const TensorView& x,
                           StepContext& context) {
   const int previous = mesh_->stage() - 1;
   {
     const ScopedTime time(*context.clock, context.wait_upstream_ns);
-    TRY(mesh_->pp->recv(header_.view, previous, context.begin("step header recv")));
-    HeaderWords theirs;
-    context.backend->copy_to_host(theirs.data(), header_.view.data, sizeof(theirs), context.stream);
-    context.backend->synchronize(context.stream);
+    ASSIGN_OR_RETURN(const HeaderWords theirs, receive_header(previous, context));
     const HeaderWords mine = words_of(header, x.dim(0));
     if (theirs != mine) {
       return failed_precondition(fmt::format("stage {} sent {}, stage {} expects {}", previous,
@@ -75,9 +94,7 @@ Status StageLink::send(const step::StepHeader& header, const TensorView& x, Step
   context.backend->synchronize(context.stream);  // so that the wait is for the neighbour alone
   const ScopedTime time(*context.clock, context.wait_downstream_ns);
   const int next = mesh_->stage() + 1;
-  const HeaderWords mine = words_of(header, x.dim(0));
-  context.backend->copy_to_device(header_.view.data, mine.data(), sizeof(mine), context.stream);
-  TRY(mesh_->pp->send(header_.view, next, context.begin("step header send")));
+  TRY(send_header(words_of(header, x.dim(0)), next, context));
   const bool parts = in_parts(mesh_->stage(), x);
   return mesh_->pp->send(parts ? my_part(x) : x, next, context.begin("hidden states send"));
 }

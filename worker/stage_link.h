@@ -51,6 +51,9 @@ class StageLink {
  private:
   StageLink(const comm::Mesh& mesh, StageLinkOptions options)
       : mesh_(&mesh), options_(std::move(options)) {}
+  // From host to host where the mesh has groups there.
+  Result<HeaderWords> receive_header(int from, StepContext& context);
+  Status send_header(HeaderWords words, int to, StepContext& context);
   bool in_parts(int from_stage, const TensorView& x) const;
   TensorView my_part(const TensorView& x) const;
 

@@ -17,7 +17,10 @@ constexpr uint64_t kExpertLoadPeriod = 16;
 }  // namespace
 
 StepExecutor::StepExecutor(const ExecutorInputs& inputs)
-    : in_(inputs), table_(inputs.limits), tp_exchange_(inputs.backend, *inputs.mesh.tp) {
+    : in_(inputs),
+      table_(inputs.limits),
+      tp_exchange_(inputs.backend, *inputs.mesh.tp,
+                   inputs.mesh.host != nullptr ? inputs.mesh.host->tp.get() : nullptr) {
   timing_.worker_rank = inputs.rank.worker_rank;
 }
 
@@ -44,6 +47,7 @@ Status StepExecutor::allocate() {
     ASSIGN_OR_RETURN(graphs_,
                      DecodeGraphs::create({.backend = backend,
                                            .tp = *in_.mesh.tp,
+                                           .exchange = tp_exchange_,
                                            .limits = in_.limits,
                                            .spare_block = static_cast<int32_t>(in_.limits.n_blocks),
                                            .max_rows = std::min({kMaxRecordedRows, n, n_rows})}));
@@ -52,12 +56,13 @@ Status StepExecutor::allocate() {
   ASSIGN_OR_RETURN(rows_, allocate_tensor(backend, DType::kI32, {n_rows}));
   ASSIGN_OR_RETURN(x_logits_, allocate_tensor(backend, DType::kF32, {n_rows, in_.spec.hidden}));
   ASSIGN_OR_RETURN(logits_, allocate_tensor(backend, DType::kF32, {n_rows, in_.rank.vocab_padded}));
-  ASSIGN_OR_RETURN(sampler_, Sampler::create(backend, *in_.mesh.tp, in_.rank, in_.spec.vocab,
+  ASSIGN_OR_RETURN(sampler_, Sampler::create(backend, tp_exchange_, in_.rank, in_.spec.vocab,
                                              n_rows, in_.scan_on_device));
   return {};
 }
 
-Result<std::optional<step::StepResult>> StepExecutor::execute(const step::StepPlan& plan) {
+Result<std::optional<step::StepResult>> StepExecutor::execute(
+    const step::StepPlan& plan, const std::function<void()>& meanwhile) {
   const int64_t start_ns = in_.clock.now_ns();
   StepContext context;
   context.backend = &in_.backend;
@@ -66,7 +71,7 @@ Result<std::optional<step::StepResult>> StepExecutor::execute(const step::StepPl
   context.deadline_ns =
       start_ns + (plan.deadline_ns > 0 ? plan.deadline_ns : in_.default_deadline_ns);
 
-  auto result = run(plan, context);
+  auto result = run(plan, meanwhile, context);
   timing_.collective_ns = context.collective_ns;
   timing_.wait_upstream_ns = context.wait_upstream_ns;
   timing_.wait_downstream_ns = context.wait_downstream_ns;
@@ -75,12 +80,8 @@ Result<std::optional<step::StepResult>> StepExecutor::execute(const step::StepPl
   if (!result.ok()) {
     broken_ = true;
     last_op_ = context.op;
-    const std::string reason =
-        fmt::format("rank {} failed in step {} ({}): {}", in_.rank.worker_rank,
-                    plan.header.step.value(), context.op, result.error().message);
-    for (const auto& group : {&in_.mesh.tp, &in_.mesh.pp, &in_.mesh.world}) {
-      if (*group != nullptr) (*group)->abort(reason);
-    }
+    in_.mesh.abort(fmt::format("rank {} failed in step {} ({}): {}", in_.rank.worker_rank,
+                               plan.header.step.value(), context.op, result.error().message));
   }
   return result;
 }
@@ -106,6 +107,7 @@ Status StepExecutor::check_header(const step::StepPlan& plan) {
 }
 
 Result<std::optional<step::StepResult>> StepExecutor::run(const step::StepPlan& plan,
+                                                          const std::function<void()>& meanwhile,
                                                           StepContext& context) {
   expert_load_ = {};
   TRY(check_header(plan));
@@ -122,9 +124,11 @@ Result<std::optional<step::StepResult>> StepExecutor::run(const step::StepPlan& 
     } else {
       TRY(compute(plan.header, x, context));
     }
+    if (in_.rank.last_stage) prepare_sampling(x, recorded, context);
+    if (meanwhile) meanwhile();
     if (tells_expert_load(plan.header)) read_expert_load(context);
     if (in_.rank.last_stage) {
-      TRY(sample(x, recorded, context));
+      TRY(sample(context));
       embed(x, context);
     } else {
       TRY(stages_->send(plan.header, x, context));
@@ -209,10 +213,7 @@ Status StepExecutor::agree(const step::StepHeader& header, StepContext& context)
   return {};
 }
 
-Status StepExecutor::sample(const TensorView& x, bool has_logits, StepContext& context) {
-  const auto n_rows = static_cast<int64_t>(batch_.logits_rows.size());
-  if (n_rows == 0) return {};
-  context.op = "sampling";
+void StepExecutor::prepare_sampling(const TensorView& x, bool has_logits, StepContext& context) {
   row_ids_.clear();
   requests_.clear();
   for (const LogitsRow& row : batch_.logits_rows) {
@@ -228,15 +229,21 @@ Status StepExecutor::sample(const TensorView& x, bool has_logits, StepContext& c
                                     : std::max(0, sequence.sampling.n_prompt_logprobs);
     requests_.push_back(request);
   }
+  if (has_logits || requests_.empty()) return;
+  // Only the rows that somebody asked for go through norm and head.
+  const auto n_rows = static_cast<int64_t>(requests_.size());
+  const TensorView rows = rows_.view.rows(0, n_rows);
+  in_.backend.copy_to_device(rows.data, row_ids_.data(), rows.bytes(), context.stream);
+  const TensorView x_logits = x_logits_.view.rows(0, n_rows);
+  in_.backend.gather_rows({.x = x, .rows = rows, .out = x_logits}, context.stream);
+  in_.model.compute_logits(x_logits, logits_.view.rows(0, n_rows), context);
+}
+
+Status StepExecutor::sample(StepContext& context) {
+  const auto n_rows = static_cast<int64_t>(requests_.size());
+  if (n_rows == 0) return {};
+  context.op = "sampling";
   const TensorView logits = logits_.view.rows(0, n_rows);
-  if (!has_logits) {
-    // Only the rows that somebody asked for go through norm and head.
-    const TensorView rows = rows_.view.rows(0, static_cast<int64_t>(row_ids_.size()));
-    in_.backend.copy_to_device(rows.data, row_ids_.data(), rows.bytes(), context.stream);
-    const TensorView x_logits = x_logits_.view.rows(0, n_rows);
-    in_.backend.gather_rows({.x = x, .rows = rows, .out = x_logits}, context.stream);
-    in_.model.compute_logits(x_logits, logits, context);
-  }
   if (in_.logits_observer) {
     observed_.resize(static_cast<size_t>(logits.numel()));
     in_.backend.copy_to_host(observed_.data(), logits.data, logits.bytes(), context.stream);

@@ -62,8 +62,11 @@ class StepExecutor {
   // Everything that `inputs` refers to outlives the executor.
   static Result<std::unique_ptr<StepExecutor>> create(const ExecutorInputs& inputs);
 
-  // The result on tp rank 0 of the last stage, nullopt elsewhere.
-  Result<std::optional<step::StepResult>> execute(const step::StepPlan& plan);
+  // The result on tp rank 0 of the last stage, nullopt elsewhere. `meanwhile`, where it is given,
+  // is called once in a step of tokens, when the step's work is enqueued and before it is waited
+  // for.
+  Result<std::optional<step::StepResult>> execute(const step::StepPlan& plan,
+                                                  const std::function<void()>& meanwhile = {});
 
   const step::StageTiming& last_timing() const { return timing_; }
   // Of the last step: of each 16th, on the ranks that tell of it; else empty.
@@ -76,14 +79,18 @@ class StepExecutor {
 
   Status allocate();
   Status check_header(const step::StepPlan& plan);
-  Result<std::optional<step::StepResult>> run(const step::StepPlan& plan, StepContext& context);
+  Result<std::optional<step::StepResult>> run(const step::StepPlan& plan,
+                                              const std::function<void()>& meanwhile,
+                                              StepContext& context);
   Status agree(const step::StepHeader& header, StepContext& context);
   Status compute(const step::StepHeader& header, const TensorView& x, StepContext& context);
   bool tells_expert_load(const step::StepHeader& header) const;
   Status compute_recorded(const step::StepHeader& header, const TensorView& x,
                           StepContext& context);
-  // `has_logits`: the rows' logits have been computed, in their order.
-  Status sample(const TensorView& x, bool has_logits, StepContext& context);
+  // What is sampled, and of what rows; enqueues their logits unless `has_logits`: they have been
+  // computed, in their order.
+  void prepare_sampling(const TensorView& x, bool has_logits, StepContext& context);
+  Status sample(StepContext& context);
   void read_expert_load(StepContext& context);
   void embed(const TensorView& x, StepContext& context);
   step::StepResult collect(const step::StepPlan& plan);

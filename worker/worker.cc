@@ -163,7 +163,8 @@ Status Worker::agree_on_setup() {
   context.backend = backend_.get();
   context.clock = &clock_;
   context.deadline_ns = start_ns + options_.startup_deadline_ns;
-  HostExchange exchange(*backend_, *mesh_.world);
+  HostExchange exchange(*backend_, *mesh_.world,
+                        mesh_.host != nullptr ? mesh_.host->world.get() : nullptr);
   const SetupRecord mine{.digest = setup_digest(options_, backend_->compute_dtype()),
                          .machine = std::hash<std::string>()(options_.machine)};
   std::vector<std::byte> record(sizeof(mine));
@@ -364,9 +365,10 @@ Status Worker::report_memory(int64_t n_blocks) const {
                   gigabytes(graph_reserve_bytes_)));
 }
 
-Result<std::optional<step::StepResult>> Worker::execute(const step::StepPlan& plan) {
+Result<std::optional<step::StepResult>> Worker::execute(const step::StepPlan& plan,
+                                                        const std::function<void()>& meanwhile) {
   if (executor_ == nullptr) return failed_precondition("the KV blocks are not allocated yet");
-  return executor_->execute(plan);
+  return executor_->execute(plan, meanwhile);
 }
 
 const step::StageTiming& Worker::last_timing() const {
@@ -381,10 +383,6 @@ const step::ExpertLoad& Worker::last_expert_load() const {
 
 std::string Worker::last_op() const { return executor_ == nullptr ? "" : executor_->last_op(); }
 
-void Worker::abort(std::string_view reason) {
-  for (const auto& group : {&mesh_.tp, &mesh_.pp, &mesh_.world}) {
-    if (*group != nullptr) (*group)->abort(reason);
-  }
-}
+void Worker::abort(std::string_view reason) { mesh_.abort(reason); }
 
 }  // namespace trireme::worker

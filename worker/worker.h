@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -66,8 +67,10 @@ class Worker {
   Status allocate_kv(int64_t n_blocks);
 
   // Runs a plan; the result on tp rank 0 of the last stage, nullopt elsewhere. failed_precondition
-  // before allocate_kv and after an earlier error.
-  Result<std::optional<step::StepResult>> execute(const step::StepPlan& plan);
+  // before allocate_kv and after an earlier error. `meanwhile` is called once in a step of tokens,
+  // when its work is enqueued and before it is waited for: a device works while it runs.
+  Result<std::optional<step::StepResult>> execute(const step::StepPlan& plan,
+                                                  const std::function<void()>& meanwhile = {});
   const step::StageTiming& last_timing() const;
   const step::ExpertLoad& last_expert_load() const;
   // The operation that the last error of execute belongs to, e.g. "layer 3 mlp all_reduce".
@@ -78,6 +81,8 @@ class Worker {
   int64_t load_ns() const { return load_ns_; }
   int64_t startup_comm_ns() const { return startup_comm_ns_; }
   std::string device() const { return backend_->description(); }
+  // Its ops are enqueued and done aside; else they are done by the thread that calls execute.
+  bool on_device() const { return backend_->name() == "cuda"; }
   // Makes this rank's groups fail soon, so that no other rank waits for it. Any thread.
   void abort(std::string_view reason);
 
@@ -95,7 +100,6 @@ class Worker {
   Status check_memory();
   Status load(const LoadProgressFn& progress);
   Status shape_kv(const WeightSource& source);
-  bool on_device() const { return backend_->name() == "cuda"; }
   Status report_memory(int64_t n_blocks) const;
 
   WorkerOptions options_;

@@ -1,5 +1,8 @@
 #include "worker/worker_loop.h"
 
+#include <functional>
+#include <optional>
+#include <utility>
 #include <variant>
 
 #include "base/log.h"
@@ -14,26 +17,101 @@ struct Overloaded : Visitors... {
 template <typename... Visitors>
 Overloaded(Visitors...) -> Overloaded<Visitors...>;
 
-Status run_plan(step::RankLink& link, Worker& worker, const step::StepPlan& plan) {
-  auto result = worker.execute(plan);
-  if (!result.ok()) {
-    report_failure(link, worker.worker_rank(), plan.header.step, worker.last_op(), result.error());
-    return result.error();
-  }
-  // The result first: the coordinator waits for it, and only counts the timings.
-  if (result->has_value()) TRY(link.send(std::move(**result)));
-  return link.send(step::StepTimings{.step = plan.header.step,
-                                     .timing = worker.last_timing(),
-                                     .experts = worker.last_expert_load()});
+// A device should not wait for its host. While it works on a step, the rank hears the next command;
+// and if that is a plan, the device gets it before the coordinator is told of the step that is
+// done.
+class Loop {
+ public:
+  Loop(step::RankLink& link, Worker& worker) : link_(link), worker_(worker) {}
+
+  Status run();
+
+ private:
+  Result<step::RankCommand> next_command();
+  Status set_kv_blocks(const step::SetKvBlocks& command);
+  Status run_plan(const step::StepPlan& plan);
+  Status tell();
+  void while_the_device_works();
+
+  step::RankLink& link_;
+  Worker& worker_;
+  std::optional<step::RankCommand> next_;  // heard ahead
+  // Of the step before; tell() sends them.
+  std::optional<step::StepResult> result_;
+  std::optional<step::StepTimings> timings_;
+};
+
+Result<step::RankCommand> Loop::next_command() {
+  if (!next_.has_value()) return link_.receive();
+  step::RankCommand command = std::move(*next_);
+  next_.reset();
+  return command;
 }
 
-Status set_kv_blocks(step::RankLink& link, Worker& worker, const step::SetKvBlocks& command) {
-  Status status = worker.allocate_kv(command.n_blocks);
+// A link that is lost says so again to whoever asks it next.
+void Loop::while_the_device_works() {
+  const Status told = tell();
+  if (!told.ok()) log::debug("a result was not sent: {}", told.error().message);
+  if (next_.has_value()) return;
+  if (auto heard = link_.poll(); heard.ok()) next_ = std::move(*heard);
+}
+
+// The result first: the coordinator waits for it, and only counts the timings.
+Status Loop::tell() {
+  if (result_.has_value()) TRY(link_.send(std::move(*std::exchange(result_, std::nullopt))));
+  if (timings_.has_value()) TRY(link_.send(std::move(*std::exchange(timings_, std::nullopt))));
+  return {};
+}
+
+Status Loop::run_plan(const step::StepPlan& plan) {
+  std::function<void()> meanwhile;
+  if (worker_.on_device()) meanwhile = [this] { while_the_device_works(); };
+  auto result = worker_.execute(plan, meanwhile);
+  // Of the step before, where this one failed before its work was enqueued or has no tokens.
+  const Status told = tell();
+  if (!result.ok()) {
+    report_failure(link_, worker_.worker_rank(), plan.header.step, worker_.last_op(),
+                   result.error());
+    return result.error();
+  }
+  TRY(told);
+  result_ = std::move(*result);
+  timings_ = step::StepTimings{.step = plan.header.step,
+                               .timing = worker_.last_timing(),
+                               .experts = worker_.last_expert_load()};
+  if (next_.has_value() && std::holds_alternative<step::StepPlan>(*next_)) return {};
+  return tell();
+}
+
+Status Loop::set_kv_blocks(const step::SetKvBlocks& command) {
+  Status status = worker_.allocate_kv(command.n_blocks);
   if (!status.ok()) {
-    worker.abort(status.error().message);
-    report_failure(link, worker.worker_rank(), StepId(0), "allocating KV blocks", status.error());
+    worker_.abort(status.error().message);
+    report_failure(link_, worker_.worker_rank(), StepId(0), "allocating KV blocks", status.error());
   }
   return status;
+}
+
+Status Loop::run() {
+  for (;;) {
+    auto command = next_command();
+    if (!command.ok()) {
+      worker_.abort("the coordinator is lost");
+      return command.error();
+    }
+    bool stop = false;
+    const Status status = std::visit(
+        Overloaded{[&](const step::SetKvBlocks& set) { return set_kv_blocks(set); },
+                   [&](const step::StepPlan& plan) { return run_plan(plan); },
+                   [&](const step::Shutdown& shutdown) {
+                     log::info("rank {} ends: {}", worker_.worker_rank(), shutdown.reason);
+                     stop = true;
+                     return Status();
+                   }},
+        *command);
+    if (!status.ok()) return status;
+    if (stop) return {};
+  }
 }
 
 }  // namespace
@@ -64,25 +142,7 @@ Status run_worker_loop(step::RankLink& link, Worker& worker) {
                                 .load_ns = worker.load_ns(),
                                 .startup_comm_ns = worker.startup_comm_ns(),
                                 .device = worker.device()}));
-  for (;;) {
-    auto command = link.receive();
-    if (!command.ok()) {
-      worker.abort("the coordinator is lost");
-      return command.error();
-    }
-    bool stop = false;
-    const Status status = std::visit(
-        Overloaded{[&](const step::SetKvBlocks& set) { return set_kv_blocks(link, worker, set); },
-                   [&](const step::StepPlan& plan) { return run_plan(link, worker, plan); },
-                   [&](const step::Shutdown& shutdown) {
-                     log::info("rank {} ends: {}", worker.worker_rank(), shutdown.reason);
-                     stop = true;
-                     return Status();
-                   }},
-        *command);
-    if (!status.ok()) return status;
-    if (stop) return {};
-  }
+  return Loop(link, worker).run();
 }
 
 }  // namespace trireme::worker

@@ -104,9 +104,15 @@ class InprocRankLink final : public RankLink {
     state.wake.wait(lock, [&] { return !state.commands.empty() || shared_->coordinator_closed; });
     // What was sent before the coordinator went is still delivered: a Shutdown most of all.
     if (state.commands.empty()) return unavailable("the coordinator has closed its link.");
-    RankCommand command = std::move(state.commands.front());
-    state.commands.pop_front();
-    return command;
+    return take(state);
+  }
+
+  Result<std::optional<RankCommand>> poll() override {
+    const std::lock_guard lock(shared_->mutex);
+    RankState& state = shared_->ranks[static_cast<size_t>(worker_rank_)];
+    if (!state.commands.empty()) return std::optional<RankCommand>(take(state));
+    if (shared_->coordinator_closed) return unavailable("the coordinator has closed its link.");
+    return std::optional<RankCommand>();
   }
 
   Status send(const RankEvent& event) override {
@@ -121,6 +127,13 @@ class InprocRankLink final : public RankLink {
   }
 
  private:
+  // With the mutex held.
+  static RankCommand take(RankState& state) {
+    RankCommand command = std::move(state.commands.front());
+    state.commands.pop_front();
+    return command;
+  }
+
   std::shared_ptr<Shared> shared_;
   int worker_rank_;
 };

@@ -63,12 +63,14 @@ class CoordinatorLink {
   virtual int event_fd() const = 0;
 };
 
-// A rank's end. receive() is called by the rank's main thread; send() from any thread.
+// A rank's end. receive() and poll() are called by the rank's main thread; send() from any thread.
 class RankLink {
  public:
   virtual ~RankLink() = default;
   // Waits until a command comes or the coordinator is lost (unavailable).
   virtual Result<RankCommand> receive() = 0;
+  // The next command if it is there; nullopt where receive() would wait.
+  virtual Result<std::optional<RankCommand>> poll() = 0;
   virtual Status send(const RankEvent& event) = 0;
 };
 

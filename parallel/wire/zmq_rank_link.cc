@@ -22,6 +22,7 @@ class ZmqRankLink final : public step::RankLink {
   Status open(const StepLinkAddress& address, int worker_rank, const RankLinkOptions& options);
 
   Result<step::RankCommand> receive() override;
+  Result<std::optional<step::RankCommand>> poll() override;
   Status send(const step::RankEvent& event) override;
 
  private:
@@ -87,26 +88,29 @@ Result<step::RankCommand> ZmqRankLink::receive() {
   const int data_fd = get_int(data_.get(), ZMQ_FD);
   while (true) {
     wake_.clear();
-    std::optional<Frames> frames;
-    {
-      const std::lock_guard lock(mutex_);
-      frames = receive_frames(data_.get(), 1);
-      if (!frames.has_value() && lost_error_.has_value()) {
-        wake_.signal();  // it stays lost for whoever asks again
-        return *lost_error_;
-      }
-    }
-    if (!frames.has_value()) {
-      // Another thread's send() may swallow the socket's edge between here and the wait: it then
-      // signals wake_.
-      wait_readable({data_fd, wake_.fd()}, -1);
-      continue;
-    }
-    if (frames->n_parts != 1) return data_loss("a command came in several parts");
-    Result<step::RankCommand> command = decode_rank_command(frames->parts[0]);
-    if (command.ok() && std::holds_alternative<step::Shutdown>(*command)) heartbeat_->end_vigil();
-    return command;
+    ASSIGN_OR_RETURN(std::optional<step::RankCommand> command, poll());
+    if (command.has_value()) return std::move(*command);
+    // Another thread's send() may swallow the socket's edge between here and the wait: it then
+    // signals wake_.
+    wait_readable({data_fd, wake_.fd()}, -1);
   }
+}
+
+Result<std::optional<step::RankCommand>> ZmqRankLink::poll() {
+  std::optional<Frames> frames;
+  {
+    const std::lock_guard lock(mutex_);
+    frames = receive_frames(data_.get(), 1);
+    if (!frames.has_value() && lost_error_.has_value()) {
+      wake_.signal();  // it stays lost for whoever asks again
+      return *lost_error_;
+    }
+  }
+  if (!frames.has_value()) return std::optional<step::RankCommand>();
+  if (frames->n_parts != 1) return data_loss("a command came in several parts");
+  ASSIGN_OR_RETURN(step::RankCommand command, decode_rank_command(frames->parts[0]));
+  if (std::holds_alternative<step::Shutdown>(command)) heartbeat_->end_vigil();
+  return std::optional<step::RankCommand>(std::move(command));
 }
 
 Status ZmqRankLink::send(const step::RankEvent& event) {

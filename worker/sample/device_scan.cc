@@ -1,6 +1,7 @@
 #include "worker/sample/device_scan.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/check.h"
 
@@ -11,6 +12,7 @@ namespace {
 constexpr int64_t kMaxEntries = int64_t{1} << 16;
 constexpr int64_t kMaxRowsAtOnce = int64_t{1} << 12;
 constexpr int64_t kAlignment = 16;
+constexpr size_t kEntryBytes = 4;  // of an id, a score, a value
 constexpr int64_t kBytesOfRow = 4 * (8 + kAlignment);
 constexpr int64_t kBytes = kMaxEntries * 12 + kMaxRowsAtOnce * kBytesOfRow + 16 * kAlignment;
 
@@ -59,20 +61,27 @@ DeviceScan::Best DeviceScan::best(const TensorView& logits, int32_t first_id, co
       args.inverse_temperature = upload(part(rows.inverse_temperature, begin, end), context);
       args.keys = upload(part(rows.keys, begin, end), context);
     }
-    const auto matrix = [&](DType dtype) {
-      return TensorView(place(dtype, n * k).data, dtype, {n, k});
+    // One behind another, so that one copy brings them all.
+    const size_t n_found = static_cast<size_t>(n * k);
+    char* const found = static_cast<char*>(place(DType::kF32, 3 * n * k).data);
+    const auto third = [&](size_t i, DType dtype) {
+      return TensorView(found + i * n_found * kEntryBytes, dtype, {n, k});
     };
-    args.ids = matrix(DType::kI32);
-    args.scores = matrix(DType::kF32);
-    args.values = matrix(DType::kF32);
+    args.ids = third(0, DType::kI32);
+    args.scores = third(1, DType::kF32);
+    args.values = third(2, DType::kF32);
     backend_.row_candidates(args, context.stream);
-    const size_t at = begin * static_cast<size_t>(k);
-    backend_.copy_to_host(best.ids.data() + at, args.ids.data, args.ids.bytes(), context.stream);
-    backend_.copy_to_host(best.scores.data() + at, args.scores.data, args.scores.bytes(),
-                          context.stream);
-    backend_.copy_to_host(best.values.data() + at, args.values.data, args.values.bytes(),
-                          context.stream);
+    found_.resize(3 * n_found * kEntryBytes);
+    backend_.copy_to_host(found_.data(), found, found_.size(), context.stream);
     backend_.synchronize(context.stream);
+    const auto bring = [&](size_t i, void* to) {
+      const size_t bytes = n_found * kEntryBytes;
+      std::memcpy(to, found_.data() + i * bytes, bytes);
+    };
+    const size_t at = begin * static_cast<size_t>(k);
+    bring(0, best.ids.data() + at);
+    bring(1, best.scores.data() + at);
+    bring(2, best.values.data() + at);
   }
   return best;
 }

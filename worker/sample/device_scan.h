@@ -5,6 +5,7 @@
 // thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -57,8 +58,9 @@ class DeviceScan {
   TensorView upload(std::span<const T> host, StepContext& context);
 
   kernels::Backend& backend_;
-  DeviceTensor buffer_;  // bytes
-  int64_t used_ = 0;     // of them
+  DeviceTensor buffer_;           // bytes
+  int64_t used_ = 0;              // of them
+  std::vector<std::byte> found_;  // ids, scores and values, on the host
 };
 
 }  // namespace trireme::worker

@@ -63,10 +63,10 @@ int32_t draw_from(std::span<const Candidate> kept, const RowRequest& request) {
 
 }  // namespace
 
-Result<std::unique_ptr<Sampler>> Sampler::create(kernels::Backend& backend, comm::Group& tp,
+Result<std::unique_ptr<Sampler>> Sampler::create(kernels::Backend& backend, HostExchange& exchange,
                                                  const plan::RankPlan& rank, int32_t vocab,
                                                  int64_t max_rows, bool on_device) {
-  std::unique_ptr<Sampler> sampler(new Sampler(backend, tp));
+  std::unique_ptr<Sampler> sampler(new Sampler(backend, exchange));
   sampler->vocab_ = vocab;
   sampler->vocab_padded_ = rank.vocab_padded;
   sampler->first_id_ = static_cast<int32_t>(rank.vocab.begin);
@@ -194,7 +194,7 @@ Status Sampler::run(const TensorView& logits, std::span<const RowRequest> reques
   for (size_t row = 0; row < requests.size(); ++row) {
     append_summary(logits, row, requests[row], context);
   }
-  TRY(exchange_.all_gather(mine_, all_, "sampling all_gather", context));
+  TRY(exchange_->all_gather(mine_, all_, "sampling all_gather", context));
   const size_t record_bytes = mine_.size();
   size_t offset = 0;
   for (size_t row = 0; row < requests.size(); ++row) {
@@ -214,7 +214,7 @@ Status Sampler::decide_row(const TensorView& logits, size_t row, const RowReques
   ScoredToken winner;
   double max = -std::numeric_limits<double>::infinity();
   double raw_max = max;
-  const auto n_ranks = static_cast<size_t>(exchange_.size());
+  const auto n_ranks = static_cast<size_t>(exchange_->size());
   for (size_t rank = 0; rank < n_ranks; ++rank) {
     const auto summary = read_at<Summary>(all_, rank * record_bytes + offset);
     if (wants_logprobs(request)) raw_max = std::max(raw_max, double{summary.raw_max});
@@ -266,7 +266,7 @@ Result<int32_t> Sampler::decide_filtered(const TensorView& logits, size_t row,
   // the best such last.
   Candidate horizon;
   bool complete = true;
-  for (int rank = 0; rank < exchange_.size(); ++rank) {
+  for (int rank = 0; rank < exchange_->size(); ++rank) {
     const size_t at = static_cast<size_t>(rank) * record_bytes + offset + sizeof(Summary);
     for (size_t i = 0; i < n; ++i) {
       const auto candidate = read_at<Candidate>(all_, at + i * sizeof(Candidate));
@@ -300,7 +300,7 @@ Result<int32_t> Sampler::decide_from_whole_row(const TensorView& logits, size_t 
   std::fill(row_.begin() + n_ids_, row_.end(), -std::numeric_limits<float>::infinity());
   whole_mine_.clear();
   append(whole_mine_, row_.data(), row_.size());
-  TRY(exchange_.all_gather(whole_mine_, whole_, "sampling whole-row all_gather", context));
+  TRY(exchange_->all_gather(whole_mine_, whole_, "sampling whole-row all_gather", context));
 
   const double mass =
       needs_mass(*request.params) ? mass_of_whole_row(request.params->temperature) : 0;
@@ -326,7 +326,7 @@ double Sampler::mass_of_whole_row(double temperature) const {
   std::vector<double> masses;
   std::vector<float> maxima;
   float max = -std::numeric_limits<float>::infinity();
-  for (int rank = 0; rank < exchange_.size(); ++rank) {
+  for (int rank = 0; rank < exchange_->size(); ++rank) {
     const int64_t n_ids = std::clamp<int64_t>(vocab_ - rank * vocab_padded_, 0, vocab_padded_);
     const std::span<const float> slice(values + rank * vocab_padded_, static_cast<size_t>(n_ids));
     const Candidate best = best_candidate(slice, 0);
@@ -348,8 +348,8 @@ void Sampler::merge_raw_top(const RowRequest& request, size_t offset, size_t rec
   if (n == 0) return;
   const size_t skip = offset + sizeof(Summary) + n_candidates(request) * sizeof(Candidate);
   std::vector<Candidate> merged;
-  merged.reserve(n * static_cast<size_t>(exchange_.size()));
-  for (size_t rank = 0; rank < static_cast<size_t>(exchange_.size()); ++rank) {
+  merged.reserve(n * static_cast<size_t>(exchange_->size()));
+  for (size_t rank = 0; rank < static_cast<size_t>(exchange_->size()); ++rank) {
     for (size_t i = 0; i < n; ++i) {
       const auto candidate =
           read_at<Candidate>(all_, rank * record_bytes + skip + i * sizeof(Candidate));
@@ -378,7 +378,7 @@ Status Sampler::fill_actual_logprobs(const TensorView& logits, std::span<const R
   std::vector<float> values = values_of_tokens(logits, rows, tokens, context);
   mine_.clear();
   append(mine_, values.data(), values.size());
-  TRY(exchange_.all_gather(mine_, all_, "logprob value all_gather", context));
+  TRY(exchange_->all_gather(mine_, all_, "logprob value all_gather", context));
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto owner = static_cast<size_t>(tokens[i] / vocab_padded_);
     values[i] = read_at<float>(all_, owner * mine_.size() + i * sizeof(float));
@@ -386,11 +386,11 @@ Status Sampler::fill_actual_logprobs(const TensorView& logits, std::span<const R
   const std::vector<int32_t> counts = counts_before(logits, rows, tokens, values, context);
   mine_.clear();
   append(mine_, counts.data(), counts.size());
-  TRY(exchange_.all_gather(mine_, all_, "logprob rank all_gather", context));
+  TRY(exchange_->all_gather(mine_, all_, "logprob rank all_gather", context));
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto row = static_cast<size_t>(rows[i]);
     int32_t rank_of_token = 1;
-    for (size_t rank = 0; rank < static_cast<size_t>(exchange_.size()); ++rank) {
+    for (size_t rank = 0; rank < static_cast<size_t>(exchange_->size()); ++rank) {
       rank_of_token += read_at<int32_t>(all_, rank * mine_.size() + i * sizeof(int32_t));
     }
     const auto to_logprob = [&](float logit) {

@@ -19,7 +19,6 @@
 #include <vector>
 
 #include "kernels/backend.h"
-#include "parallel/comm/group.h"
 #include "parallel/plan/parallel_plan.h"
 #include "parallel/step/step_plan.h"
 #include "worker/host_exchange.h"
@@ -48,8 +47,9 @@ struct RowOutcome {
 
 class Sampler {
  public:
-  // Backend and group outlive the sampler. `on_device`: rows are scanned by the backend's ops.
-  static Result<std::unique_ptr<Sampler>> create(kernels::Backend& backend, comm::Group& tp,
+  // Backend and exchange outlive the sampler; the exchange is over the tp group. `on_device`: rows
+  // are scanned by the backend's ops.
+  static Result<std::unique_ptr<Sampler>> create(kernels::Backend& backend, HostExchange& exchange,
                                                  const plan::RankPlan& rank, int32_t vocab,
                                                  int64_t max_rows, bool on_device);
 
@@ -79,8 +79,8 @@ class Sampler {
     std::vector<Candidate> raw_top;
   };
 
-  Sampler(kernels::Backend& backend, comm::Group& tp)
-      : backend_(&backend), exchange_(backend, tp) {}
+  Sampler(kernels::Backend& backend, HostExchange& exchange)
+      : backend_(&backend), exchange_(&exchange) {}
 
   size_t n_candidates(const RowRequest& request) const;
   size_t n_raw_top(const RowRequest& request) const;
@@ -124,7 +124,7 @@ class Sampler {
                               std::vector<RowOutcome>& outcomes, StepContext& context);
 
   kernels::Backend* backend_;
-  HostExchange exchange_;
+  HostExchange* exchange_;
   int32_t vocab_ = 0;                 // of the model
   int32_t first_id_ = 0;              // of this rank's slice
   int32_t n_ids_ = 0;                 // true rows of this rank's slice

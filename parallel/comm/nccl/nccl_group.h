@@ -42,8 +42,8 @@ using CarryId = std::function<Status(std::span<std::byte> id)>;
 Result<std::unique_ptr<Group>> make_nccl_group(const NcclGroupOptions& options,
                                                const CarryId& carry_id, const Clock& clock);
 
-// The NCCL groups beside a mesh over the host's memory, whose groups carry the ids. Every rank of
-// the mesh calls it, with its device current.
-Result<Mesh> make_nccl_mesh(Mesh& host, const Clock& clock);
+// The NCCL groups over a mesh over the host's memory, whose groups carry the ids and stay beside
+// them as `host`. Every rank of the mesh calls it, with its device current.
+Result<Mesh> make_nccl_mesh(Mesh host, const Clock& clock);
 
 }  // namespace trireme::comm

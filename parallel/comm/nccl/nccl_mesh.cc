@@ -16,7 +16,7 @@ CarryId over(Group& host) {
 
 }  // namespace
 
-Result<Mesh> make_nccl_mesh(Mesh& host, const Clock& clock) {
+Result<Mesh> make_nccl_mesh(Mesh host, const Clock& clock) {
   const MeshLayout layout = mesh_layout(host.worker_rank, host.tp->size(), host.pp->size());
   Mesh mesh;
   mesh.worker_rank = host.worker_rank;
@@ -30,6 +30,7 @@ Result<Mesh> make_nccl_mesh(Mesh& host, const Clock& clock) {
       mesh.world,
       make_nccl_group({.name = "world", .worker_ranks = layout.world, .rank = host.world->rank()},
                       over(*host.world), clock));
+  mesh.host = std::make_unique<Mesh>(std::move(host));
   return mesh;
 }
 

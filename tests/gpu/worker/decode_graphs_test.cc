@@ -39,10 +39,12 @@ class Lookup {
   explicit Lookup(kernels::Backend& backend, const TableLimits& limits = {})
       : backend_(backend), limits_(limits) {
     meshes_ = comm::make_inproc_meshes(1, 1, clock_);
+    exchange_ = std::make_unique<HostExchange>(backend, *meshes_[0].tp, nullptr);
     limits_.context = 1024;
     limits_.block_size = 16;
     auto graphs = DecodeGraphs::create({.backend = backend,
                                         .tp = *meshes_[0].tp,
+                                        .exchange = *exchange_,
                                         .limits = limits_,
                                         .spare_block = 64,
                                         .max_rows = 16});
@@ -90,6 +92,7 @@ class Lookup {
   kernels::Backend& backend_;
   SystemClock clock_;
   std::vector<comm::Mesh> meshes_;
+  std::unique_ptr<HostExchange> exchange_;
   TableLimits limits_;
   std::unique_ptr<DecodeGraphs> graphs_;
   DeviceTensor table_, out_;

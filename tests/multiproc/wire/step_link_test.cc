@@ -269,9 +269,32 @@ TEST(StepLink, ALostCoordinatorEndsTheWaitAndCallsBackOnce) {
     ASSERT_FALSE(command.ok());
     EXPECT_EQ(command.error().code, ErrorCode::kUnavailable);
   }
+  EXPECT_EQ((*rank)->poll().error().code, ErrorCode::kUnavailable);
   ender.join();
   EXPECT_EQ(n_lost, 1);
   EXPECT_EQ((*rank)->send(step::LoadProgress{}).error().code, ErrorCode::kUnavailable);
+}
+
+// A command that came while its rank did not wait is neither lost nor slept through.
+TEST(StepLink, ARankPollsAndWaitsInTurn) {
+  auto bound = bind_coordinator_link(coordinator_options(1));
+  ASSERT_TRUE(bound.ok());
+  auto rank = connect_rank_link(bound->address, 0, rank_options());
+  ASSERT_TRUE(rank.ok());
+  const auto nothing = (*rank)->poll();
+  ASSERT_TRUE(nothing.ok());
+  EXPECT_FALSE(nothing->has_value());
+  for (int i = 0; i < 200; ++i) {
+    while (!bound->link->send(step::SetKvBlocks{2 * i}).ok()) std::this_thread::sleep_for(1ms);
+    ASSERT_TRUE(bound->link->send(step::SetKvBlocks{2 * i + 1}).ok());
+    Result<std::optional<step::RankCommand>> first = std::optional<step::RankCommand>();
+    while (first.ok() && !first->has_value()) first = (*rank)->poll();
+    ASSERT_TRUE(first.ok());
+    EXPECT_EQ(std::get<step::SetKvBlocks>(**first).n_blocks, 2 * i);
+    const auto second = (*rank)->receive();
+    ASSERT_TRUE(second.ok());
+    EXPECT_EQ(std::get<step::SetKvBlocks>(*second).n_blocks, 2 * i + 1);
+  }
 }
 
 TEST(StepLink, ManyThreadsOfARankMaySendWhileItsMainThreadWaits) {

@@ -58,6 +58,17 @@ TEST(InprocLink, AWaitingRankIsWokenByACommand) {
   sender.join();
 }
 
+TEST(InprocLink, ARankThatPollsDoesNotWait) {
+  InprocLinks links = make_inproc_links(1);
+  EXPECT_EQ(*links.ranks[0]->poll(), std::nullopt);
+  ASSERT_TRUE(links.coordinator->send(plan_of(1)).ok());
+  links.coordinator.reset();
+  const auto command = links.ranks[0]->poll();
+  ASSERT_TRUE(command.ok() && command->has_value());
+  EXPECT_EQ(std::get<StepPlan>(**command).header.step, StepId(1));
+  EXPECT_EQ(links.ranks[0]->poll().error().code, ErrorCode::kUnavailable);
+}
+
 TEST(InprocLink, ACoordinatorThatGoesIsUnavailableOnceItsCommandsAreRead) {
   InprocLinks links = make_inproc_links(1);
   ASSERT_TRUE(links.coordinator->send(Shutdown{"drained"}).ok());

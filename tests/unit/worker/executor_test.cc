@@ -255,6 +255,46 @@ TEST(StepExecutor, PlansOfAllStagesAreInFlight) {
   for (size_t i = 0; i < 8; ++i) EXPECT_EQ(results[i].outputs[0].token, expected[i]);
 }
 
+// Headers, candidates and whole rows: nothing of the host's goes over a device's groups where there
+// are others, and the answers are the same.
+TEST(StepExecutor, RecordsOfTheHostGoOverItsOwnGroups) {
+  for (const bool on_device : {false, true}) {
+    const ReplicaOptions options{
+        .model_dir = golden_dir("llama"), .tp = 2, .pp = 2, .scan_on_device = on_device};
+    ReplicaOptions with_host = options;
+    with_host.host_groups = true;
+    std::vector<TestSequence> sequences;
+    for (uint64_t i = 0; i < 4; ++i) {
+      TestSequence sequence{.prompt = make_prompt(5 + static_cast<int>(i) * 6, i, 512), .n_new = 4};
+      sequence.sampling.seed = i;
+      sequence.sampling.temperature = i == 0 ? 0.0f : 0.9f;
+      if (i == 2) sequence.sampling.top_p = 0.999f;  // asks for the whole row
+      sequence.sampling.n_logprobs = 3;
+      sequences.push_back(std::move(sequence));
+    }
+    TestReplica plain(options);
+    TestReplica split(with_host);
+    const auto want = generate(plain, sequences);
+    const auto got = generate(split, sequences);
+    for (size_t i = 0; i < want.size(); ++i) {
+      SCOPED_TRACE(i);
+      EXPECT_EQ(got[i].tokens, want[i].tokens);
+      EXPECT_EQ(got[i].logits, want[i].logits);
+    }
+  }
+}
+
+TEST(StepExecutor, ARankThatFailsEndsTheGroupsOfBothKinds) {
+  TestReplica replica({.model_dir = golden_dir("llama"), .tp = 2, .pp = 2, .host_groups = true});
+  step::StepPlan plan = one_prompt(1, {5, 6}, {BlockId(0)});
+  plan.header = replica.next_header(plan);
+  plan.header.shape_hash += 1;
+  plan.deadline_ns = 120'000'000'000;
+  // Every rank refuses it, or hears of one that has; none is left waiting in a group, or the
+  // replica's end would not come.
+  EXPECT_THAT(replica.run_bad(plan).message, HasSubstr("shape"));
+}
+
 TEST(StageLink, KnowsWhichStagesAreOnOtherMachines) {
   EXPECT_EQ(boundaries_between_machines({7}, 1), std::vector<bool>());
   EXPECT_EQ(boundaries_between_machines({7, 7, 7, 7}, 2), std::vector<bool>{false});

@@ -38,9 +38,9 @@ std::vector<RowOutcome> sample_rows_on(bool on_device, int tp, const Rows& rows,
       rank.vocab_padded = padded;
       rank.vocab = {std::min(vocab, r * padded), std::min(vocab, (r + 1) * padded)};
       auto backend = make_test_backend("cpu", kernels::ComputeDType::kF32);
-      auto sampler = Sampler::create(*backend, *meshes[static_cast<size_t>(r)].tp, rank,
-                                     static_cast<int32_t>(vocab), static_cast<int64_t>(rows.size()),
-                                     on_device);
+      HostExchange exchange(*backend, *meshes[static_cast<size_t>(r)].tp, nullptr);
+      auto sampler = Sampler::create(*backend, exchange, rank, static_cast<int32_t>(vocab),
+                                     static_cast<int64_t>(rows.size()), on_device);
       ASSERT_TRUE(sampler.ok());
       std::vector<float> slice(rows.size() * static_cast<size_t>(padded), 1e30f);
       for (size_t i = 0; i < rows.size(); ++i) {
@@ -422,7 +422,8 @@ TEST_P(SamplerAnywhere, ARowWithoutNumbersIsAnError) {
   plan::RankPlan rank;
   rank.vocab = {0, 8};
   rank.vocab_padded = 8;
-  auto sampler = Sampler::create(*backend, *meshes[0].tp, rank, 8, 1, on_device);
+  HostExchange exchange(*backend, *meshes[0].tp, nullptr);
+  auto sampler = Sampler::create(*backend, exchange, rank, 8, 1, on_device);
   std::vector<float> row(8, NAN);
   StepContext context;
   context.backend = backend.get();

@@ -14,6 +14,55 @@ namespace {
 constexpr int64_t kTestTimeoutNs = 120'000'000'000;
 constexpr int32_t kBlockSize = 16;
 
+// A group as on a device: hidden states and sums go over it, and a record of the host's is a
+// mistake.
+class NoRecords final : public comm::Group {
+ public:
+  explicit NoRecords(std::unique_ptr<comm::Group> group) : group_(std::move(group)) {}
+
+  int rank() const override { return group_->rank(); }
+  int size() const override { return group_->size(); }
+  Status all_reduce_sum(const TensorView& x, const comm::OpContext& context) override {
+    return group_->all_reduce_sum(x, context);
+  }
+  Status all_gather(const TensorView& x, const TensorView& out,
+                    const comm::OpContext& context) override {
+    return x.dtype == DType::kF32 ? group_->all_gather(x, out, context) : refuse(context);
+  }
+  Status reduce_scatter_sum(const TensorView& x, const TensorView& out,
+                            const comm::OpContext& context) override {
+    return group_->reduce_scatter_sum(x, out, context);
+  }
+  Status broadcast(const TensorView&, int, const comm::OpContext& context) override {
+    return refuse(context);
+  }
+  Status send(const TensorView& x, int peer, const comm::OpContext& context) override {
+    return x.dtype == DType::kF32 ? group_->send(x, peer, context) : refuse(context);
+  }
+  Status recv(const TensorView& x, int peer, const comm::OpContext& context) override {
+    return x.dtype == DType::kF32 ? group_->recv(x, peer, context) : refuse(context);
+  }
+  Status barrier(const comm::OpContext& context) override { return group_->barrier(context); }
+  bool can_record() const override { return group_->can_record(); }
+  Status replayed(const comm::OpContext& context) override { return group_->replayed(context); }
+  void abort(std::string_view reason) override { group_->abort(reason); }
+
+ private:
+  static Status refuse(const comm::OpContext& context) {
+    return internal_error(fmt::format("{}: a record on the device's group", context.op));
+  }
+
+  std::unique_ptr<comm::Group> group_;
+};
+
+comm::Mesh over_host(comm::Mesh device, comm::Mesh host) {
+  for (auto* group : {&device.tp, &device.pp, &device.world}) {
+    *group = std::make_unique<NoRecords>(std::move(*group));
+  }
+  device.host = std::make_unique<comm::Mesh>(std::move(host));
+  return device;
+}
+
 }  // namespace
 
 std::unique_ptr<kernels::Backend> make_test_backend(const std::string& name,
@@ -39,6 +88,12 @@ TestReplica::TestReplica(const ReplicaOptions& options) : options_(options) {
   const int n_ranks = options.tp * options.pp;
   links_ = step::make_inproc_links(n_ranks);
   std::vector<comm::Mesh> meshes = comm::make_inproc_meshes(options.tp, options.pp, clock_);
+  if (options.host_groups) {
+    std::vector<comm::Mesh> hosts = comm::make_inproc_meshes(options.tp, options.pp, clock_);
+    for (size_t i = 0; i < meshes.size(); ++i) {
+      meshes[i] = over_host(std::move(meshes[i]), std::move(hosts[i]));
+    }
+  }
   for (int rank = 0; rank < n_ranks; ++rank) {
     threads_.emplace_back(
         [this, rank, mesh = std::move(meshes[static_cast<size_t>(rank)])]() mutable {
@@ -119,12 +174,25 @@ step::StepResult TestReplica::run(step::StepPlan plan) {
   return std::move(run_all({std::move(plan)}).front());
 }
 
-std::vector<step::StepResult> TestReplica::run_all(std::vector<step::StepPlan> plans) {
+void TestReplica::send_all(std::vector<step::StepPlan>& plans) {
   for (step::StepPlan& plan : plans) {
     plan.header = next_header(plan);
     plan.deadline_ns = kTestTimeoutNs;
     CHECK(links_.coordinator->send(plan).ok());
   }
+}
+
+int TestReplica::n_results_before_failure(std::vector<step::StepPlan> plans) {
+  send_all(plans);
+  for (int n = 0;;) {
+    const step::RankEvent event = next_event();
+    if (std::holds_alternative<step::RankFailure>(event)) return n;
+    n += std::holds_alternative<step::StepResult>(event) ? 1 : 0;
+  }
+}
+
+std::vector<step::StepResult> TestReplica::run_all(std::vector<step::StepPlan> plans) {
+  send_all(plans);
   std::vector<step::StepResult> results;
   for (const step::StepPlan& plan : plans) {
     results.push_back(next_result());

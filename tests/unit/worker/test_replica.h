@@ -45,6 +45,8 @@ struct ReplicaOptions {
   bool decode_graphs = true;           //
   // Each stage is on a machine of its own, and all hidden states travel in parts.
   bool machine_per_stage = false;
+  // The ranks have groups over host memory beside the others, which then refuse records.
+  bool host_groups = false;
 };
 
 std::unique_ptr<kernels::Backend> make_test_backend(const std::string& name,
@@ -59,6 +61,8 @@ class TestReplica {
   step::StepResult run(step::StepPlan plan);
   // Sends all plans before it waits for the first result.
   std::vector<step::StepResult> run_all(std::vector<step::StepPlan> plans);
+  // Sends all plans, of which one fails; how many results came before its failure.
+  int n_results_before_failure(std::vector<step::StepPlan> plans);
   // Sends the plan as it is; the next RankFailure, or a failure without a message when the plan
   // succeeds.
   step::RankFailure run_bad(const step::StepPlan& plan);
@@ -77,6 +81,7 @@ class TestReplica {
 
  private:
   void run_rank(int worker_rank, comm::Mesh mesh);
+  void send_all(std::vector<step::StepPlan>& plans);
   step::RankEvent next_event();
   step::StepResult next_result();
 
