@@ -37,7 +37,8 @@ class BoundedBuilder final : public nlohmann::json_sax<Json> {
     if (++n_keys_ > limits_.max_keys) {
       return fail("there are more than " + std::to_string(limits_.max_keys) + " keys");
     }
-    if (!keys_.back().insert(value).second && !limits_.allow_duplicate_keys) {
+    key_is_new_ = keys_.back().insert(value).second;
+    if (!key_is_new_ && !limits_.allow_duplicate_keys) {
       return fail("the key \"" + value.substr(0, 80) + "\" occurs twice in one object");
     }
     key_ = std::move(value);
@@ -82,7 +83,11 @@ class BoundedBuilder final : public nlohmann::json_sax<Json> {
       parent.push_back(std::move(value));
       return &parent.back();
     }
-    return &(parent[key_] = std::move(value));
+    if (!key_is_new_) return &(parent[key_] = std::move(value));
+    // An ordered object looks for a key from its front: asking it would be quadratic.
+    auto& members = parent.get_ref<Json::object_t&>();
+    members.emplace_back(key_, std::move(value));
+    return &members.back().second;
   }
 
   bool add(Json value) {
@@ -111,6 +116,7 @@ class BoundedBuilder final : public nlohmann::json_sax<Json> {
   std::vector<Json*> stack_;
   std::vector<std::unordered_set<std::string>> keys_;
   std::string key_;
+  bool key_is_new_ = true;
   size_t n_keys_ = 0;
   size_t n_values_ = 0;
   std::string error_;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <random>
 #include <string>
 
@@ -71,6 +72,23 @@ TEST(Json, DuplicateKeysAreAnErrorUnlessAllowed) {
   EXPECT_EQ(error_of(R"([{"a":1},{"a":2}])"), "");
   EXPECT_EQ(parse_json(R"({"a":1,"a":2})", {.allow_duplicate_keys = true}).value().dump(),
             R"({"a":2})");
+  EXPECT_EQ(parse_json(R"({"a":{"c":1},"b":1,"a":{"d":[2]},"e":3})", {.allow_duplicate_keys = true})
+                .value()
+                .dump(),
+            R"({"a":{"d":[2]},"b":1,"e":3})");
+}
+
+TEST(Json, AnObjectOfManyKeysTakesLinearTime) {
+  std::string text = "{";
+  for (int i = 0; i < 100'000; ++i) text += "\"k" + std::to_string(i) + "\":1,";
+  text.back() = '}';
+  const auto begin = std::chrono::steady_clock::now();
+  const Json json = parse_json(text, {}).value();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(3))
+      << "a search of every key among the others takes ten times as long";
+  ASSERT_EQ(json.size(), 100'000U);
+  EXPECT_EQ(json.front(), 1);
+  EXPECT_EQ(json.items().begin().key(), "k0");
 }
 
 TEST(Json, NeverCrashesOnDamagedText) {
