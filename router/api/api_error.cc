@@ -107,6 +107,8 @@ HttpResponse error_response(const ApiError& error) {
   if (error.retry_after_s > 0) {
     response.headers.emplace_back("Retry-After", std::to_string(error.retry_after_s));
   }
+  // OpenAI's clients ask again after any 5xx: what is not served now is not served a second later.
+  if (error.status == 501) response.headers.emplace_back("x-should-retry", "false");
   if (error.status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
   return response;
 }

@@ -54,7 +54,10 @@ std::optional<int64_t> FieldReader::integer_value(const Json& value, const std::
     return std::nullopt;
   }
   if (beyond || *v < min || *v > max) {
-    fail(bad_request(fmt::format("{} must be between {} and {}", what, min, max), param));
+    const bool open_ended = max >= std::numeric_limits<int32_t>::max() && *v < min;
+    fail(bad_request(open_ended ? fmt::format("{} must be at least {}", what, min)
+                                : fmt::format("{} must be between {} and {}", what, min, max),
+                     param));
     return std::nullopt;
   }
   return v;

@@ -11,37 +11,15 @@ namespace {
 constexpr size_t kMaxNameBytes = 512;
 constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 
-// Features that change the answer: to ignore one silently would be a wrong answer.
-void refuse_unserved(FieldReader& reader) {
-  const auto refuse = [&](const char* name, const char* why) {
-    if (reader.find(name) != nullptr) reader.fail(not_implemented(why, name));
-  };
-  if (reader.find("suffix") != nullptr) {
-    reader.fail(bad_request("suffix (insertion) is not supported by this model", "suffix"));
-  }
-  for (const char* name : {"guided_json", "guided_regex", "guided_choice", "guided_grammar",
-                           "structured_outputs", "grammar"}) {
-    refuse(name, "output constrained by a grammar is not served");
-  }
-  refuse("functions", "functions are not served; tools may be given with tool_choice auto or none");
-  refuse("function_call", "function_call is not served");
-  refuse("audio", "audio is not served");
-  refuse("logits_processors", "logits processors are not served");
-  if (reader.boolean("use_beam_search").value_or(false)) {
-    reader.fail(not_implemented("beam search is not served", "use_beam_search"));
-  }
-  if (const auto p = reader.number("length_penalty", -1e6, 1e6); p && *p != 1.0) {
-    reader.fail(not_implemented("length_penalty is for beam search, which is not served",
-                                "length_penalty"));
-  }
-  if (const Json* format = reader.find("response_format")) {
-    const auto type = format->is_object() ? format->find("type") : format->end();
-    if (!format->is_object() || type == format->end() || !type->is_string()) {
-      reader.fail(bad_request("response_format must be an object with a type", "response_format"));
-    } else if (*type != "text") {
-      reader.fail(
-          not_implemented("response_format other than text is not served", "response_format"));
-    }
+void read_response_format(FieldReader& reader) {
+  const Json* format = reader.find("response_format");
+  if (format == nullptr) return;
+  const auto type = format->is_object() ? format->find("type") : format->end();
+  if (!format->is_object() || type == format->end() || !type->is_string()) {
+    reader.fail(bad_request("response_format must be an object with a type", "response_format"));
+  } else if (*type != "text") {
+    reader.fail(
+        not_implemented("response_format other than text is not served", "response_format"));
   }
 }
 
@@ -163,6 +141,9 @@ std::optional<ApiError> parse_body(std::string_view body, const LimitConfig& lim
   json_limits.max_bytes = static_cast<size_t>(limits.body_bytes);
   json_limits.max_depth = limits.json_depth;
   json_limits.max_keys = static_cast<size_t>(limits.json_keys);
+  if (body.find_first_not_of(" \t\r\n") == std::string_view::npos) {
+    return bad_request("the body is empty: a JSON object is expected");
+  }
   auto parsed = parse_json(body, json_limits);
   if (!parsed.ok()) return bad_request("the body is " + parsed.error().message);
   if (!parsed->is_object()) return bad_request("the body must be a JSON object");
@@ -172,7 +153,11 @@ std::optional<ApiError> parse_body(std::string_view body, const LimitConfig& lim
 
 void read_common_fields(FieldReader& reader, const RequestBounds& bounds, GenerationRequest* out) {
   const LimitConfig& limits = bounds.limits;
-  refuse_unserved(reader);
+  if (reader.find("suffix") != nullptr) {
+    reader.fail(bad_request("suffix (insertion) is not supported by this model", "suffix"));
+  }
+  refuse_unserved_fields(reader);
+  read_response_format(reader);
   out->model = reader.string("model", kMaxNameBytes).value_or("");
   out->n = static_cast<int32_t>(reader.integer("n", 1, limits.n).value_or(1));
   if (const auto best_of = reader.integer("best_of", 1, kMaxInt32); best_of && *best_of != out->n) {

@@ -98,6 +98,18 @@ TEST(CompletionRequest, RefusesWrongFields) {
       {R"("response_format":"json")", "response_format"},
       {R"("guided_json":{})", "guided_json", 501},
       {R"("use_beam_search":true)", "use_beam_search", 501},
+      {R"("json_schema":{})", "json_schema", 501},
+      {R"("regex":"a+")", "regex", 501},
+      {R"("n_predict":5)", "n_predict", 501},
+      {R"("repeat_penalty":1.1)", "repeat_penalty", 501},
+      {R"("typical_p":0.5)", "typical_p", 501},
+      {R"("mirostat":2)", "mirostat", 501},
+      {R"("top_n_sigma":1.5)", "top_n_sigma", 501},
+      {R"("xtc_probability":0.5)", "xtc_probability", 501},
+      {R"("dry_multiplier":"0.8")", "dry_multiplier", 501},
+      {R"("lora":[{"id":0,"scale":1}])", "lora", 501},
+      {R"("include_reasoning":false)", "include_reasoning", 501},
+      {R"("modalities":["text","audio"])", "modalities", 501},
       {R"("length_penalty":2)", "length_penalty", 501},
       {R"("allowed_token_ids":[])", "allowed_token_ids"},
       {R"("allowed_token_ids":[1000])", "allowed_token_ids"},
@@ -179,7 +191,9 @@ TEST(CompletionRequest, ReadsFieldsAndDefaults) {
       R"("temperature":0,"top_k":-1,"seed":-7,"stop":"x","stop_token_ids":[5],"logit_bias":{"7":-100},
       "echo":true,"logprobs":1,"max_tokens":0,"include_stop_str_in_output":true,"ignore_eos":true,"min_tokens":3,
       "return_token_ids":true,"best_of":1,"length_penalty":1.0,"response_format":{"type":"text"},"unknown":{"a":[1]},
-      "priority":-3,"top_p":null,"user":"u")",
+      "priority":-3,"top_p":null,"user":"u","metadata":{"a":"b"},"store":true,"service_tier":"auto",
+      "typical_p":1,"mirostat":0,"repeat_penalty":1.0,"xtc_probability":0.0,"dry_multiplier":0,"top_n_sigma":-1,
+      "use_beam_search":false,"include_reasoning":true,"modalities":["text"],"n_probs":0,"guided_json":null)",
       &request));
   EXPECT_EQ(request.sampling.temperature, 0.0);
   EXPECT_EQ(request.sampling.seed, -7);
@@ -189,6 +203,18 @@ TEST(CompletionRequest, ReadsFieldsAndDefaults) {
   EXPECT_EQ(request.max_tokens, 0);
   EXPECT_FALSE(request.sampling.top_p) << "null is absent";
   EXPECT_EQ(request.priority, -3);
+}
+
+TEST(CompletionRequest, SentencesNameTheFieldAndTheRemedy) {
+  EXPECT_EQ(completion(R"("guided_regex":"a")")->message,
+            "guided_regex is not served: output cannot be constrained by a grammar here");
+  EXPECT_EQ(completion(R"("n_predict":5)")->message,
+            "n_predict is not served: the field's name here is max_tokens");
+  EXPECT_EQ(completion(R"("max_tokens":-1)")->message, "max_tokens must be at least 0");
+  EXPECT_EQ(completion(R"("n":1000)")->message, "n must be between 1 and 128");
+  GenerationRequest request;
+  EXPECT_EQ(parse_completion_request(" \n", bounds(), &request)->message,
+            "the body is empty: a JSON object is expected");
 }
 
 TEST(ChatRequest, RefusesWrongFields) {

@@ -97,6 +97,12 @@ TEST(Responses, ErrorShape) {
   EXPECT_EQ(response.headers[0], (std::pair<std::string, std::string>{"Retry-After", "7"}));
 }
 
+TEST(Responses, WhatIsNotServedIsNotAskedAgain) {
+  const HttpResponse response = error_response(not_implemented("no", "n"));
+  ASSERT_EQ(response.headers.size(), 1U);
+  EXPECT_EQ(response.headers[0], (std::pair<std::string, std::string>{"x-should-retry", "false"}));
+}
+
 step::PositionLogprobs position(int32_t actual, float logprob,
                                 std::vector<step::TokenLogprob> top) {
   return {{actual, logprob, 3}, std::move(top)};
