@@ -36,6 +36,7 @@ constexpr std::array<Route, 14> kApiRoutes = {{{"/v1/chat/completions", "POST"},
 constexpr std::array<std::string_view, 3> kUnserved = {"/v1/responses", "/v1/messages",
                                                        "/v1/messages/count_tokens"};
 
+constexpr std::string_view kApiPrefix = "/v1";
 constexpr std::string_view kModelPrefix = "/v1/models/";
 constexpr std::string_view kExplainPrefix = "/v1/routing/explain/";
 
@@ -59,10 +60,61 @@ std::optional<ApiError> check_content_type(const HttpRequest& request) {
   if (media == "application/json" || media.ends_with("+json") || media == "text/json") {
     return std::nullopt;
   }
-  return ApiError{415, "the body must be application/json", "", "", "unsupported_media_type", 0};
+  return ApiError{415,
+                  "Content-Type must be application/json; it is " + media.substr(0, 80),
+                  "",
+                  "",
+                  "unsupported_media_type",
+                  0};
 }
 
-ApiError no_route() { return {404, "there is no such route", "", "", "not_found", 0}; }
+bool is_api_route(std::string_view path) {
+  return std::any_of(kApiRoutes.begin(), kApiRoutes.end(),
+                     [&](const Route& route) { return route.path == path; });
+}
+
+// A base URL without /v1, or with it twice, and a slash too many are the usual mistakes.
+ApiError no_api_route(std::string_view path) {
+  std::string plain;
+  for (const char c : path) {
+    if (c != '/' || !plain.ends_with('/')) plain += c;
+  }
+  if (plain.ends_with('/')) plain.pop_back();
+  while (plain.starts_with("/v1/v1/")) plain.erase(0, kApiPrefix.size());
+  std::string message = "there is no such route";
+  if (is_api_route(plain)) {
+    message += "; did you mean " + plain + "?";
+  } else if (is_api_route(std::string(kApiPrefix) + plain)) {
+    message += fmt::format("; did you mean {}{}?", kApiPrefix, plain);
+  } else if (plain == "/metrics") {
+    message += "; metrics are on the admin port";
+  }
+  return {404, std::move(message), "", "", "not_found", 0};
+}
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  const char lower = static_cast<char>(c | 0x20);
+  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+// "org%2Fmodel" is "org/model"; what is no escape stays as it is.
+std::string percent_decoded(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size()) {
+      const int high = hex_digit(text[i + 1]);
+      const int low = hex_digit(text[i + 2]);
+      if (high >= 0 && low >= 0) {
+        out += static_cast<char>(high * 16 + low);
+        i += 2;
+        continue;
+      }
+    }
+    out += text[i];
+  }
+  return out;
+}
 
 HttpResponse wrong_method(std::string_view allowed) {
   HttpResponse response = error_response({405, fmt::format("this route takes {}", allowed),
@@ -126,7 +178,7 @@ void Routes::handle_api(const std::shared_ptr<Exchange>& exchange) {
   if (caller.key == nullptr) return exchange->respond(refuse_stranger());
   if (path.starts_with(kModelPrefix)) {
     if (!is_get(request.method)) return answer("/v1/models", wrong_method("GET"));
-    return answer("/v1/models", model(path.substr(kModelPrefix.size())));
+    return answer("/v1/models", model(percent_decoded(path.substr(kModelPrefix.size()))));
   }
   const auto route = std::find_if(kApiRoutes.begin(), kApiRoutes.end(),
                                   [&](const Route& r) { return r.path == path; });
@@ -134,7 +186,7 @@ void Routes::handle_api(const std::shared_ptr<Exchange>& exchange) {
     if (std::find(kUnserved.begin(), kUnserved.end(), path) != kUnserved.end()) {
       return answer("unserved", error_response(not_implemented(path + " is not served")));
     }
-    return answer("unknown", error_response(no_route()));
+    return answer("unknown", error_response(no_api_route(path)));
   }
   const bool allowed =
       route->method == "GET" ? is_get(request.method) : request.method == route->method;
@@ -183,7 +235,7 @@ void Routes::handle_admin(const std::shared_ptr<Exchange>& exchange) {
   }
   if (path == "/v1/pricing") return answer(path, pricing());
   if (path == "/v1/usage") return answer(path, usage(*caller.key));
-  answer("unknown", error_response(no_route()));
+  answer("unknown", error_response({404, "there is no such admin route", "", "", "not_found", 0}));
 }
 
 void Routes::generate(const std::shared_ptr<Exchange>& exchange, CallKind kind,

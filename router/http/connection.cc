@@ -193,6 +193,10 @@ bool Connection::on_header() {
       request_.header("content-length") != nullptr) {
     return fail(400, "Content-Length and Transfer-Encoding exclude each other");
   }
+  const std::string* coding = request_.header("transfer-encoding");
+  if (coding != nullptr && lower(*coding) != "chunked") {
+    return fail(501, "no transfer coding but chunked is understood");
+  }
   const std::string* encoding = request_.header("content-encoding");
   if (encoding != nullptr && lower(*encoding) != "identity") {
     return fail(415, "compressed bodies are not accepted");
@@ -220,7 +224,11 @@ void Connection::read_head() {
   const auto& message = parser_->get();
   request_ = {};
   request_.method.assign(message.method_string().data(), message.method_string().size());
-  const std::string_view target(message.target().data(), message.target().size());
+  std::string_view target(message.target().data(), message.target().size());
+  if (lower(target.substr(0, 7)) == "http://") {  // as proxies' clients write it: RFC 9112, 3.2.2
+    const size_t path = target.find('/', 7);
+    target = path == std::string_view::npos ? "/" : target.substr(path);
+  }
   const size_t question = target.find('?');
   request_.path = std::string(target.substr(0, question));
   if (question != std::string_view::npos) request_.query = std::string(target.substr(question + 1));

@@ -80,6 +80,30 @@ TEST_F(HttpTest, BadRequestsAndLimits) {
   EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1e\r\n" +
                       std::string(30, ' ') + "\r\n0\r\n\r\n"),
             400);
+  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: gzip, "
+                      "chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
+            501);
+}
+
+TEST_F(HttpTest, TargetsInEveryForm) {
+  start_router();
+  HttpClient client(router_->port());
+  const auto get = [&](const std::string& target) { return client.request("GET", target); };
+  EXPECT_EQ(get("http://x/version").status, 200) << "the absolute form, as a proxy's client has it";
+  EXPECT_EQ(get("HTTP://x:80/v1/models?a=b").status, 200);
+  EXPECT_EQ(get("http://x").status, 404);
+  EXPECT_EQ(get("/v1/models/trireme%2Ddemo").status, 200);
+  EXPECT_EQ(get("/v1/models/trireme%2demo").status, 404);
+  EXPECT_EQ(get("/v1/models/trireme-demo%").status, 404);
+  const auto message = [&](const std::string& target) {
+    return parse(get(target).body)["error"]["message"].get<std::string>();
+  };
+  for (const char* target :
+       {"/models", "/v1/models/", "//v1/models", "/v1/v1/models", "/models/"}) {
+    EXPECT_NE(message(target).find("/v1/models"), std::string::npos) << target;
+  }
+  EXPECT_EQ(message("/metrics"), "there is no such route; metrics are on the admin port");
+  EXPECT_EQ(message("/v1/nothing"), "there is no such route");
 }
 
 TEST_F(HttpTest, HugeBodies) {
