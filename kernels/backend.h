@@ -67,7 +67,14 @@ class Backend {
   virtual Result<size_t> free_memory_bytes() const = 0;
   virtual void copy_to_host(void* host, const void* device, size_t bytes, Stream stream) = 0;
   virtual void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) = 0;
+  // Between two places in the backend's memory.
+  virtual void copy_on_device(void* to, const void* from, size_t bytes, Stream stream) = 0;
   virtual void synchronize(Stream stream) = 0;
+
+  // A stream beside the caller's own, there as long as the backend. Null where ops are done at once.
+  virtual Result<Stream> make_stream() = 0;
+  // What is enqueued on `later` from here on begins when what is on `earlier` now is done.
+  virtual void order(Stream earlier, Stream later) = 0;
 
   // From here to end_recording, ops on `stream` are recorded and not done; nothing may synchronize
   // or allocate meanwhile. unimplemented where work is done at once: on hosts.

@@ -21,7 +21,15 @@ void HostBackend::copy_to_device(void* device, const void* host, size_t bytes, S
   if (bytes > 0) std::memcpy(device, host, bytes);
 }
 
+void HostBackend::copy_on_device(void* to, const void* from, size_t bytes, Stream) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
+
 void HostBackend::synchronize(Stream) {}
+
+Result<Stream> HostBackend::make_stream() { return Stream{}; }
+
+void HostBackend::order(Stream, Stream) {}
 
 Status HostBackend::begin_recording(Stream) {
   return unimplemented("ops on a host are done at once: there is nothing to record");

@@ -14,7 +14,10 @@ class HostBackend : public Backend {
   Result<size_t> free_memory_bytes() const override;
   void copy_to_host(void* host, const void* device, size_t bytes, Stream stream) override;
   void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) override;
+  void copy_on_device(void* to, const void* from, size_t bytes, Stream stream) override;
   void synchronize(Stream stream) override;
+  Result<Stream> make_stream() override;
+  void order(Stream earlier, Stream later) override;
   Status begin_recording(Stream stream) override;
   Result<std::unique_ptr<RecordedWork>> end_recording(Stream stream) override;
   bool replay(const RecordedWork& work, Stream stream) override;

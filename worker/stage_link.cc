@@ -31,6 +31,12 @@ Result<StageLink> StageLink::create(kernels::Backend& backend, const comm::Mesh&
   CHECK_EQ(options.between_machines.size() + 1, static_cast<size_t>(mesh.pp->size()));
   StageLink link(mesh, std::move(options));
   ASSIGN_OR_RETURN(link.header_, allocate_tensor(backend, DType::kI64, {4}));
+  const auto n_bytes = static_cast<int64_t>(link.options_.max_bytes_aside);
+  if (n_bytes == 0) return link;
+  for (Aside& aside : link.aside_) {
+    ASSIGN_OR_RETURN(aside.stream, backend.make_stream());
+    ASSIGN_OR_RETURN(aside.copy, allocate_tensor(backend, DType::kU8, {n_bytes}));
+  }
   return link;
 }
 
@@ -95,8 +101,20 @@ Status StageLink::send(const step::StepHeader& header, const TensorView& x, Step
   const ScopedTime time(*context.clock, context.wait_downstream_ns);
   const int next = mesh_->stage() + 1;
   TRY(send_header(words_of(header, x.dim(0)), next, context));
-  const bool parts = in_parts(mesh_->stage(), x);
-  return mesh_->pp->send(parts ? my_part(x) : x, next, context.begin("hidden states send"));
+  const TensorView part = in_parts(mesh_->stage(), x) ? my_part(x) : x;
+  if (part.bytes() <= options_.max_bytes_aside) return send_aside(part, context);
+  return mesh_->pp->send(part, next, context.begin("hidden states send"));
+}
+
+Status StageLink::send_aside(const TensorView& x, StepContext& context) {
+  kernels::Backend& backend = *context.backend;
+  const Aside& aside = aside_[n_aside_++ % aside_.size()];
+  backend.order(aside.stream, context.stream);  // what was sent from it two steps ago has left it
+  backend.copy_on_device(aside.copy.view.data, x.data, x.bytes(), context.stream);
+  backend.order(context.stream, aside.stream);
+  comm::OpContext op = context.begin("hidden states send");
+  op.stream = aside.stream;
+  return mesh_->pp->send({aside.copy.view.data, x.dtype, {x.numel()}}, mesh_->stage() + 1, op);
 }
 
 }  // namespace trireme::worker

@@ -2,8 +2,10 @@
 //
 // The ranks of a stage hold the same hidden states. Between machines each of them sends its part of
 // many rows, and the far side gathers them over the tp group, so that the machines' link carries
-// them once; inside a machine, or where there is little to send, every rank sends them whole. Used
-// by the rank's thread.
+// them once; inside a machine, or where there is little to send, every rank sends them whole.
+//
+// On a device they are sent from a copy and on a stream of their own, in turn one of two: the next
+// step's work begins while the neighbour has yet to ask for this one's. Used by the rank's thread.
 #pragma once
 
 #include <array>
@@ -35,6 +37,8 @@ struct StageLinkOptions {
   // Below it the gather costs more than it saves: some microseconds against those of a link of 50
   // GB/s.
   size_t min_bytes_in_parts = size_t{1} << 20;
+  // What is sent aside on a device; more than that is sent from where it is.
+  size_t max_bytes_aside = 0;
 };
 
 class StageLink {
@@ -56,10 +60,19 @@ class StageLink {
   Status send_header(HeaderWords words, int to, StepContext& context);
   bool in_parts(int from_stage, const TensorView& x) const;
   TensorView my_part(const TensorView& x) const;
+  Status send_aside(const TensorView& x, StepContext& context);
+
+  // What is on the way, and the stream that it is sent on.
+  struct Aside {
+    DeviceTensor copy;  // bytes
+    kernels::Stream stream;
+  };
 
   const comm::Mesh* mesh_;
   StageLinkOptions options_;
   DeviceTensor header_;  // [4] i64
+  std::array<Aside, 2> aside_;
+  size_t n_aside_ = 0;  // sends
 };
 
 }  // namespace trireme::worker

@@ -87,6 +87,10 @@ struct SetupRecord {
   uint64_t machine = 0;  // equal on the ranks of a machine
 };
 
+// Hidden states of a step that are sent while the next one computes: enough for decode steps and
+// usual chunks.
+constexpr int64_t kMaxBytesAside = int64_t{64} << 20;
+
 // Some megabytes for each of the sizes that decode steps are recorded in.
 constexpr int64_t kGraphReserveBytes = int64_t{1} << 30;
 
@@ -210,8 +214,13 @@ Status Worker::check_memory() {
                                   .memory_bytes = memory_bytes,
                                   .utilisation = options_.utilisation};
   usable_bytes_ = static_cast<int64_t>(static_cast<double>(memory_bytes) * options_.utilisation);
-  const plan::RankMemory need =
+  plan::RankMemory need =
       plan::rank_memory(options_.spec, options_.plan, options_.worker_rank, inputs);
+  if (on_device() && !rank().last_stage) {
+    const int64_t most = options_.max_step_tokens * options_.spec.hidden * int64_t{sizeof(float)};
+    stage_link_.max_bytes_aside = static_cast<size_t>(std::min(most, kMaxBytesAside));
+    need.activation_bytes += 2 * static_cast<int64_t>(stage_link_.max_bytes_aside);
+  }
   activation_bytes_ = need.activation_bytes;
   if (on_device() && options_.decode_graphs) {
     graph_reserve_bytes_ = std::min(kGraphReserveBytes, usable_bytes_ / 50);

@@ -2,6 +2,7 @@
 //
 // Compiled twice: with the CUDA runtime, and with the emulator for tests.
 #include <utility>
+#include <vector>
 
 #include "kernels/backend.h"
 #include "kernels/cuda/attention.h"
@@ -83,6 +84,19 @@ class CudaBackend final : public Backend {
   }
   void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) override {
     cuda::copy_to_device_async(device, host, bytes, on(stream).stream);
+  }
+  void copy_on_device(void* to, const void* from, size_t bytes, Stream stream) override {
+    cuda::copy_on_device_async(to, from, bytes, on(stream).stream);
+  }
+  Result<Stream> make_stream() override {
+    ASSIGN_OR_RETURN(void* stream, cuda::make_stream());
+    streams_.push_back(stream);
+    return Stream{stream};
+  }
+  void order(Stream earlier, Stream later) override {
+    if (order_event_ == nullptr) order_event_ = cuda::make_event();
+    cuda::record_event(order_event_, on(earlier).stream);
+    cuda::enqueue_wait(order_event_, on(later).stream);
   }
   void synchronize(Stream stream) override { cuda::synchronize_stream(on(stream).stream); }
 
@@ -235,6 +249,13 @@ class CudaBackend final : public Backend {
     cuda::count_before(args, on(stream));
   }
 
+  ~CudaBackend() override {
+    for (void* stream : streams_) cuda::release_stream(stream);
+    if (order_event_ != nullptr) cuda::release_event(order_event_);
+  }
+  CudaBackend(const CudaBackend&) = delete;
+  CudaBackend& operator=(const CudaBackend&) = delete;
+
  private:
   CudaBackend(DeviceInfo info, ComputeDType compute_dtype, std::unique_ptr<DeviceBuffer> partials,
               std::unique_ptr<DeviceBuffer> counters, std::unique_ptr<cuda::LargeGemm> large,
@@ -270,6 +291,8 @@ class CudaBackend final : public Backend {
   std::unique_ptr<DeviceBuffer> counters_;
   cuda::Linear linear_;
   cuda::WeightUploader uploader_;
+  std::vector<void*> streams_;
+  void* order_event_ = nullptr;
 };
 
 void CudaBackend::paged_attention(const PagedAttentionArgs& args, Stream stream) {

@@ -181,6 +181,16 @@ void synchronize_stream(void* stream) {
 
 void* default_stream() { return cudaStreamPerThread; }
 
+Result<void*> make_stream() {
+  cudaStream_t stream = nullptr;
+  if (const cudaError_t error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+      error != cudaSuccess) {
+    return resource_exhausted(std::string("no stream: ") + cudaGetErrorString(error));
+  }
+  return static_cast<void*>(stream);
+}
+void release_stream(void* stream) { (void)cudaStreamDestroy(static_cast<cudaStream_t>(stream)); }
+
 Status begin_capture(void* stream) {
   if (const cudaError_t error = cudaStreamBeginCapture(static_cast<cudaStream_t>(stream),
                                                        cudaStreamCaptureModeThreadLocal);
@@ -226,6 +236,10 @@ void release_event(void* event) { (void)cudaEventDestroy(static_cast<cudaEvent_t
 void record_event(void* event, void* stream) {
   expect(cudaEventRecord(static_cast<cudaEvent_t>(event), static_cast<cudaStream_t>(stream)),
          "recording an event");
+}
+void enqueue_wait(void* event, void* stream) {
+  expect(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), static_cast<cudaEvent_t>(event), 0),
+         "ordering streams");
 }
 void wait_for_event(void* event) {
   expect(cudaEventSynchronize(static_cast<cudaEvent_t>(event)), "waiting for an event");

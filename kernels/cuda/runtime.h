@@ -45,6 +45,10 @@ void synchronize_stream(void* stream);
 // rank mean the same one by it.
 void* default_stream();
 
+// One that does not wait for the others of its device, nor they for it.
+Result<void*> make_stream();
+void release_stream(void* stream);  // what is on it is still done
+
 // What is enqueued on the stream between the two calls is kept in a graph and not done. Another
 // thread's work is not touched. The errors are the driver's.
 Status begin_capture(void* stream);
@@ -57,6 +61,8 @@ void* make_event();
 void release_event(void* event);
 void record_event(void* event, void* stream);
 void wait_for_event(void* event);
+// Enqueued: what comes behind it on the stream begins when the event has happened.
+void enqueue_wait(void* event, void* stream);
 // Between two recorded events that have happened.
 double seconds_between(void* begin, void* end);
 

@@ -74,7 +74,12 @@ class HostTensorBackend final : public Backend {
   void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) override {
     device_->copy_to_device(device, host, bytes, stream);
   }
+  void copy_on_device(void* to, const void* from, size_t bytes, Stream stream) override {
+    device_->copy_on_device(to, from, bytes, stream);
+  }
   void synchronize(Stream stream) override { device_->synchronize(stream); }
+  Result<Stream> make_stream() override { return device_->make_stream(); }
+  void order(Stream earlier, Stream later) override { device_->order(earlier, later); }
   Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight) override {
     return device_->pack_weight(host_weight);
   }

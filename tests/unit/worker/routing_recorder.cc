@@ -27,7 +27,12 @@ class RoutingRecorder final : public kernels::Backend {
   void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) override {
     inner_->copy_to_device(device, host, bytes, stream);
   }
+  void copy_on_device(void* to, const void* from, size_t bytes, Stream stream) override {
+    inner_->copy_on_device(to, from, bytes, stream);
+  }
   void synchronize(Stream stream) override { inner_->synchronize(stream); }
+  Result<Stream> make_stream() override { return inner_->make_stream(); }
+  void order(Stream earlier, Stream later) override { inner_->order(earlier, later); }
   Result<std::unique_ptr<kernels::PackedWeight>> pack_weight(const TensorView& weight) override {
     return inner_->pack_weight(weight);
   }
