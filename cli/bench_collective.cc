@@ -22,6 +22,7 @@
 #include "base/json.h"
 #include "cli/bench_line.h"
 #include "cli/commands.h"
+#include "cli/usage_error.h"
 #include "parallel/comm/inproc/inproc_world.h"
 #include "parallel/comm/mpi/mpi_mesh.h"
 #include "parallel/comm/mpi/mpi_runtime.h"
@@ -197,9 +198,7 @@ int run_bench_collective(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    fmt::print(stderr, "error: {}; see {} --help\n", error.what(), app.get_name());
-    return 2;
+    return usage_error(app, error);
   }
   const Status status = run(options);
   if (status.ok()) return 0;

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "cli/bench_line.h"
 #include "cli/commands.h"
+#include "cli/usage_error.h"
 #include "parallel/plan/model_spec.h"
 
 namespace trireme::cli {
@@ -123,7 +124,7 @@ int run_bench_engine(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return usage_error(app, error);
   }
   if (const Status status = resolve(arguments); !status.ok()) {
     std::fprintf(stderr, "%s\n", status.error().message.c_str());

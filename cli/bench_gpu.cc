@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "cli/bench_line.h"
 #include "cli/commands.h"
+#include "cli/usage_error.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/device_limits.h"
 
@@ -274,7 +275,7 @@ int run_bench_gpu(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return usage_error(app, error);
   }
   const Status status = bench_gpu(n_rounds);
   if (status.ok()) return 0;

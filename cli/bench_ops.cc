@@ -11,6 +11,7 @@
 
 #include "cli/commands.h"
 #include "cli/ops_bench.h"
+#include "cli/usage_error.h"
 
 namespace trireme::cli {
 namespace {
@@ -254,7 +255,7 @@ int run_bench_ops(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return usage_error(app, error);
   }
   if (options.clock == "cpu" && options.n_threads != 1) {
     std::fputs("error: --clock cpu measures one thread; give --threads 1 with it\n", stderr);

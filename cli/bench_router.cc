@@ -39,6 +39,7 @@
 #include "cli/bench_router_process.h"
 #include "cli/commands.h"
 #include "cli/http_stream.h"
+#include "cli/usage_error.h"
 #include "parallel/wire/endpoints.h"
 #include "text/model_text.h"
 
@@ -425,8 +426,8 @@ int run_bench_router(int argc, char** argv) {
   app.footer("Example: trireme bench router --replicas 2 --streams 64,256");
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+  } catch (const CLI::ParseError& error) {
+    return usage_error(app, error);
   }
   const Status status = run(options);
   if (status.ok()) return 0;

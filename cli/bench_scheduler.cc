@@ -23,6 +23,7 @@
 #include "base/json.h"
 #include "cli/bench_line.h"
 #include "cli/commands.h"
+#include "cli/usage_error.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/schedule/schedule.h"
 #include "parallel/wire/codec.h"
@@ -227,7 +228,7 @@ int run_bench_scheduler(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return usage_error(app, error);
   }
   for (const int n_running : sizes) {
     print("schedule", "the choice of the next step's tokens", n_running, 0,

@@ -21,6 +21,7 @@
 #include "cli/bench_line.h"
 #include "cli/commands.h"
 #include "cli/http_stream.h"
+#include "cli/usage_error.h"
 
 namespace trireme::cli {
 namespace {
@@ -306,8 +307,8 @@ int run_bench_serve(int argc, char** argv) {
       "Example: trireme bench serve --url http://127.0.0.1:8000 --requests 200 --concurrency 32");
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+  } catch (const CLI::ParseError& error) {
+    return usage_error(app, error);
   }
   const Status status = run(options);
   if (status.ok()) return 0;

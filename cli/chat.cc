@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/http_stream.h"
+#include "cli/usage_error.h"
 
 namespace trireme::cli {
 namespace {
@@ -176,8 +177,8 @@ int run_chat(int argc, char** argv) {
   app.footer("Example: trireme chat --url http://127.0.0.1:8000 -m \"What is Trireme?\"");
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+  } catch (const CLI::ParseError& error) {
+    return usage_error(app, error);
   }
   return run(options);
 }

@@ -33,8 +33,11 @@ inline Result<Url> parse_url(std::string_view text) {
   if (text.starts_with("http://")) text.remove_prefix(7);
   text = text.substr(0, text.find('/'));
   Url url;
-  const size_t colon = text.rfind(':');
-  url.host = std::string(text.substr(0, colon));
+  const bool bracketed = text.starts_with('[');  // "[::1]:8000"
+  const size_t end = bracketed ? text.find(']') : 0;
+  if (end == std::string_view::npos) return invalid_argument("the URL has a [ without a ]");
+  const size_t colon = text.find(':', end);
+  url.host = std::string(bracketed ? text.substr(1, end - 1) : text.substr(0, colon));
   if (colon != std::string_view::npos) url.port = std::string(text.substr(colon + 1));
   if (url.host.empty() || url.port.empty())
     return invalid_argument("the URL must be http://HOST:PORT");

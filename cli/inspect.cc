@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/kv_text.h"
 #include "cli/model_folder.h"
+#include "cli/usage_error.h"
 #include "parallel/plan/cost_model.h"
 #include "parallel/plan/format.h"
 #include "parallel/plan/kv_layout.h"
@@ -240,9 +241,7 @@ int run_inspect(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    fmt::print(stderr, "error: {}; see {} --help\n", error.what(), app.get_name());
-    return 2;
+    return usage_error(app, error);
   }
   const Result<ModelSpec> spec = plan::load_model_spec(model);
   if (!spec.ok()) {

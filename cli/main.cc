@@ -25,7 +25,8 @@ constexpr Command kCommands[] = {
      "what a model folder holds and what it takes to serve it"},
     {"tokenize", trireme::cli::run_tokenize, "text to token ids and back, JSON lines"},
     {"render", trireme::cli::run_render, "chat template to prompt text, JSON lines"},
-    {"bench", trireme::cli::run_bench, "engine | serve | router | scheduler | collective | ops"},
+    {"bench", trireme::cli::run_bench,
+     "engine | serve | router | scheduler | collective | ops | gpu"},
 };
 
 void print_usage(FILE* out) {

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/kv_text.h"
+#include "cli/usage_error.h"
 #include "parallel/plan/cost_model.h"
 #include "parallel/plan/format.h"
 #include "parallel/plan/kv_layout.h"
@@ -257,9 +258,7 @@ int run_plan(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    fmt::print(stderr, "error: {}; see {} --help\n", error.what(), app.get_name());
-    return 2;
+    return usage_error(app, error);
   }
   return run(options);
 }

@@ -10,6 +10,8 @@
 
 #include "base/json.h"
 #include "cli/commands.h"
+#include "cli/usage_error.h"
+#include "parallel/plan/model_spec.h"
 #include "text/model_text.h"
 #include "text/read_file.h"
 
@@ -127,9 +129,12 @@ int run_render(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    std::cerr << "error: " << error.what() << "; see " << app.get_name() << " --help\n";
-    return 2;
+    return usage_error(app, error);
+  }
+  std::error_code none;
+  if (!std::filesystem::exists(path, none)) {
+    std::cerr << "error: " << plan::load_model_spec(path).error().message << "\n";
+    return 1;
   }
   const Result<Source> source = load_source(path);
   if (!source.ok()) {

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/embedded/embedded_ranks.h"
+#include "cli/usage_error.h"
 #include "coordinator/replica_loop.h"
 #include "parallel/launch/process_guard.h"
 #include "parallel/wire/curve_keys.h"
@@ -57,8 +58,8 @@ int run_replica(int argc, char** argv) {
   app.add_option("--replica", replica, "index of the replica");
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+  } catch (const CLI::ParseError& error) {
+    return usage_error(app, error);
   }
   auto config = load_cluster_config(config_path);
   if (!config.ok()) {

@@ -13,9 +13,11 @@
 #include "base/cluster_config.h"
 #include "base/log.h"
 #include "cli/cluster/cluster_launch.h"
+#include "cli/cluster/host_address.h"
 #include "cli/cluster/load_progress.h"
 #include "cli/cluster/supervisor.h"
 #include "cli/commands.h"
+#include "cli/usage_error.h"
 #include "parallel/launch/run_dir.h"
 #include "worker/checkpoint_check.h"
 
@@ -72,11 +74,8 @@ void add_options(CLI::App& app, ServeFlags& flags) {
 }
 
 Result<ClusterConfig> build_config(const ServeFlags& flags) {
-  namespace fs = std::filesystem;
-  std::error_code error;
-  if (!fs::exists(flags.source, error)) return not_found("there is no " + flags.source);
   ClusterConfig config;
-  const std::string extension = fs::path(flags.source).extension().string();
+  const std::string extension = std::filesystem::path(flags.source).extension().string();
   if (extension == ".yaml" || extension == ".yml") {
     ASSIGN_OR_RETURN(config, load_cluster_config(flags.source));
   } else {
@@ -124,11 +123,11 @@ void print_banner(const LaunchPlan& launch) {
   std::string apis;
   for (int i = 0; i < config.router.count; ++i) {
     apis += fmt::format("{}http{}://{}:{}/v1", i == 0 ? "" : "  ",
-                        config.router.tls_certificate.empty() ? "" : "s", config.router.host,
-                        config.router.port + i);
+                        config.router.tls_certificate.empty() ? "" : "s",
+                        url_host(config.router.host), config.router.port + i);
   }
   fmt::print(stderr, "  API      {}\n", apis);
-  const std::string admin_host = config.router.host == "0.0.0.0" ? "127.0.0.1" : config.router.host;
+  const std::string admin_host = url_host(reachable_host(config.router.host));
   fmt::print(stderr, "  metrics  {}  {}\n",
              metrics_urls(admin_host, config.router.admin_port, config.router.count, "router"),
              metrics_urls("127.0.0.1", config.replicas.metrics_port, config.replicas.count,
@@ -162,8 +161,8 @@ int run_serve(int argc, char** argv) {
   add_options(app, flags);
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+  } catch (const CLI::ParseError& error) {
+    return usage_error(app, error);
   }
   const auto fail = [](const Error& error) {
     fmt::print(stderr, "error: {}\n", error.message);
@@ -197,7 +196,7 @@ int run_serve(int argc, char** argv) {
   options.on_ready = [&] {
     progress.finish();
     fmt::print("ready http{}://{}:{}\n", launch->config.router.tls_certificate.empty() ? "" : "s",
-               launch->config.router.host, launch->config.router.port);
+               url_host(launch->config.router.host), launch->config.router.port);
     std::fflush(stdout);
   };
   options.drain_ns = launch->config.router.drain_ns;

@@ -8,6 +8,8 @@
 
 #include "base/json.h"
 #include "cli/commands.h"
+#include "cli/usage_error.h"
+#include "parallel/plan/model_spec.h"
 #include "text/detokenizer.h"
 #include "text/model_text.h"
 
@@ -102,11 +104,13 @@ int run_tokenize(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    std::cerr << "error: " << error.what() << "; see " << app.get_name() << " --help\n";
-    return 2;
+    return usage_error(app, error);
   }
   std::error_code none;
+  if (!std::filesystem::exists(folder, none)) {
+    std::cerr << "error: " << plan::load_model_spec(folder).error().message << "\n";
+    return 1;
+  }
   if (std::filesystem::is_regular_file(folder, none) && !folder.ends_with(".gguf")) {
     std::cerr << "error: " << folder << " is a file; give the folder that holds it\n";
     return 1;

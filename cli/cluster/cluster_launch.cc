@@ -1,8 +1,6 @@
 #include "cli/cluster/cluster_launch.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -12,6 +10,7 @@
 #include <filesystem>
 #include <random>
 
+#include "cli/cluster/host_address.h"
 #include "kernels/cuda/devices.h"
 #include "parallel/launch/resolve_config.h"
 #include "parallel/plan/gpu_placement.h"
@@ -37,16 +36,13 @@ class PortChooser {
   // Replaces a port of 0. `count` neighbouring ports are wanted, since router i uses port + i.
   Status choose(int& port, const std::string& host, int count) {
     if (port != 0) return {};
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    if (inet_pton(AF_INET, host.c_str(), &address.sin_addr) != 1) {
-      return invalid_argument("cannot bind a port on " + host);
-    }
+    const auto address = resolve_host(host, 0);
+    if (!address) return invalid_argument("the host " + host + " has no address");
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
       const int candidate = std::uniform_int_distribution(kFirst, kLast - count)(random_);
       const size_t n_held = held_.size();
       int n = 0;
-      while (n < count && hold(address, candidate + n)) ++n;
+      while (n < count && hold(address->with_port(candidate + n))) ++n;
       if (n == count) {
         port = candidate;
         return {};
@@ -61,10 +57,9 @@ class PortChooser {
   static constexpr int kLast = 32'767;
   static constexpr int kAttempts = 256;
 
-  bool hold(sockaddr_in address, int port) {
-    address.sin_port = htons(static_cast<uint16_t>(port));
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const bool bound = bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+  bool hold(const HostAddress& address) {
+    const int fd = socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool bound = bind(fd, address.get(), address.size) == 0;
     if (bound) {
       held_.push_back(fd);
     } else if (fd >= 0) {
@@ -118,19 +113,17 @@ Status check_memory(const LaunchPlan& launch, int64_t smallest_gpu_bytes) {
 }
 
 bool answers_ready(const std::string& host, int port) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const auto address = resolve_host(reachable_host(host), port);
+  if (!address) return false;
+  const int fd = socket(address->family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return false;
   const timeval timeout{.tv_sec = 1, .tv_usec = 0};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  inet_pton(AF_INET, host == "0.0.0.0" ? "127.0.0.1" : host.c_str(), &address.sin_addr);
   char reply[16] = {};
   const std::string request =
       "GET /readiness HTTP/1.1\r\nHost: trireme\r\nConnection: close\r\n\r\n";
-  const bool ok = connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
+  const bool ok = connect(fd, address->get(), address->size) == 0 &&
                   ::send(fd, request.data(), request.size(), MSG_NOSIGNAL) ==
                       static_cast<ssize_t>(request.size()) &&
                   recv(fd, reply, 12, MSG_WAITALL) == 12 &&

@@ -15,7 +15,10 @@ namespace fs = std::filesystem;
 Status make_private_dir(const std::string& path) {
   std::error_code error;
   fs::create_directories(path, error);
-  if (error) return failed_precondition("cannot make the folder " + path + ": " + error.message());
+  if (error) {
+    return failed_precondition("cannot make the folder " + path + ": " + error.message() +
+                               "; state_dir (serve --state-dir) names another");
+  }
   if (chmod(path.c_str(), 0700) != 0) {
     return failed_precondition("the folder " + path + " belongs to somebody else");
   }

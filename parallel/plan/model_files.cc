@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -15,11 +16,29 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// "org/name", and nothing that a path of this machine would begin with.
+bool looks_like_hub_name(const std::string& path) {
+  return std::count(path.begin(), path.end(), '/') == 1 && path.find_first_of("/.~") != 0 &&
+         !path.ends_with('/');
+}
+
+Error no_model_at(const std::string& path) {
+  std::string message = fmt::format("there is no file or folder '{}'", path);
+  std::error_code error;
+  if (fs::exists(path, error)) {
+    message = fmt::format("'{}' is neither a folder nor a file", path);
+  } else if (looks_like_hub_name(path)) {
+    message += fmt::format(
+        "; models are not downloaded here: fetch it first (hf download {} --local-dir DIR), and "
+        "give its folder",
+        path);
+  }
+  return not_found(message + ".");
+}
+
 Result<std::string> read_bounded(const fs::path& file) {
   std::error_code error;
-  if (!fs::is_regular_file(file, error)) {
-    return not_found(fmt::format("there is no model configuration at '{}'.", file.string()));
-  }
+  if (!fs::is_regular_file(file, error)) return no_model_at(file.string());
   const auto bytes = fs::file_size(file, error);
   if (error || bytes > kMaxConfigBytes) {
     return invalid_argument(fmt::format("'{}' is not a config.json: it is larger than {} bytes.",
@@ -63,7 +82,13 @@ Result<std::string> read_model_config(const std::string& path) {
   }
   std::error_code error;
   const fs::path given(path);
-  if (!fs::is_directory(given, error)) return read_bounded(given);
+  if (!fs::is_directory(given, error)) {
+    if (fs::is_regular_file(given, error) && given.extension() != ".json") {
+      return invalid_argument(fmt::format(
+          "'{}' is no model: a folder, a config.json or a GGUF file (.gguf) is.", path));
+    }
+    return read_bounded(given);
+  }
   if (!fs::exists(given / "config.json", error)) return no_config(given);
   return read_bounded(given / "config.json");
 }

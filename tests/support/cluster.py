@@ -59,8 +59,8 @@ class Cluster:
         for line in self.process.stdout:
             if line.startswith(b"ready http"):
                 self.url = line.split()[1].decode()
-                self.host, port = self.url.split("//")[1].split(":")
-                self.port = int(port)
+                host, port = self.url.split("//")[1].rsplit(":", 1)
+                self.host, self.port = host.strip("[]"), int(port)
                 self._ready.set()
 
     def wait_ready(self):

@@ -45,6 +45,26 @@ class HelpTest(unittest.TestCase):
             self.assertEqual(code, 0)
             self.assertIn(f"Example: trireme {command}", out)
 
+    def test_every_command_names_its_help_where_the_usage_is_wrong(self):
+        for command in ("serve", "replica", "chat", "plan", "inspect", "tokenize", "render", "bench engine",
+                        "bench serve", "bench ops"):
+            code, out, err = run(*command.split(), "--no-such-option")
+            self.assertEqual((code, out), (2, ""), command)
+            self.assertRegex(err, rf"^error: .*; see trireme {command} --help\n$")
+
+
+class NoModelTest(CommandTest, unittest.TestCase):
+    def test_what_is_no_model_is_named(self):
+        for command in ("serve", "plan", "inspect", "tokenize", "render"):
+            self.refuse(1, ["no file or folder 'nowhere'"], command, "nowhere")
+            self.refuse(1, ["hf download meta-llama/Llama-3.1-8B --local-dir"], command, "meta-llama/Llama-3.1-8B")
+        for command in ("serve", "plan", "inspect"):
+            self.refuse(1, ["README.md' is no model"], command, ROOT / "README.md")
+        self.refuse(1, ["cannot read", "nowhere.yaml"], "serve", "nowhere.yaml")
+
+    def test_a_state_folder_that_cannot_be(self):
+        self.refuse(1, ["/proc/trireme", "--state-dir"], "serve", DEMO_MODEL, "--state-dir", "/proc/trireme")
+
 
 class PlanTest(CommandTest, unittest.TestCase):
     def test_the_405b_on_sixteen_gpus(self):
@@ -158,6 +178,20 @@ class InspectTest(CommandTest, unittest.TestCase):
             code, out, err = run("inspect", file.name)
             self.assertEqual((code, out), (1, ""))
             self.assertTrue(err.startswith("error: "), err)
+
+
+class HostTest(unittest.TestCase):
+    def test_hosts_by_name_and_of_either_family(self):
+        for host, family in (("localhost", socket.AF_INET), ("::1", socket.AF_INET6)):
+            try:
+                socket.create_server((host, 0), family=family).close()
+            except OSError:
+                continue  # no such address on this machine
+            with Cluster(None, "--host", host, "--replicas", 1) as cluster:
+                self.assertEqual(cluster.get("/readiness")[0], 200)
+                code, out, err = run("chat", "--url", cluster.url, "-m", "Hello!")
+                self.assertEqual(code, 0, err)
+                self.assertTrue(out.strip())
 
 
 class ChatTest(unittest.TestCase):
