@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <string_view>
 
+#include "parallel/launch/cgroup_limits.h"
 #include "parallel/launch/host_assignment.h"
 #include "parallel/launch/run_dir.h"
 
@@ -19,13 +21,32 @@ int usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
+  const double share = own_cgroup_limits().cores.value_or(CPU_SETSIZE);
+  return std::max(1, std::min(CPU_COUNT(&set), static_cast<int>(std::min(share, 1e6))));
 }
 
 int64_t machine_memory_bytes() {
   struct sysinfo info {};
   if (sysinfo(&info) != 0) return 0;
-  return static_cast<int64_t>(info.totalram) * info.mem_unit;
+  const int64_t all = static_cast<int64_t>(info.totalram) * info.mem_unit;
+  return std::min(all, own_cgroup_limits().memory_bytes.value_or(all));
+}
+
+// The folder's name. In a download cache that is a hash, and the model's name is two above it:
+// models--org--name/snapshots/<hash>.
+std::string name_of_model(const std::string& model_path) {
+  std::error_code error;
+  std::filesystem::path path = std::filesystem::absolute(model_path, error).lexically_normal();
+  if (path.filename().empty()) path = path.parent_path();
+  constexpr std::string_view kCached = "models--";
+  std::string cached = path.parent_path().parent_path().filename().string();
+  if (path.parent_path().filename() != "snapshots" || !cached.starts_with(kCached)) {
+    return path.filename().string();
+  }
+  cached.erase(0, kCached.size());
+  const size_t slash = cached.find("--");
+  if (slash != std::string::npos) cached.replace(slash, 2, "/");
+  return cached;
 }
 
 // On the machine that holds the most of them.
@@ -84,9 +105,7 @@ Status resolve_config(ClusterConfig& config) {
     replicas.memory_gib = static_cast<double>(machine_memory_bytes()) / kGiB / n_ranks;
   }
   if (config.model.served_name.empty()) {
-    const std::filesystem::path path = std::filesystem::weakly_canonical(config.model.path);
-    config.model.served_name =
-        path.filename().empty() ? path.parent_path().filename().string() : path.filename().string();
+    config.model.served_name = name_of_model(config.model.path);
   }
   if (config.state_dir.empty()) config.state_dir = default_state_dir();
   return {};

@@ -7,7 +7,7 @@
 
 namespace trireme::launch {
 
-// Backend, collective, compute type, threads and memory per rank (this machine's, divided by the
+// Backend, collective, compute type, threads and memory per rank (this machine's or this container's, divided by the
 // ranks of the host that has most of them), the served
 // name (the model folder's) and the state folder. unimplemented or failed_precondition: what this build has not.
 Status resolve_config(ClusterConfig& config);
