@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "kernels/cuda/emulated/warpgroup.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
@@ -85,7 +86,9 @@ class Context {
 
 constexpr size_t kStackBytes = size_t{256} << 10;
 
-enum class State { kReady, kAtWarpBarrier, kAtBlockBarrier, kDone };
+enum class State { kReady, kAtWarpBarrier, kAtWarpgroupBarrier, kAtBlockBarrier, kDone };
+
+constexpr size_t kWarpgroupThreads = 128;
 
 struct Fiber {
   Context context;
@@ -124,20 +127,24 @@ class Block {
       fibers_[i]->n_exchanges = 0;
     }
     n_ = n;
+    begin_async_block(shared(), shape.shared_bytes, n);
     for (;;) {
       size_t n_waiting = 0;
       size_t n_done = 0;
       for (size_t warp = 0; warp < n; warp += kWarpSize) run_warp(warp);
+      if (release_warpgroups()) continue;
       for (size_t i = 0; i < n; ++i) {
         n_waiting += fibers_[i]->state == State::kAtBlockBarrier ? 1 : 0;
         n_done += fibers_[i]->state == State::kDone ? 1 : 0;
       }
-      if (n_done == n) return;
+      if (n_done == n) break;
       CHECK_EQ(n_waiting + n_done, n) << "threads of a warp part ways before a barrier";
       for (size_t i = 0; i < n; ++i) {
         if (fibers_[i]->state == State::kAtBlockBarrier) fibers_[i]->state = State::kReady;
       }
+      async_block_barrier();
     }
+    end_async_block();
   }
 
   // Gives the processor back to the scheduler until `state` is over.
@@ -187,6 +194,23 @@ class Block {
         if (fibers_[i]->state == State::kAtWarpBarrier) fibers_[i]->state = State::kReady;
       }
     }
+  }
+
+  // Lets those go on whose threads are all at their barrier.
+  bool release_warpgroups() {
+    bool any = false;
+    for (size_t first = 0; first + kWarpgroupThreads <= n_; first += kWarpgroupThreads) {
+      const auto begin = fibers_.begin() + static_cast<std::ptrdiff_t>(first);
+      const auto end = begin + static_cast<std::ptrdiff_t>(kWarpgroupThreads);
+      if (!std::all_of(begin, end, [](const auto& fiber) {
+            return fiber->state == State::kAtWarpgroupBarrier;
+          })) {
+        continue;
+      }
+      std::for_each(begin, end, [](const auto& fiber) { fiber->state = State::kReady; });
+      any = true;
+    }
+    return any;
   }
 
   void resume(Fiber& fiber) {
@@ -259,6 +283,7 @@ void run_grid(const LaunchShape& shape, const std::function<void()>& body) {
 }
 
 void block_barrier() { block().wait(State::kAtBlockBarrier); }
+void warpgroup_barrier() { block().wait(State::kAtWarpgroupBarrier); }
 void warp_barrier() { block().wait(State::kAtWarpBarrier); }
 unsigned char* dynamic_shared() { return block().shared(); }
 const uint32_t (*warp_exchange(const uint32_t* words, int n_words))[8] {

@@ -4,9 +4,9 @@
 // A block's threads are fibers of the calling thread; they switch at barriers and at exchanges
 // inside a warp, and blocks run one after the other. What it shows: index arithmetic, barriers that
 // all threads reach, fragment layouts, results; under the address sanitizer also every access
-// outside an allocation. What it cannot show: races between barriers, memory ordering, speed. A
-// barrier that some threads never reach stops the process. Grids of several threads of a process
-// take turns.
+// outside an allocation; what it checks of asynchronous copies and products is in warpgroup.h. What
+// it cannot show: races of plain accesses between barriers, memory ordering, speed. A barrier that
+// some threads never reach stops the process. Grids of several threads of a process take turns.
 //
 // This header stands in for the compiler's built-ins and is included by device.h alone.
 #pragma once
@@ -64,6 +64,7 @@ void enqueue(std::function<void()> work);
 // Called by fibers.
 void block_barrier();
 void warp_barrier();
+void warpgroup_barrier();  // of 128 neighbouring threads
 unsigned char* dynamic_shared();
 // Every lane of the warp hands in `words`; afterwards each may read all lanes' words, until its
 // next exchange. At most 8 words a lane.
