@@ -93,6 +93,10 @@ struct AttentionParams {
   float* partial_max;   // [token][head][split][2]: maximum, sum of exponentials
 };
 
+// What the op's operands say of both; the plan and the place of partial sums are left empty.
+AttentionShapeInfo attention_info(const PagedAttentionArgs& args);
+AttentionParams attention_params(const PagedAttentionArgs& args);
+
 struct AttentionWorkspace {
   float* partials = nullptr;
   int64_t n_partials = 0;
@@ -109,6 +113,15 @@ void plain_attention(AttentionParams params, const AttentionShapeInfo& info, DTy
 bool mma_attention_takes(const AttentionShapeInfo& info, DType cache);
 void mma_attention(AttentionParams params, const AttentionShapeInfo& info, DType cache,
                    const AttentionWorkspace& workspace, const Launcher& launcher);
+
+// bf16 or f16 cache, heads of 64 or 128 channels, prefills on sm_90a: q and the weights of values
+// are rounded to the cache's type. No splits. The second is pure.
+AttentionPlan plan_wgmma_attention(const AttentionShapeInfo& info);
+bool wgmma_attention_takes(const AttentionParams& params, const AttentionShapeInfo& info,
+                           DType cache, int n_multiprocessors);
+// On any other architecture it writes nothing.
+void wgmma_attention(AttentionParams params, const AttentionShapeInfo& info, DType cache,
+                     const Launcher& launcher);
 
 // The end of a call with several splits.
 void combine_attention(const AttentionParams& params, const Launcher& launcher);

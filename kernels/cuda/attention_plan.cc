@@ -36,6 +36,47 @@ AttentionPlan plan_attention(const AttentionShapeInfo& info, int64_t packed_rows
   return plan;
 }
 
+AttentionShapeInfo attention_info(const PagedAttentionArgs& args) {
+  return {.n_tokens = args.q.dim(0),
+          .n_seqs = args.context_len.dim(0),
+          .n_heads = args.q.dim(1),
+          .n_kv_heads = args.k_cache.dim(1),
+          .key_dim = args.q.dim(2),
+          .value_dim = args.q.dim(2),
+          .max_keys = args.block_table.dim(1) * args.k_cache.dim(2)};
+}
+
+AttentionParams attention_params(const PagedAttentionArgs& args) {
+  AttentionParams params{};
+  params.q = args.q.as<float>();
+  params.q_stride = args.q.row_stride;
+  params.k_cache = args.k_cache.data;
+  params.v_cache = args.v_cache.data;
+  params.block_stride = args.k_cache.row_stride;
+  params.block_table = args.block_table.as<int32_t>();
+  params.table_stride = args.block_table.row_stride;
+  params.query_start = args.query_start.as<int32_t>();
+  params.context_len = args.context_len.as<int32_t>();
+  params.n_tokens = args.q.dim(0);
+  params.n_seqs = args.context_len.dim(0);
+  params.n_heads = args.q.dim(1);
+  params.n_kv_heads = args.k_cache.dim(1);
+  params.key_dim = args.q.dim(2);
+  params.value_dim = args.q.dim(2);
+  params.block_size = args.k_cache.dim(2);
+  params.scale = args.scale * args.k_scale;
+  params.window = args.window;
+  params.chunk = args.chunk;
+  params.softcap = args.softcap;
+  params.sinks = args.sinks.defined() ? args.sinks.as<float>() : nullptr;
+  params.causal = args.causal;
+  params.value_scale = args.v_scale;
+  params.out = args.out.data;
+  params.out_stride = args.out.row_stride;
+  params.out_is_bf16 = args.out.dtype == DType::kBF16;
+  return params;
+}
+
 void place_partials(AttentionParams* params, const AttentionWorkspace& workspace) {
   const int64_t n = params->n_tokens * params->n_heads * params->plan.n_splits;
   if (params->plan.n_splits > 1) CHECK_LE(n * (params->value_dim + 2), workspace.n_partials);

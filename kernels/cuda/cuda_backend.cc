@@ -11,6 +11,7 @@
 #include "kernels/cuda/launcher.h"
 #include "kernels/cuda/low_bit.h"
 #include "kernels/cuda/packed_weight.h"
+#include "kernels/cuda/prefill_attention.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/shape_match.h"
 
@@ -263,6 +264,7 @@ class CudaBackend final : public Backend {
       : info_(std::move(info)),
         compute_dtype_(compute_dtype),
         one_order_(one_order),
+        prefill_attention_(info_, one_order),
         partials_(std::move(partials)),
         counters_(std::move(counters)),
         linear_(compute_dtype,
@@ -287,6 +289,7 @@ class CudaBackend final : public Backend {
   const DeviceInfo info_;
   const ComputeDType compute_dtype_;
   const bool one_order_;
+  cuda::PrefillAttention prefill_attention_;
   std::unique_ptr<DeviceBuffer> partials_;
   std::unique_ptr<DeviceBuffer> counters_;
   cuda::Linear linear_;
@@ -298,46 +301,18 @@ class CudaBackend final : public Backend {
 void CudaBackend::paged_attention(const PagedAttentionArgs& args, Stream stream) {
   check_shapes(args);
   if (args.q.dim(0) == 0) return;
-  const AttentionShapeInfo info{.n_tokens = args.q.dim(0),
-                                .n_seqs = args.context_len.dim(0),
-                                .n_heads = args.q.dim(1),
-                                .n_kv_heads = args.k_cache.dim(1),
-                                .key_dim = args.q.dim(2),
-                                .value_dim = args.q.dim(2),
-                                .max_keys = args.block_table.dim(1) * args.k_cache.dim(2)};
-  const float* sinks = args.sinks.defined() ? args.sinks.as<float>() : nullptr;
-  const cuda::AttentionParams params{.q = args.q.as<float>(),
-                                     .q_stride = args.q.row_stride,
-                                     .k_cache = args.k_cache.data,
-                                     .v_cache = args.v_cache.data,
-                                     .block_stride = args.k_cache.row_stride,
-                                     .block_table = args.block_table.as<int32_t>(),
-                                     .table_stride = args.block_table.row_stride,
-                                     .query_start = args.query_start.as<int32_t>(),
-                                     .context_len = args.context_len.as<int32_t>(),
-                                     .n_tokens = info.n_tokens,
-                                     .n_seqs = info.n_seqs,
-                                     .n_heads = info.n_heads,
-                                     .n_kv_heads = info.n_kv_heads,
-                                     .key_dim = info.key_dim,
-                                     .value_dim = info.value_dim,
-                                     .block_size = args.k_cache.dim(2),
-                                     .scale = args.scale * args.k_scale,
-                                     .window = args.window,
-                                     .chunk = args.chunk,
-                                     .softcap = args.softcap,
-                                     .sinks = sinks,
-                                     .causal = args.causal,
-                                     .value_scale = args.v_scale,
-                                     .out = args.out.data,
-                                     .out_stride = args.out.row_stride,
-                                     .out_is_bf16 = args.out.dtype == DType::kBF16};
+  const AttentionShapeInfo info = cuda::attention_info(args);
+  const cuda::AttentionParams params = cuda::attention_params(args);
   const Launcher launcher = on(stream);
-  if (args.causal && compute_dtype_ == ComputeDType::kBF16 &&
-      cuda::mma_attention_takes(info, args.k_cache.dtype)) {
-    cuda::mma_attention(params, info, args.k_cache.dtype, attention_workspace(), launcher);
+  const DType cache = args.k_cache.dtype;
+  const cuda::AttentionWorkspace workspace = attention_workspace();
+  const bool tensor_cores = args.causal && compute_dtype_ == ComputeDType::kBF16;
+  if (tensor_cores && prefill_attention_.takes(params, info, cache, workspace, launcher)) {
+    cuda::wgmma_attention(params, info, cache, launcher);
+  } else if (tensor_cores && cuda::mma_attention_takes(info, cache)) {
+    cuda::mma_attention(params, info, cache, workspace, launcher);
   } else {
-    cuda::plain_attention(params, info, args.k_cache.dtype, attention_workspace(), launcher);
+    cuda::plain_attention(params, info, cache, workspace, launcher);
   }
 }
 

@@ -200,6 +200,84 @@ TEST(AttentionPlan, SplitsCoverAllKeys) {
   }
 }
 
+// Which calls the wgmma kernel takes, on a device of 132 multiprocessors.
+TEST(WgmmaAttention, TakesLongPrefillsOfItsShapes) {
+  alignas(16) static const unsigned char kPlace[32] = {};  // nothing is read
+  AttentionParams params{};
+  params.k_cache = params.v_cache = params.out = const_cast<unsigned char*>(kPlace);
+  params.scale = 0.125f;
+  params.block_stride = 4096;
+  const AttentionShapeInfo prefill{.n_tokens = 2048,
+                                   .n_seqs = 1,
+                                   .n_heads = 32,
+                                   .n_kv_heads = 8,
+                                   .key_dim = 128,
+                                   .value_dim = 128,
+                                   .max_keys = 8192};
+  const auto takes = [&](const AttentionShapeInfo& info, DType cache = DType::kBF16) {
+    return wgmma_attention_takes(params, info, cache, 132);
+  };
+  const auto with = [&](auto change) {
+    AttentionShapeInfo info = prefill;
+    change(info);
+    return takes(info);
+  };
+  EXPECT_TRUE(takes(prefill));
+  EXPECT_TRUE(takes(prefill, DType::kF16));
+  EXPECT_FALSE(takes(prefill, DType::kE4M3));
+  EXPECT_FALSE(takes(prefill, DType::kF32));
+  EXPECT_TRUE(with([](auto& info) { info.key_dim = info.value_dim = 64; }));
+  EXPECT_FALSE(with([](auto& info) { info.key_dim = info.value_dim = 96; }));
+  EXPECT_FALSE(with([](auto& info) { info.value_dim = 64; }));
+  // 32 rows of 4 heads a tile: half of the device's 132 is 66 tiles, 9 of each of 8 kv heads.
+  EXPECT_TRUE(with([](auto& info) { info.n_tokens = 288; }));
+  EXPECT_FALSE(with([](auto& info) { info.n_tokens = 287; }));
+  // Decodes, and a prefill that so many of them accompany that tiles would be empty.
+  EXPECT_FALSE(with([](auto& info) { info.n_tokens = info.n_seqs = 2048; }));
+  EXPECT_TRUE(with([](auto& info) { info.n_seqs = 128; }));
+  EXPECT_FALSE(with([](auto& info) { info.n_seqs = 129; }));
+  // One query head per kv head: rows alone fill a tile.
+  EXPECT_FALSE(with([](auto& info) { info.n_kv_heads = 32, info.n_seqs = 33; }));
+  EXPECT_TRUE(with([](auto& info) { info.n_kv_heads = 32, info.n_seqs = 32; }));
+
+  const AttentionParams plain = params;
+  const auto with_params = [&](auto change) {
+    params = plain;
+    change(params);
+    return takes(prefill);
+  };
+  EXPECT_FALSE(with_params([](auto& p) { p.causal = false; }));
+  EXPECT_FALSE(with_params([](auto& p) { p.scale = 0; }));
+  EXPECT_FALSE(with_params([](auto& p) { p.v_cache = nullptr; }));
+  EXPECT_FALSE(with_params([](auto& p) { p.k_cache = kPlace + 2; }));
+  EXPECT_FALSE(with_params([](auto& p) { p.block_stride = 4100; }));
+  EXPECT_FALSE(with_params([](auto& p) { p.q_stride = 4097; }));
+  EXPECT_FALSE(with_params([](auto& p) { p.out_stride = 4097; }));
+  EXPECT_TRUE(with_params([](auto& p) { p.window = 128; }));
+}
+
+TEST(WgmmaAttention, PacksHeadsIntoTilesOf128Rows) {
+  AttentionShapeInfo info{.n_tokens = 300,
+                          .n_seqs = 2,
+                          .n_heads = 40,
+                          .n_kv_heads = 8,
+                          .key_dim = 64,
+                          .value_dim = 64,
+                          .max_keys = 4096};
+  const AttentionPlan five = plan_wgmma_attention(info);
+  EXPECT_EQ(five.heads_per_group, 5);
+  EXPECT_EQ(five.rows_per_tile, 25);
+  EXPECT_EQ(five.n_slots, 300 / 25 + 2);
+  EXPECT_EQ(five.n_splits, 1);
+  EXPECT_EQ(five.split_keys, 4096);
+  info.n_heads = 150;
+  info.n_kv_heads = 1;
+  const AttentionPlan many = plan_wgmma_attention(info);
+  EXPECT_EQ(many.heads_per_group, 128);
+  EXPECT_EQ(many.n_groups, 2);
+  EXPECT_EQ(many.rows_per_tile, 1);
+}
+
 TEST(Attention, FirstVisibleKey) {
   EXPECT_EQ(first_visible(10, 0, 0), 0);
   EXPECT_EQ(first_visible(10, 4, 0), 7);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <string>
@@ -62,6 +63,14 @@ class PagedSequences {
 
   HostTensor attend(Backend* backend, const std::vector<Span>& spans, DType out_dtype,
                     const AttentionRules& rules = {}) const {
+    return attend_by([&](const PagedAttentionArgs& args) { backend->paged_attention(args, {}); },
+                     spans, out_dtype, rules);
+  }
+
+  // `attention`: what computes it, called with operands in host memory.
+  HostTensor attend_by(const std::function<void(const PagedAttentionArgs&)>& attention,
+                       const std::vector<Span>& spans, DType out_dtype,
+                       const AttentionRules& rules = {}) const {
     const int64_t row = shape_.n_heads * shape_.head_dim;
     std::vector<int32_t> starts{0};
     std::vector<int32_t> context;
@@ -91,22 +100,21 @@ class PagedSequences {
     const HostTensor context_len = tensor_of(context);
     const HostTensor sinks = tensor_of(rules.sinks);
     HostTensor out(out_dtype, {starts.back(), shape_.n_heads, shape_.head_dim});
-    backend->paged_attention({.q = q.view(),
-                              .k_cache = k_cache_.view(),
-                              .v_cache = v_cache_.view(),
-                              .block_table = table.view(),
-                              .query_start = query_start.view(),
-                              .context_len = context_len.view(),
-                              .scale = 1 / std::sqrt(static_cast<float>(shape_.head_dim)),
-                              .out = out.view(),
-                              .window = rules.window,
-                              .chunk = rules.chunk,
-                              .softcap = rules.softcap,
-                              .sinks = rules.sinks.empty() ? TensorView() : sinks.view(),
-                              .causal = rules.causal,
-                              .k_scale = scales_.k,
-                              .v_scale = scales_.v},
-                             {});
+    attention({.q = q.view(),
+               .k_cache = k_cache_.view(),
+               .v_cache = v_cache_.view(),
+               .block_table = table.view(),
+               .query_start = query_start.view(),
+               .context_len = context_len.view(),
+               .scale = 1 / std::sqrt(static_cast<float>(shape_.head_dim)),
+               .out = out.view(),
+               .window = rules.window,
+               .chunk = rules.chunk,
+               .softcap = rules.softcap,
+               .sinks = rules.sinks.empty() ? TensorView() : sinks.view(),
+               .causal = rules.causal,
+               .k_scale = scales_.k,
+               .v_scale = scales_.v});
     return out;
   }
 
