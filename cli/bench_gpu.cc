@@ -17,6 +17,7 @@
 #include "cli/usage_error.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/device_limits.h"
+#include "kernels/cuda/prefill_attention.h"
 
 namespace trireme::cli {
 namespace {
@@ -62,6 +63,10 @@ class GpuBench {
     }
     TRY(attention(DType::kBF16, 1, 2048, 2048));
     TRY(attention(DType::kBF16, 4, 2048, 2048));
+    for (const auto& [n_queries, n_keys] :
+         std::vector<std::pair<int64_t, int64_t>>{{512, 4096}, {2048, 2048}, {8192, 8192}}) {
+      prefill_kernels(n_queries, n_keys);
+    }
     return rows();
   }
 
@@ -221,6 +226,30 @@ class GpuBench {
             });
     buffers_.resize(n_kept);
     return {};
+  }
+
+  // One sequence through each of the kernels, whichever a backend would choose.
+  void prefill_kernels(int64_t n_queries, int64_t n_keys) {
+    const auto trial = kernels::cuda::bench_prefill_attention({.n_queries = n_queries,
+                                                               .n_keys = n_keys,
+                                                               .n_heads = kHeads,
+                                                               .n_kv_heads = kKvHeads,
+                                                               .head_dim = kHeadDim,
+                                                               .block_size = kBlockSize},
+                                                              0);
+    if (!trial.ok()) {
+      std::fprintf(stderr, "prefill attention by wgmma: %s\n", trial.error().message.c_str());
+      return;
+    }
+    const double seen = static_cast<double>(n_keys) - static_cast<double>(n_queries - 1) / 2;
+    const double flops = 4.0 * static_cast<double>(n_queries * kHeads * kHeadDim) * seen;
+    const std::string shape =
+        std::to_string(n_queries) + " queries, " + std::to_string(n_keys) + " keys in bf16";
+    const bool right = judge(*trial) != kernels::cuda::PrefillVerdict::kWrong;
+    print(right ? "prefill attention: wgmma" : "prefill attention: wgmma, WRONG RESULTS", shape,
+          flops / trial->wgmma_seconds * 1e-12, limits_.bf16_flops * 1e-12, "TFLOP/s");
+    print("prefill attention: mma", shape, flops / trial->present_seconds * 1e-12,
+          limits_.bf16_flops * 1e-12, "TFLOP/s");
   }
 
   Status rows() {

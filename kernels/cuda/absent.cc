@@ -3,6 +3,7 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/device_limits.h"
 #include "kernels/cuda/devices.h"
+#include "kernels/cuda/prefill_attention.h"
 
 namespace trireme::kernels {
 
@@ -21,6 +22,10 @@ Result<std::vector<GpuDescription>> list_gpus() {
 }
 
 Result<std::unique_ptr<cpu::LimitMeter>> make_device_limit_meter(int /*device*/) {
+  return failed_precondition("this build has no CUDA backend");
+}
+
+Result<PrefillTrial> bench_prefill_attention(const PrefillTrialShape& /*shape*/, int /*device*/) {
   return failed_precondition("this build has no CUDA backend");
 }
 
