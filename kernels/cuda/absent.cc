@@ -4,12 +4,17 @@
 #include "kernels/cuda/device_limits.h"
 #include "kernels/cuda/devices.h"
 #include "kernels/cuda/prefill_attention.h"
+#include "kernels/peer_sum.h"
 
 namespace trireme::kernels {
 
 Result<std::unique_ptr<Backend>> make_cuda_backend(const CudaOptions& /*options*/) {
   return Error{ErrorCode::kFailedPrecondition,
                "this build has no CUDA backend; use the cpu backend instead"};
+}
+
+Result<std::unique_ptr<PeerSum>> make_cuda_peer_sum(const PeerSumOptions& /*options*/) {
+  return failed_precondition("this build has no CUDA backend");
 }
 
 namespace cuda {

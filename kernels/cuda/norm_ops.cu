@@ -2,6 +2,7 @@
 // head, walks it twice or three times; the later walks find it in the cache.
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/norm_device.h"
 #include "kernels/cuda/vectors.h"
 
 namespace trireme::kernels::cuda {
@@ -35,19 +36,12 @@ __global__ void rms_norm_kernel(NormParams p) {
       }
       store_vector(x + j, values);
     }
-    for (int i = 0; i < kCount; ++i) sum += values.at[i] * values.at[i];
+    add_squares(values, sum);
   }
-  sum = block_sum(sum, scratch);
-  const float inv_rms = 1.0f / sqrtf(sum / static_cast<float>(p.width) + p.eps);
+  const float inv_rms = inverse_rms(block_sum(sum, scratch), p.width, p.eps);
   Out* out = static_cast<Out*>(p.out) + blockIdx.x * p.out_stride;
   for (int64_t j = static_cast<int64_t>(threadIdx.x) * kCount; j < p.width; j += step) {
-    const auto values = load_vector<kCount>(x + j);
-    const auto weight = load_vector<kCount>(p.weight + j);
-    Vector<Out, kCount> result;
-    for (int i = 0; i < kCount; ++i) {
-      result.at[i] = device_from_f32<Out>(values.at[i] * inv_rms * weight.at[i]);
-    }
-    store_vector(out + j, result);
+    store_normed(load_vector<kCount>(x + j), inv_rms, p.weight + j, out + j);
   }
 }
 

@@ -49,6 +49,12 @@ void allow_shared_bytes(const void* kernel, size_t bytes, const char* name) {
          name);
 }
 
+void load_kernel(const void* kernel);
+void load_kernel(const void* kernel) {
+  cudaFuncAttributes attributes{};
+  expect(cudaFuncGetAttributes(&attributes, kernel), "loading a kernel");
+}
+
 // An empty kernel of this build: whether a device has code to run is asked before any work
 // (probe.cu).
 cudaError_t probe_kernel();

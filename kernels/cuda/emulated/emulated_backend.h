@@ -4,11 +4,15 @@
 #include <memory>
 
 #include "kernels/backend.h"
+#include "kernels/peer_sum.h"
 
 namespace trireme::kernels {
 
 // Its memory is host memory. Slow; see emulator.h for what it shows and what not.
 std::unique_ptr<Backend> make_emulated_cuda_backend(ComputeDType compute_dtype,
                                                     bool batch_invariant = false);
+
+// The same of make_cuda_peer_sum. Ranks are threads of one process, whose kernels run side by side.
+Result<std::unique_ptr<PeerSum>> make_emulated_peer_sum(const PeerSumOptions& options);
 
 }  // namespace trireme::kernels

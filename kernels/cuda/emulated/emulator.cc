@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "base/check.h"
@@ -250,7 +249,7 @@ class Block {
 };
 
 Block& block() {
-  static Block one;
+  thread_local Block one;
   return one;
 }
 
@@ -266,9 +265,6 @@ void Block::fiber_main() {
 }  // namespace
 
 void run_grid(const LaunchShape& shape, const std::function<void()>& body) {
-  // Ranks that are threads of one process take turns.
-  static std::mutex one_at_a_time;
-  const std::lock_guard<std::mutex> lock(one_at_a_time);
   blockDim = {static_cast<unsigned>(shape.block), 1, 1};
   gridDim = {static_cast<unsigned>(shape.grid_x), static_cast<unsigned>(shape.grid_y),
              static_cast<unsigned>(shape.grid_z)};

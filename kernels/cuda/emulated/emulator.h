@@ -6,7 +6,8 @@
 // all threads reach, fragment layouts, results; under the address sanitizer also every access
 // outside an allocation; what it checks of asynchronous copies and products is in warpgroup.h. What
 // it cannot show: races of plain accesses between barriers, memory ordering, speed. A barrier that
-// some threads never reach stops the process. Grids of several threads of a process take turns.
+// some threads never reach stops the process. Ranks that are threads of one process run their grids
+// side by side, as devices do: a kernel may wait for another rank's.
 //
 // This header stands in for the compiler's built-ins and is included by device.h alone.
 #pragma once
@@ -24,7 +25,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
-#define __shared__ static
+#define __shared__ static thread_local
 #define __launch_bounds__(...)
 
 namespace trireme::kernels::cuda {
@@ -35,11 +36,11 @@ struct Index3 {
   unsigned z = 0;
 };
 
-// Of the fiber that runs; set at every switch.
-inline Index3 threadIdx;
-inline Index3 blockIdx;
-inline Index3 blockDim;
-inline Index3 gridDim;
+// Of the fiber that runs; set at every switch. A rank's thread has its own.
+inline constinit thread_local Index3 threadIdx{};
+inline constinit thread_local Index3 blockIdx{};
+inline constinit thread_local Index3 blockDim{};
+inline constinit thread_local Index3 gridDim{};
 
 struct uint4 {
   uint32_t x, y, z, w;

@@ -331,7 +331,7 @@ class AsyncBlock {
 };
 
 AsyncBlock& async_block() {
-  static AsyncBlock one;
+  thread_local AsyncBlock one;
   return one;
 }
 

@@ -11,4 +11,8 @@ std::unique_ptr<Backend> make_device_backend(ComputeDType compute_dtype, std::st
   return nullptr;
 }
 
+Result<std::unique_ptr<PeerSum>> make_device_peer_sum(const PeerSumOptions& options) {
+  return make_cuda_peer_sum(options);
+}
+
 }  // namespace trireme::kernels::testing

@@ -8,12 +8,16 @@
 #include <string>
 
 #include "kernels/backend.h"
+#include "kernels/peer_sum.h"
 
 namespace trireme::kernels::testing {
 
 // nullptr, with the reason, where the device is absent.
 std::unique_ptr<Backend> make_device_backend(ComputeDType compute_dtype, std::string* why_absent,
                                              bool batch_invariant = false);
+
+// On the same device, as the calling thread's rank sees it. Asked where the device is there.
+Result<std::unique_ptr<PeerSum>> make_device_peer_sum(const PeerSumOptions& options);
 
 // A backend whose operands are host tensors: copies them to `device`, runs the op there, and copies
 // the results back. Strides and alignments are kept, so that fixtures written for host memory test
