@@ -35,6 +35,14 @@ class Group {
 
   // x = sum over ranks of x. f32 or bf16 (summed in f32), contiguous. A group of one returns at once.
   virtual Status all_reduce_sum(const TensorView& x, const OpContext& context) = 0;
+  // residual += delta_scale * (sum over ranks of delta), then its norm where args has a weight: what
+  // all_reduce_sum of delta and Backend::add_rms_norm (or add) make of it, as one piece of device
+  // work. False, and nothing is done, where the group has no such way for this size, as on hosts:
+  // the caller takes the two. What is in delta afterwards is not said.
+  virtual Result<bool> all_reduce_into_residual(const kernels::AddRmsNormArgs& /*args*/,
+                                                const OpContext& /*context*/) {
+    return false;
+  }
   // out = concatenation over ranks of x along dimension 0: out.shape[0] = size * x.shape[0]. Any dtype.
   virtual Status all_gather(const TensorView& x, const TensorView& out, const OpContext& context) = 0;
   // out = this rank's 1/size slice along dimension 0 of the sum over ranks of x. f32 or bf16.
