@@ -46,6 +46,11 @@ Attention::Attention(PartLoader& in, ColumnParallelLinear qkv, RowParallelLinear
 }
 
 Status Attention::forward(const TensorView& h, const TensorView& out, Pass& pass) const {
+  TRY(forward_partial(h, out, pass));
+  return sum().reduce(out, pass.context);
+}
+
+Status Attention::forward_partial(const TensorView& h, const TensorView& out, Pass& pass) const {
   const int64_t n = pass.n_tokens();
   const int64_t q_width = n_heads_ * head_dim_;
   const int64_t kv_width = n_kv_heads_ * head_dim_;
@@ -82,7 +87,8 @@ Status Attention::forward(const TensorView& h, const TensorView& out, Pass& pass
                               pass.stream());
   const TensorView attended = pass.buffers.attended.view.rows(0, n);
   attend(q, kv, attended.split_columns(n_heads_, head_dim_), pass);
-  return o_.forward(attended, out, pass.context);
+  o_.forward_partial(attended, out, pass.context);
+  return {};
 }
 
 void Attention::attend(const TensorView& q, const LayerKv& kv, const TensorView& out,

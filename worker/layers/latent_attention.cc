@@ -134,6 +134,12 @@ void LatentAttention::append(const TensorView& h, Pass& pass) const {
 }
 
 Status LatentAttention::forward(const TensorView& h, const TensorView& out, Pass& pass) const {
+  TRY(forward_partial(h, out, pass));
+  return sum().reduce(out, pass.context);
+}
+
+Status LatentAttention::forward_partial(const TensorView& h, const TensorView& out,
+                                        Pass& pass) const {
   const int64_t n = pass.n_tokens();
   append(h, pass);
   const LayerKv cache = pass.kv.layer(slot_);
@@ -150,7 +156,8 @@ Status LatentAttention::forward(const TensorView& h, const TensorView& out, Pass
                               pass.stream());
   const TensorView values = pass.buffers.attended.view.rows(0, n);
   value_up_.forward(mixed, mla_.kv_rank, values, mla_.value_dim, pass);
-  return o_.forward(values, out, pass.context);
+  o_.forward_partial(values, out, pass.context);
+  return {};
 }
 
 }  // namespace trireme::worker

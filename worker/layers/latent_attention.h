@@ -49,6 +49,9 @@ class LatentAttention {
 
   // h [n_tokens, hidden] -> out [n_tokens, hidden] f32, the same on every rank of the group.
   Status forward(const TensorView& h, const TensorView& out, Pass& pass) const;
+  // This rank's term alone, for a caller that does more with it in `sum`.
+  Status forward_partial(const TensorView& h, const TensorView& out, Pass& pass) const;
+  const TpSum& sum() const { return o_.sum(); }
 
  private:
   using Matrix = std::unique_ptr<kernels::PackedWeight>;

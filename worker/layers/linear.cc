@@ -20,11 +20,10 @@ RowParallelLinear::RowParallelLinear(PartLoader& in, const WeightPart& part,
                                      const std::vector<WeightPart>& bias_parts,
                                      const std::string& what)
     : weight_(in.weights().packed({part})),
-      tp_(&in.tp()),
-      op_name_(fmt::format("layer {} {} all_reduce", in.index(), what)) {
+      sum_(in.tp(), fmt::format("layer {} {} all_reduce", in.index(), what)) {
   if (bias_parts.empty()) return;
   bias_ = in.weights().vector_f32(bias_parts);
-  if (tp_->rank() != 0) bias_ = {};
+  if (in.tp().rank() != 0) bias_ = {};
 }
 
 void RowParallelLinear::forward_partial(const TensorView& x, const TensorView& out,
@@ -33,16 +32,10 @@ void RowParallelLinear::forward_partial(const TensorView& x, const TensorView& o
                           context.stream);
 }
 
-Status RowParallelLinear::reduce(const TensorView& out, StepContext& context) const {
-  if (tp_->size() == 1) return {};
-  const ScopedTime time(*context.clock, context.collective_ns);
-  return tp_->all_reduce_sum(out, context.begin(op_name_));
-}
-
 Status RowParallelLinear::forward(const TensorView& x, const TensorView& out,
                                   StepContext& context) const {
   forward_partial(x, out, context);
-  return reduce(out, context);
+  return sum_.reduce(out, context);
 }
 
 }  // namespace trireme::worker

@@ -15,6 +15,7 @@
 #include "parallel/comm/group.h"
 #include "worker/layers/part_loader.h"
 #include "worker/layers/step_context.h"
+#include "worker/layers/tp_sum.h"
 
 namespace trireme::worker {
 
@@ -43,15 +44,14 @@ class RowParallelLinear {
 
   // x [n_tokens, this rank's in] -> out [n_tokens, out] f32, the same on every rank of the group.
   Status forward(const TensorView& x, const TensorView& out, StepContext& context) const;
-  // This rank's term of that sum alone, for a caller that adds other terms before `reduce`.
+  // This rank's term of that sum alone, for a caller that does more with it before or in `sum`.
   void forward_partial(const TensorView& x, const TensorView& out, StepContext& context) const;
-  Status reduce(const TensorView& out, StepContext& context) const;
+  const TpSum& sum() const { return sum_; }
 
  private:
   std::unique_ptr<kernels::PackedWeight> weight_;
   DeviceTensor bias_;  // on tp rank 0 only: the sum adds it once
-  comm::Group* tp_ = nullptr;
-  std::string op_name_;
+  TpSum sum_;
 };
 
 }  // namespace trireme::worker

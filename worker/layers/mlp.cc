@@ -32,24 +32,19 @@ void GatedMlp::forward_partial(const TensorView& h, const TensorView& out, Pass&
   down_.forward_partial(activated, out, pass.context);
 }
 
-Status GatedMlp::forward(const TensorView& h, const TensorView& out, Pass& pass) const {
-  forward_partial(h, out, pass);
-  return down_.reduce(out, pass.context);
-}
-
 PlainMlp::PlainMlp(PartLoader& in, ColumnParallelLinear up, RowParallelLinear down)
     : width_(in.rank().intermediate.size()),
       activation_(in.spec().activation),
       up_(std::move(up)),
       down_(std::move(down)) {}
 
-Status PlainMlp::forward(const TensorView& h, const TensorView& out, Pass& pass) const {
+void PlainMlp::forward_partial(const TensorView& h, const TensorView& out, Pass& pass) const {
   const int64_t n = h.dim(0);
   const TensorView up = pass.buffers.gate_up.view.rows(0, n).columns(0, width_);
   const TensorView activated = pass.buffers.activated.view.rows(0, n).columns(0, width_);
   up_.forward(h, up, pass.context);
   pass.ops().activation({.x = up, .activation = activation_, .out = activated}, pass.stream());
-  return down_.forward(activated, out, pass.context);
+  down_.forward_partial(activated, out, pass.context);
 }
 
 ColumnParallelLinear gate_and_up(PartLoader& in, const std::string& gate, const std::string& up,

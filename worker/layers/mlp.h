@@ -17,7 +17,13 @@ class FeedForward {
  public:
   virtual ~FeedForward() = default;
   // h [n_tokens, hidden] -> out [n_tokens, hidden] f32, the same on every rank of the group.
-  virtual Status forward(const TensorView& h, const TensorView& out, Pass& pass) const = 0;
+  Status forward(const TensorView& h, const TensorView& out, Pass& pass) const {
+    forward_partial(h, out, pass);
+    return sum().reduce(out, pass.context);
+  }
+  // This rank's term alone, for a caller that does more with it before or in `sum`.
+  virtual void forward_partial(const TensorView& h, const TensorView& out, Pass& pass) const = 0;
+  virtual const TpSum& sum() const = 0;
 };
 
 // Which width of the spec an MLP has, and so how it is cut: a dense layer's, or that of the expert
@@ -30,9 +36,8 @@ class GatedMlp final : public FeedForward {
   // `gate_up` yields this rank's gate columns, then its up columns.
   GatedMlp(PartLoader& in, ColumnParallelLinear gate_up, RowParallelLinear down,
            MlpWidth width = MlpWidth::kDense);
-  Status forward(const TensorView& h, const TensorView& out, Pass& pass) const override;
-  // This rank's term alone, for a caller that adds others before it sums over the group.
-  void forward_partial(const TensorView& h, const TensorView& out, Pass& pass) const;
+  void forward_partial(const TensorView& h, const TensorView& out, Pass& pass) const override;
+  const TpSum& sum() const override { return down_.sum(); }
 
  private:
   int64_t width_;  // of this rank
@@ -45,7 +50,8 @@ class GatedMlp final : public FeedForward {
 class PlainMlp final : public FeedForward {
  public:
   PlainMlp(PartLoader& in, ColumnParallelLinear up, RowParallelLinear down);
-  Status forward(const TensorView& h, const TensorView& out, Pass& pass) const override;
+  void forward_partial(const TensorView& h, const TensorView& out, Pass& pass) const override;
+  const TpSum& sum() const override { return down_.sum(); }
 
  private:
   int64_t width_;  // of this rank

@@ -167,8 +167,7 @@ Moe::Moe(PartLoader& in, Router router, const ExpertParts& experts, SharedExpert
       moe_slot_(n_moe_layers_before(in)),
       router_(std::move(router)),
       shared_(std::move(shared)),
-      tp_(&in.tp()),
-      op_name_(fmt::format("layer {} experts all_reduce", in.index())) {
+      sum_(in.tp(), fmt::format("layer {} experts all_reduce", in.index())) {
   for (int64_t e = in.rank().experts.begin; e < in.rank().experts.end; ++e) {
     gate_up_.push_back(in.weights().packed(experts.gate_up(e)));
     down_.push_back(in.weights().packed(experts.down(e)));
@@ -180,16 +179,13 @@ Moe::Moe(PartLoader& in, Router router, const ExpertParts& experts, SharedExpert
   down_bias_ = expert_vectors(in, experts.down_bias);
   // The sum over slices of an expert adds its bias once.
   const bool is_cut = width_ < moe_.width;
-  if (is_cut && tp_->rank() != 0) down_bias_ = {};
+  if (is_cut && in.tp().rank() != 0) down_bias_ = {};
 }
 
-Status Moe::forward(const TensorView& h, const TensorView& out, Pass& pass) const {
+void Moe::forward_partial(const TensorView& h, const TensorView& out, Pass& pass) const {
   router_.forward(h, pass);
   run_experts(h, out, pass);
   if (shared_.mlp != nullptr) add_shared(h, out, pass);
-  if (tp_->size() == 1) return {};
-  const ScopedTime time(*pass.context.clock, pass.context.collective_ns);
-  return tp_->all_reduce_sum(out, pass.context.begin(op_name_));
 }
 
 void Moe::run_experts(const TensorView& h, const TensorView& out, Pass& pass) const {

@@ -71,7 +71,8 @@ SharedExpert shared_expert(PartLoader& in, ColumnParallelLinear gate_up, RowPara
 class Moe final : public FeedForward {
  public:
   Moe(PartLoader& in, Router router, const ExpertParts& experts, SharedExpert shared = {});
-  Status forward(const TensorView& h, const TensorView& out, Pass& pass) const override;
+  void forward_partial(const TensorView& h, const TensorView& out, Pass& pass) const override;
+  const TpSum& sum() const override { return sum_; }
 
  private:
   void run_experts(const TensorView& h, const TensorView& out, Pass& pass) const;
@@ -92,8 +93,7 @@ class Moe final : public FeedForward {
   DeviceTensor gate_up_bias_;  // [n_experts, 2 width]
   DeviceTensor down_bias_;     // [n_experts, hidden]; of experts that are cut, on tp rank 0 only
   SharedExpert shared_;
-  comm::Group* tp_;
-  std::string op_name_;
+  TpSum sum_;
 };
 
 }  // namespace trireme::worker

@@ -24,16 +24,20 @@ class RmsNorm {
                               context.stream);
   }
 
-  // residual += scale * delta; out = norm(residual): one pass over memory.
+  // residual += scale * delta; out = norm(residual): for who adds to the residual stream.
+  kernels::AddRmsNormArgs behind_sum(const TensorView& residual, const TensorView& delta,
+                                     const TensorView& out, float scale = 1) const {
+    return {.residual = residual,
+            .delta = delta,
+            .weight = weight_.view,
+            .eps = eps_,
+            .out = out,
+            .delta_scale = scale};
+  }
+  // The same at once: one pass over memory.
   void add_and_forward(const TensorView& residual, const TensorView& delta, const TensorView& out,
                        StepContext& context, float scale = 1) const {
-    context.backend->add_rms_norm({.residual = residual,
-                                   .delta = delta,
-                                   .weight = weight_.view,
-                                   .eps = eps_,
-                                   .out = out,
-                                   .delta_scale = scale},
-                                  context.stream);
+    context.backend->add_rms_norm(behind_sum(residual, delta, out, scale), context.stream);
   }
 
  private:

@@ -26,12 +26,12 @@ struct PreNormLayer {
     const TensorView h = pass.h();
     const TensorView delta = pass.delta();
     attention_norm.forward(x, h, pass.context);
-    TRY(attention.forward(h, delta, pass));
-    // One pass over memory takes the sum and the next norm.
-    mlp_norm.add_and_forward(x, delta, h, pass.context, residual_scale);
-    TRY(mlp->forward(h, delta, pass));
-    pass.add(delta, x, residual_scale);
-    return {};
+    TRY(attention.forward_partial(h, delta, pass));
+    // The sum over the group, the residual sum and the next norm are one, where they can be.
+    TRY(attention.sum().add_to(mlp_norm.behind_sum(x, delta, h, residual_scale), pass.context));
+    mlp->forward_partial(h, delta, pass);
+    return mlp->sum().add_to({.residual = x, .delta = delta, .delta_scale = residual_scale},
+                             pass.context);
   }
 };
 

@@ -150,6 +150,7 @@ void TestReplica::run_rank(int worker_rank, comm::Mesh mesh) {
   auto backend = options_.make_backend ? options_.make_backend(options_.compute)
                                        : make_test_backend(options_.backend, options_.compute);
   if (options_.wrap_backend) backend = options_.wrap_backend(std::move(backend), worker_rank);
+  if (options_.wrap_tp) mesh.tp = options_.wrap_tp(std::move(mesh.tp), *backend);
   auto created = Worker::create(worker, std::move(mesh), std::move(backend), clock_,
                                 report_progress(link, worker_rank));
   if (!created.ok()) {

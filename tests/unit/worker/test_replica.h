@@ -35,6 +35,9 @@ struct ReplicaOptions {
   std::function<std::unique_ptr<kernels::Backend>(std::unique_ptr<kernels::Backend>,
                                                   int worker_rank)>
       wrap_backend;
+  // Wraps the tp group of a rank, where it is given.
+  std::function<std::unique_ptr<comm::Group>(std::unique_ptr<comm::Group>, kernels::Backend&)>
+      wrap_tp;
   kernels::ComputeDType compute = kernels::ComputeDType::kF32;
   bool keep_low_bit = false;
   bool e4m3_kv = false;

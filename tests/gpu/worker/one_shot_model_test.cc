@@ -1,0 +1,101 @@
+// Models whose tensor-parallel sums go over the ranks' memory, on the emulator: the same bits as
+// with the group's own sums, which are in rank order too.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstring>
+
+#include "kernels/cuda/emulated/emulated_backend.h"
+#include "parallel/comm/one_shot/one_shot_group.h"
+#include "tests/unit/worker/golden.h"
+#include "tests/unit/worker/test_replica.h"
+
+namespace trireme::worker {
+namespace {
+
+// How often a sum of any rank was followed by a norm, and how often not.
+struct Counts {
+  std::atomic<int> with_norm = 0;
+  std::atomic<int> without = 0;
+};
+
+class Counting final : public kernels::PeerSum {
+ public:
+  Counting(std::unique_ptr<kernels::PeerSum> inner, Counts& counts)
+      : inner_(std::move(inner)), counts_(counts) {}
+  kernels::PeerOffer offer() const override { return inner_->offer(); }
+  Status connect(std::span<const kernels::PeerOffer> offers) override {
+    return inner_->connect(offers);
+  }
+  bool takes(const kernels::AddRmsNormArgs& args) const override { return inner_->takes(args); }
+  void add_rms_norm(const kernels::AddRmsNormArgs& args, kernels::Stream stream) override {
+    ++(args.weight.defined() ? counts_.with_norm : counts_.without);
+    inner_->add_rms_norm(args, stream);
+  }
+  void set_patience_ns(int64_t ns) override { inner_->set_patience_ns(ns); }
+  void abort() override { inner_->abort(); }
+  bool gave_up() const override { return inner_->gave_up(); }
+
+ private:
+  std::unique_ptr<kernels::PeerSum> inner_;
+  Counts& counts_;
+};
+
+class OneShotModel : public testing::TestWithParam<const char*> {};
+
+TEST_P(OneShotModel, HasTheSameBits) {
+  const Golden golden = load_golden(GetParam());
+  Counts counts;
+  SystemClock clock;
+  const auto wrap = [&](std::unique_ptr<comm::Group> tp, kernels::Backend& backend) {
+    auto group = comm::with_one_shot(
+        std::move(tp),
+        {.backend = backend,
+         .clock = clock,
+         .make = [&](kernels::PeerSumOptions options) -> Result<std::unique_ptr<kernels::PeerSum>> {
+           options.one_process = true;
+           ASSIGN_OR_RETURN(auto sum, kernels::make_emulated_peer_sum(options));
+           return std::unique_ptr<kernels::PeerSum>(
+               std::make_unique<Counting>(std::move(sum), counts));
+         },
+         .machine = "a",
+         .mode = comm::OneShotMode::kAlways,
+         .sizes = {64 << 10}});
+    CHECK(group.ok()) << group.error().message;
+    return std::move(*group);
+  };
+  const auto logits = [&](bool one_shot) {
+    ReplicaOptions options{
+        .model_dir = golden.dir,
+        .tp = 2,
+        .make_backend =
+            [](kernels::ComputeDType dtype) { return kernels::make_emulated_cuda_backend(dtype); },
+        .compute = kernels::ComputeDType::kBF16};
+    if (one_shot) options.wrap_tp = wrap;
+    TestReplica replica(options);
+    std::vector<TestSequence> sequences;
+    for (size_t i = 0; i < 2; ++i) {
+      TestSequence sequence;
+      sequence.prompt = golden.prompts[i].ids;
+      sequence.sampling = greedy_sampling();
+      sequence.n_new = 2;
+      sequences.push_back(sequence);
+    }
+    return generate(replica, sequences);
+  };
+  const std::vector<Generated> expected = logits(false);
+  EXPECT_EQ(counts.with_norm + counts.without, 0);
+  const std::vector<Generated> actual = logits(true);
+  EXPECT_GT(counts.with_norm, 12) << "more than what is tried at start";
+  EXPECT_GT(counts.without, 0);
+  for (size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(actual[i].tokens, expected[i].tokens);
+    EXPECT_EQ(actual[i].logits, expected[i].logits);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, OneShotModel,
+                         testing::Values("llama3", "granite", "mixtral", "deepseek_v2"));
+
+}  // namespace
+}  // namespace trireme::worker
