@@ -13,6 +13,7 @@
 
 #include "base/json.h"
 #include "cli/bench_line.h"
+#include "cli/bench_peer_sum.h"
 #include "cli/commands.h"
 #include "cli/usage_error.h"
 #include "kernels/backend.h"
@@ -67,7 +68,13 @@ class GpuBench {
          std::vector<std::pair<int64_t, int64_t>>{{512, 4096}, {2048, 2048}, {8192, 8192}}) {
       prefill_kernels(n_queries, n_keys);
     }
-    return rows();
+    TRY(rows());
+    return bench_peer_sums(n_rounds_, [&](const PeerSumTime& time) {
+      print("all_reduce+norm, " + std::to_string(time.n_ranks) + " ranks, no link",
+            std::to_string(time.n_rows) + " rows of " + std::to_string(time.width) + ", " +
+                std::to_string(static_cast<int>(time.seconds * 1e6 + 0.5)) + " us",
+            time.bytes / time.seconds * 1e-9, limits_.read_bytes_per_second * 1e-9, "GB/s");
+    });
   }
 
  private:
