@@ -44,6 +44,7 @@ void visit(V& v, ReplicaConfig& c) {
   v.choice("experts", &c.experts, {"expert", "tensor"});
   v.choice("backend", &c.backend, {"auto", "cpu", "cuda"});
   v.choice("collective", &c.collective, {"auto", "inproc", "mpi", "nccl"});
+  v.choice("all_reduce", &c.all_reduce, {"auto", "nccl", "one_shot"});
   v.integer("threads_per_rank", &c.threads_per_rank, 0, 4096);
   v.integer("metrics_port", &c.metrics_port, 0, 65'535);
   v.number("memory_gib", &c.memory_gib, 0, 1e6);
@@ -176,6 +177,21 @@ Status check_replicas(const ReplicaConfig& c) {
     return invalid_argument(
         "`replicas.collective` is nccl, which needs the cuda backend, but `replicas.backend` is "
         "cpu");
+  }
+  if (c.all_reduce != "auto" && c.backend == "cpu") {
+    return invalid_argument(fmt::format(
+        "`replicas.all_reduce` is {}, which is about sums of GPUs, but `replicas.backend` is cpu",
+        c.all_reduce));
+  }
+  if (c.all_reduce == "one_shot" && c.tp == 1) {
+    return invalid_argument(
+        "`replicas.all_reduce` is one_shot, but with `replicas.tp` 1 there is nothing to sum");
+  }
+  if (c.all_reduce == "one_shot" && c.tp > 8) {
+    return invalid_argument(fmt::format(
+        "`replicas.all_reduce` is one_shot, which is for up to 8 GPUs of a machine, but "
+        "`replicas.tp` is {}",
+        c.tp));
   }
   if (c.collective == "inproc" && !c.hosts.empty()) {
     return invalid_argument(

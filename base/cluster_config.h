@@ -40,6 +40,9 @@ struct ReplicaConfig {
   std::string experts = "expert";   // expert: whole ones per rank | tensor: a slice of each
   std::string backend = "auto";     // auto | cpu | cuda
   std::string collective = "auto";  // auto | inproc | mpi | nccl
+  // Of the tensor-parallel groups of GPUs: auto: what was measured at start to be faster for a size
+  // | nccl | one_shot: over the GPUs' memory, up to 4 MiB
+  std::string all_reduce = "auto";
   int threads_per_rank = 0;  // cpu backend; 0: the cores divided among the ranks of this machine
   double memory_gib =
       0;  // per rank; 0: what the machine has, divided among the ranks of this machine

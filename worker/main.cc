@@ -42,7 +42,8 @@ Status run_rank(const ClusterConfig& config, int replica, launch::MpiJob& job, c
     options.machine = launch::host_name();
     ASSIGN_OR_RETURN(const int n_taken, launch::n_earlier_ranks(config, replica, worker_rank));
     ASSIGN_OR_RETURN(auto backend, make_backend(config, launch::host_name(), n_taken, mesh));
-    ASSIGN_OR_RETURN(comm::Mesh groups, make_device_mesh(config, std::move(mesh), clock));
+    ASSIGN_OR_RETURN(comm::Mesh groups, make_device_mesh(config, launch::host_name(), *backend,
+                                                         std::move(mesh), clock));
     return Worker::create(std::move(options), std::move(groups), std::move(backend), clock,
                           report_progress(*link, worker_rank));
   };

@@ -48,12 +48,16 @@ Result<std::unique_ptr<kernels::Backend>> make_backend(const ClusterConfig& conf
       {.compute_dtype = compute, .n_threads = config.replicas.threads_per_rank});
 }
 
-Result<comm::Mesh> make_device_mesh(const ClusterConfig& config, comm::Mesh host,
+Result<comm::Mesh> make_device_mesh(const ClusterConfig& config, const std::string& machine,
+                                    kernels::Backend& backend, comm::Mesh host,
                                     const Clock& clock) {
   if (config.replicas.backend != "cuda" || config.replicas.tp * config.replicas.pp == 1) {
     return host;
   }
-  return comm::make_nccl_mesh(std::move(host), clock);
+  return comm::make_nccl_mesh(
+      std::move(host),
+      {.machine = machine, .all_reduce = comm::one_shot_mode(config.replicas.all_reduce)}, backend,
+      clock);
 }
 
 }  // namespace trireme::worker

@@ -24,8 +24,9 @@ Result<std::unique_ptr<kernels::Backend>> make_backend(const ClusterConfig& conf
                                                        comm::Mesh& mesh);
 
 // The groups that the backend's memory wants: the host's own for CPUs and for a single rank,
-// NCCL's, started over them, for several GPUs. Called by every rank, after make_backend.
-Result<comm::Mesh> make_device_mesh(const ClusterConfig& config, comm::Mesh host,
-                                    const Clock& clock);
+// NCCL's, started over them, for several GPUs. `machine` is any name that this rank's machine alone
+// has. Called by every rank, after make_backend.
+Result<comm::Mesh> make_device_mesh(const ClusterConfig& config, const std::string& machine,
+                                    kernels::Backend& backend, comm::Mesh host, const Clock& clock);
 
 }  // namespace trireme::worker

@@ -14,7 +14,8 @@ void run_rank(const ClusterConfig& config, int replica, const Clock& clock, int 
     ASSIGN_OR_RETURN(worker::WorkerOptions options, worker::worker_options(config, worker_rank));
     const int n_taken = replica * config.replicas.tp * config.replicas.pp;
     ASSIGN_OR_RETURN(auto backend, worker::make_backend(config, "this machine", n_taken, mesh));
-    ASSIGN_OR_RETURN(comm::Mesh groups, worker::make_device_mesh(config, std::move(mesh), clock));
+    ASSIGN_OR_RETURN(comm::Mesh groups, worker::make_device_mesh(config, "this machine", *backend,
+                                                                 std::move(mesh), clock));
     return worker::Worker::create(std::move(options), std::move(groups), std::move(backend), clock,
                                   worker::report_progress(link, worker_rank));
   };

@@ -71,6 +71,10 @@ Status resolve_config(ClusterConfig& config) {
   ReplicaConfig& replicas = config.replicas;
   if (replicas.backend == "auto") replicas.backend = "cpu";
   const bool on_gpus = replicas.backend == "cuda";
+  if (!on_gpus && replicas.all_reduce != "auto") {
+    return failed_precondition("`replicas.all_reduce` is " + replicas.all_reduce +
+                               ", which is about sums of GPUs: it needs backend cuda");
+  }
   if (replicas.collective == "auto") replicas.collective = on_gpus ? "nccl" : "mpi";
   if (!on_gpus && replicas.collective == "nccl") {
     return failed_precondition("collective \"nccl\" needs backend cuda");

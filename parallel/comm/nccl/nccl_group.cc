@@ -217,6 +217,7 @@ class NcclGroup final : public Group {
   void fail(Error error) {
     if (error_.has_value()) return;
     error_ = std::move(error);
+    if (options_.on_failure) options_.on_failure();
     if (comm_ != nullptr && !aborted_) {
       aborted_ = true;
       (void)nccl_.abort(comm_);

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "parallel/comm/group.h"
 #include "parallel/comm/mesh.h"
+#include "parallel/comm/one_shot/one_shot_choice.h"
 
 namespace trireme::comm {
 
@@ -31,6 +32,9 @@ struct NcclGroupOptions {
   std::vector<int> worker_ranks;  // of the group, in group order
   int rank = 0;                   // in the group
   int64_t init_deadline_ns = 0;   // on the clock; 0: 30 s from the call
+  // Told when the group fails, once, from any thread and with the group locked; or empty. For
+  // device work beside NCCL's that would wait for ever.
+  std::function<void()> on_failure;
 };
 
 // Carries the group's id, which rank 0 has made, to the group's other ranks: over MPI, a file, or
@@ -42,8 +46,16 @@ using CarryId = std::function<Status(std::span<std::byte> id)>;
 Result<std::unique_ptr<Group>> make_nccl_group(const NcclGroupOptions& options,
                                                const CarryId& carry_id, const Clock& clock);
 
+struct NcclMeshOptions {
+  std::string machine;                          // any name that this rank's machine alone has
+  OneShotMode all_reduce = OneShotMode::kAuto;  // of the tp group's sums
+};
+
 // The NCCL groups over a mesh over the host's memory, whose groups carry the ids and stay beside
-// them as `host`. Every rank of the mesh calls it, with its device current.
-Result<Mesh> make_nccl_mesh(Mesh host, const Clock& clock);
+// them as `host`; and small sums of the tp group over the GPUs' memory
+// (one_shot/one_shot_group.h). Every rank of the mesh calls it, with its device current, on which
+// `backend` is. The clock outlives the mesh.
+Result<Mesh> make_nccl_mesh(Mesh host, const NcclMeshOptions& options, kernels::Backend& backend,
+                            const Clock& clock);
 
 }  // namespace trireme::comm

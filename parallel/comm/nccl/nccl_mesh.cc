@@ -2,6 +2,7 @@
 
 #include "parallel/comm/mesh_layout.h"
 #include "parallel/comm/nccl/nccl_group.h"
+#include "parallel/comm/one_shot/one_shot_group.h"
 
 namespace trireme::comm {
 namespace {
@@ -16,13 +17,23 @@ CarryId over(Group& host) {
 
 }  // namespace
 
-Result<Mesh> make_nccl_mesh(Mesh host, const Clock& clock) {
+Result<Mesh> make_nccl_mesh(Mesh host, const NcclMeshOptions& options, kernels::Backend& backend,
+                            const Clock& clock) {
   const MeshLayout layout = mesh_layout(host.worker_rank, host.tp->size(), host.pp->size());
   Mesh mesh;
   mesh.worker_rank = host.worker_rank;
-  ASSIGN_OR_RETURN(
-      mesh.tp, make_nccl_group({.name = "tp", .worker_ranks = layout.tp, .rank = host.tp->rank()},
-                               over(*host.tp), clock));
+  const auto stop = std::make_shared<OneShotStop>();
+  ASSIGN_OR_RETURN(auto tp, make_nccl_group({.name = "tp",
+                                             .worker_ranks = layout.tp,
+                                             .rank = host.tp->rank(),
+                                             .on_failure = [stop] { abort_sums(*stop); }},
+                                            over(*host.tp), clock));
+  ASSIGN_OR_RETURN(mesh.tp, with_one_shot(std::move(tp), {.backend = backend,
+                                                          .clock = clock,
+                                                          .make = kernels::make_cuda_peer_sum,
+                                                          .machine = options.machine,
+                                                          .mode = options.all_reduce,
+                                                          .stop = stop}));
   ASSIGN_OR_RETURN(
       mesh.pp, make_nccl_group({.name = "pp", .worker_ranks = layout.pp, .rank = host.pp->rank()},
                                over(*host.pp), clock));

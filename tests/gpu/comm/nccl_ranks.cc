@@ -7,7 +7,8 @@
 // ranks of different machines and talks over sockets. `collectives`: every operation with values
 // whose sums are exact in any order. `recorded`: a sum in work that is replayed. `lost`: the last
 // rank leaves without a word, and the others must have an error soon after the deadline that names
-// the step and the operation.
+// the step and the operation. `one_shot`: sums over the GPU's memory, which the processes open by
+// cudaIpc, alone and replayed; `one_shot_lost`: as `lost`, where a kernel waits.
 #include <unistd.h>
 
 #include <chrono>
@@ -21,6 +22,7 @@
 
 #include "kernels/backend.h"
 #include "parallel/comm/nccl/nccl_group.h"
+#include "parallel/comm/one_shot/one_shot_group.h"
 
 namespace trireme::comm {
 namespace {
@@ -89,13 +91,40 @@ class Scenario {
     return {};
   }
 
-  Status lost() {
+  // Against the exact sum and the backend's own norm, whose bits it has.
+  Status one_shot() {
+    for (int round = 0; round < 40; ++round) {
+      for (const int64_t rows : {1, 3, 64}) {
+        for (const int64_t width : {1030, 8192}) TRY(one_shot_sum(rows, width, round));
+      }
+    }
+    const int64_t n = 4096;
+    const OnDevice delta = upload(mine<float>(n, group_.rank()));
+    const OnDevice residual = upload(std::vector<float>(n, 0.0f));
+    TRY(backend_.begin_recording({}));
+    const Status enqueued = one_shot_add(residual, delta);
+    ASSIGN_OR_RETURN(const auto work, backend_.end_recording({}));
+    TRY(enqueued);
+    for (int round = 1; round <= 5; ++round) {
+      if (!backend_.replay(*work, {})) return internal_error("it is not replayed");
+      TRY(group_.replayed(context("replayed one-shot sum")));
+      TRY(group_.barrier(context("barrier behind a replay")));
+      TRY(compare<float>(residual, "replayed one-shot sum",
+                         [&](int64_t i) { return static_cast<float>(round) * sum(i); }));
+    }
+    return {};
+  }
+
+  Status lost(bool one_shot) {
+    const OnDevice delta = upload(mine<float>(4096, group_.rank()));
+    const OnDevice residual = upload(std::vector<float>(4096, 0.0f));
     TRY(group_.barrier(context("first barrier")));
     if (group_.rank() == group_.size() - 1) std::_Exit(0);
     const int64_t begin_ns = clock_.now_ns();
     OpContext late = context("layer 3 mlp all_reduce");
     late.deadline_ns = begin_ns + 3 * kSecond;
-    Status status = all_reduce<float>(4096, &late);
+    Status status =
+        one_shot ? one_shot_add(residual, delta, &late) : all_reduce<float>(4096, &late);
     if (status.ok()) status = group_.barrier(context("later barrier"));
     if (status.ok()) return internal_error("the operation succeeded without the last rank");
     const std::string& message = status.error().message;
@@ -166,6 +195,59 @@ class Scenario {
     return {};
   }
 
+  // residual += sum over ranks of delta, by one-shot sums and no other way.
+  Status one_shot_add(const OnDevice& residual, const OnDevice& delta,
+                      const OpContext* given = nullptr) {
+    const auto row = [](const OnDevice& x) {
+      return TensorView(x.view.data, DType::kF32, {1, x.view.numel()});
+    };
+    ASSIGN_OR_RETURN(const bool done, group_.all_reduce_into_residual(
+                                          {.residual = row(residual), .delta = row(delta)},
+                                          given != nullptr ? *given : context("one-shot sum")));
+    return done ? Status() : internal_error("the group has no one-shot sums");
+  }
+  Status one_shot_sum(int64_t rows, int64_t width, int round) {
+    const int64_t n = rows * width;
+    const auto matrix = [&](const OnDevice& x) {
+      return TensorView(x.view.data, DType::kF32, {rows, width});
+    };
+    std::vector<float> total = mine<float>(n, round);
+    for (int r = 1; r < group_.size(); ++r) {
+      const std::vector<float> term = mine<float>(n, r + round);
+      for (size_t i = 0; i < total.size(); ++i) total[i] += term[i];
+    }
+    const OnDevice delta = upload(mine<float>(n, group_.rank() + round));
+    const OnDevice sums = upload(total);
+    const OnDevice weight = upload(std::vector<float>(static_cast<size_t>(width), 1.25f));
+    const OnDevice residual = upload(std::vector<float>(static_cast<size_t>(n), 0.3f));
+    const OnDevice out = upload(std::vector<float>(static_cast<size_t>(n)));
+    const OnDevice want_residual = upload(std::vector<float>(static_cast<size_t>(n), 0.3f));
+    const OnDevice want = upload(std::vector<float>(static_cast<size_t>(n)));
+    backend_.add_rms_norm({.residual = matrix(want_residual),
+                           .delta = matrix(sums),
+                           .weight = weight.view,
+                           .eps = 1e-5f,
+                           .out = matrix(want)},
+                          {});
+    ASSIGN_OR_RETURN(const bool done, group_.all_reduce_into_residual({.residual = matrix(residual),
+                                                                       .delta = matrix(delta),
+                                                                       .weight = weight.view,
+                                                                       .eps = 1e-5f,
+                                                                       .out = matrix(out)},
+                                                                      context("one-shot sum")));
+    if (!done) return internal_error("the group has no one-shot sums for this size");
+    TRY(group_.barrier(context("barrier behind a one-shot sum")));
+    for (const auto& [got, expected] :
+         {std::pair(&residual, &want_residual), std::pair(&out, &want)}) {
+      std::vector<float> host(static_cast<size_t>(n));
+      backend_.copy_to_host(host.data(), expected->view.data, expected->view.bytes(), {});
+      backend_.synchronize({});
+      TRY(compare<float>(*got, "one-shot sum",
+                         [&](int64_t i) { return host[static_cast<size_t>(i)]; }));
+    }
+    return {};
+  }
+
   template <typename T>
   Status all_reduce(int64_t n, const OpContext* given = nullptr) {
     const OnDevice x = upload(mine<T>(n, group_.rank()));
@@ -218,14 +300,26 @@ Status run(const std::string& scenario, int rank, int size, const std::string& i
                    kernels::make_cuda_backend({.compute_dtype = kernels::ComputeDType::kF32}));
   NcclGroupOptions options{.name = "tp", .rank = rank};
   for (int i = 0; i < size; ++i) options.worker_ranks.push_back(i);
+  const auto stop = std::make_shared<OneShotStop>();
+  options.on_failure = [stop] { abort_sums(*stop); };
   ASSIGN_OR_RETURN(
-      const auto group,
+      auto group,
       make_nccl_group(
           options, [&](std::span<std::byte> id) { return carry_by_file(id_file, rank, id); },
           clock));
+  const bool one_shot = scenario.starts_with("one_shot");
+  if (one_shot) {
+    ASSIGN_OR_RETURN(group, with_one_shot(std::move(group), {.backend = *backend,
+                                                             .clock = clock,
+                                                             .make = kernels::make_cuda_peer_sum,
+                                                             .machine = "this one",
+                                                             .mode = OneShotMode::kAlways,
+                                                             .stop = stop}));
+  }
   Scenario play(*group, *backend, clock);
   if (scenario == "recorded") return play.recorded();
-  return scenario == "lost" ? play.lost() : play.collectives();
+  if (scenario == "one_shot") return play.one_shot();
+  return scenario.ends_with("lost") ? play.lost(one_shot) : play.collectives();
 }
 
 }  // namespace

@@ -61,6 +61,9 @@ TEST_F(NcclTest, TwoRanks) { run("collectives", 2); }
 TEST_F(NcclTest, FourRanks) { run("collectives", 4); }
 TEST_F(NcclTest, RecordedSums) { run("recorded", 2); }
 TEST_F(NcclTest, ALostRankIsAnErrorAtTheDeadline) { run("lost", 2); }
+TEST_F(NcclTest, OneShotSumsOfTwoRanks) { run("one_shot", 2); }
+TEST_F(NcclTest, OneShotSumsOfFourRanks) { run("one_shot", 4); }
+TEST_F(NcclTest, ALostRankEndsAOneShotSumAtTheDeadline) { run("one_shot_lost", 2); }
 
 }  // namespace
 }  // namespace trireme::comm

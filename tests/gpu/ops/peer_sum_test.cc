@@ -16,6 +16,13 @@
 namespace trireme::kernels::testing {
 namespace {
 
+// A GPU takes launches in by a few queues; ranks that shared one would wait for each other in it.
+#if defined(TRIREME_CUDA_EMULATED)
+constexpr int kRankCounts[] = {1, 2, 4, 8};
+#else
+constexpr int kRankCounts[] = {1, 2, 4};
+#endif
+
 // A matrix of a rank's own, whose rows are `pitch` apart and begin `offset` elements behind an
 // allocation.
 struct Matrix {
@@ -189,7 +196,7 @@ TEST_F(PeerSums, AreTheSumInRankOrderAndTheNormBitForBit) {
       {2, 4096, 4096, 0, DType::kBF16, false},
       {20, 33, 40, 3, DType::kF32, false},
   };
-  for (const int n_ranks : {1, 2, 4, 8}) {
+  for (const int n_ranks : kRankCounts) {
     run_ranks(n_ranks, 64 << 10,
               [&](int rank, Backend& backend, PeerSum& sum, std::barrier<>& barrier) {
                 for (size_t i = 0; i < shapes.size(); ++i) {

@@ -82,6 +82,10 @@ TEST(ClusterConfig, SectionsMustAgree) {
       {kModel + "replicas: {tp: 1024, pp: 1024}", "1048576 ranks"},
       {kModel + "replicas: {pp: 2, stage_layers: [1, 2, 3]}", "name every stage or none"},
       {kModel + "replicas: {backend: cpu, collective: nccl}", "needs the cuda backend"},
+      {kModel + "replicas: {backend: cpu, all_reduce: nccl}", "about sums of GPUs"},
+      {kModel + "replicas: {all_reduce: one_shot}", "there is nothing to sum"},
+      {kModel + "replicas: {all_reduce: one_shot, tp: 16}", "up to 8 GPUs of a machine"},
+      {kModel + "replicas: {all_reduce: ring}", "must be one of auto, nccl, one_shot"},
       {kModel + "replicas: {collective: inproc, hosts: [a]}", "names machines"},
       {kModel + "replicas: {hosts: [\"-x\"]}", "which is no host"},
       {kModel + "scheduler: {idle_heartbeat: 5s}", "at least twice"},
@@ -111,6 +115,7 @@ TEST(ClusterConfig, SectionsMustAgree) {
   for (const auto& [yaml, word] : bad) EXPECT_THAT(error_of(yaml), HasSubstr(word)) << yaml;
   for (const std::string& good : {kModel + "router: {host: 0.0.0.0}\nkeys: [" + key + "]",
                                   kModel + "router: {port: 0, admin_port: 0, wire_port: 0}",
+                                  kModel + "replicas: {backend: cuda, tp: 8, all_reduce: one_shot}",
                                   kModel + "router: {host: \"::1\"}", kModel + "limits:\nkeys:\n",
                                   kModel + "router: {wire_host: 10.0.0.1}"}) {
     EXPECT_EQ(error_of(good), "") << good;
@@ -204,6 +209,7 @@ class RandomConfig {
     r.experts = pick({"expert", "tensor"});
     r.backend = pick({"auto", "cuda"});
     r.collective = pick({"auto", "mpi", "nccl"});
+    r.all_reduce = r.tp > 1 && r.tp <= 8 ? pick({"auto", "nccl", "one_shot"}) : "auto";
     r.threads_per_rank = below(64);
     r.memory_gib = real(100);
     r.memory_utilisation = 0.01 + real(0.99);

@@ -186,5 +186,16 @@ TEST(ResolveConfig, GpusHaveNcclBetweenThemAndTheirOwnMemory) {
   EXPECT_NE(refused.error().message.find("nccl"), std::string::npos);
 }
 
+TEST(ResolveConfig, HowGpusSumIsNothingForCpus) {
+  ClusterConfig config = cluster({}, 1, 2, 1);
+  config.model.path = "/models/m";
+  config.replicas.all_reduce = "one_shot";
+  const Status refused = resolve_config(config);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("needs backend cuda"), std::string::npos);
+  config.replicas.backend = "cuda";
+  EXPECT_TRUE(resolve_config(config).ok());
+}
+
 }  // namespace
 }  // namespace trireme::launch
