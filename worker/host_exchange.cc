@@ -18,12 +18,13 @@ Status HostExchange::all_gather(const std::vector<std::byte>& mine, std::vector<
   }
   const ScopedTime time(*context.clock, context.collective_ns);
   if (!on_host_) return gather_on_device(mine, all, op, context);
+  const comm::OpContext over_host = context.begin(op);
+  TRY(device_group_.check_enqueued(over_host));
   record_ = mine;
   all.resize(mine.size() * static_cast<size_t>(group_.size()));
   const auto n = static_cast<int64_t>(mine.size());
   return group_.all_gather(TensorView(record_.data(), DType::kU8, {n}),
-                           TensorView(all.data(), DType::kU8, {n * group_.size()}),
-                           context.begin(op));
+                           TensorView(all.data(), DType::kU8, {n * group_.size()}), over_host);
 }
 
 Status HostExchange::gather_on_device(const std::vector<std::byte>& mine,

@@ -2,7 +2,8 @@
 //
 // Over the ranks' host memory where they have a group there; else through device memory, which the
 // group's collectives work on: on the CPU that is plain memory, on a device it costs two copies and
-// a wait for all that was enqueued before. Used by the rank's thread.
+// a wait for all that was enqueued before. Either way a rank whose group has failed tells nothing
+// of what it computed. Used by the rank's thread.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +22,10 @@ class HostExchange {
  public:
   // All outlive the exchange. `host`: the same ranks over host memory, or nullptr.
   HostExchange(kernels::Backend& backend, comm::Group& group, comm::Group* host)
-      : backend_(backend), group_(host != nullptr ? *host : group), on_host_(host != nullptr) {}
+      : backend_(backend),
+        device_group_(group),
+        group_(host != nullptr ? *host : group),
+        on_host_(host != nullptr) {}
 
   int size() const { return group_.size(); }
   // all = the ranks' `mine` in rank order; every rank's record has the same size.
@@ -34,6 +38,7 @@ class HostExchange {
   Status reserve(size_t bytes);
 
   kernels::Backend& backend_;
+  comm::Group& device_group_;
   comm::Group& group_;
   bool on_host_;
   std::vector<std::byte> record_;

@@ -61,6 +61,11 @@ class Group {
   // After a replay of recorded sums was enqueued on the context's stream: it is watched like an operation.
   virtual Status replayed(const OpContext& context) = 0;
 
+  // An error where something enqueued on the group so far has failed: asked behind a wait for the
+  // device, before what it computed is handed on by other ways than this group's operations, of
+  // which those that wait ask by themselves.
+  virtual Status check_enqueued(const OpContext& /*context*/) { return {}; }
+
   // Makes every pending and later operation of every rank of the group fail soon. Callable from any thread.
   virtual void abort(std::string_view reason) = 0;
 };

@@ -131,6 +131,9 @@ class NcclGroup final : public Group {
     return enqueue(context, [](cudaStream_t) { return ncclSuccess; });
   }
 
+  // An operation that was aborted left its error before the device could go on.
+  Status check_enqueued(const OpContext&) override { return sticky_error(); }
+
   void abort(std::string_view reason) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     fail(unavailable(fmt::format("the {} group was aborted: {}", options_.name, reason)));

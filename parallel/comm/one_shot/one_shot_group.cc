@@ -51,6 +51,10 @@ class OneShotGroup final : public Group {
   }
   bool can_record() const override { return group_->can_record(); }
   Status replayed(const OpContext& context) override { return group_->replayed(context); }
+  Status check_enqueued(const OpContext& context) override {
+    TRY(group_->check_enqueued(context));
+    return usable(context);
+  }
   void abort(std::string_view reason) override {
     group_->abort(reason);
     sum_->abort();

@@ -179,6 +179,7 @@ TEST_F(OneShot, SumsWhatAWindowHoldsAndNoMore) {
       const auto done = sum(group, backend, 1000, &first);
       ASSERT_TRUE(done.ok());
       EXPECT_TRUE(*done);
+      EXPECT_TRUE(group.check_enqueued(context()).ok());
       EXPECT_EQ(first, static_cast<float>(n_ranks * (n_ranks + 1)) / 2);
       const auto too_much = sum(group, backend, (16 << 10) + 1, &first);
       ASSERT_TRUE(too_much.ok());
@@ -278,6 +279,7 @@ TEST_F(OneShot, AFailureOfTheGroupEndsAWait) {
     (void)sum(group, backend, 1000);
     watcher.join();
     EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));
+    EXPECT_FALSE(group.check_enqueued(context()).ok());
     const auto later = sum(group, backend, 1000);
     ASSERT_FALSE(later.ok());
     EXPECT_THAT(later.error().message, HasSubstr("step 3, 'layer 1 mlp all_reduce'"));

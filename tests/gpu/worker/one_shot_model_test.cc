@@ -9,6 +9,8 @@
 #include "parallel/comm/one_shot/one_shot_group.h"
 #include "tests/unit/worker/golden.h"
 #include "tests/unit/worker/test_replica.h"
+#include "worker/host_exchange.h"
+#include "worker/stub_group.h"
 
 namespace trireme::worker {
 namespace {
@@ -92,6 +94,45 @@ TEST_P(OneShotModel, HasTheSameBits) {
     EXPECT_EQ(actual[i].tokens, expected[i].tokens);
     EXPECT_EQ(actual[i].logits, expected[i].logits);
   }
+}
+
+// A device's group in which a sum was given up.
+class FailedGroup final : public comm::Group {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 2; }
+  Status all_reduce_sum(const TensorView&, const comm::OpContext&) override { return {}; }
+  Status all_gather(const TensorView&, const TensorView&, const comm::OpContext&) override {
+    return {};
+  }
+  Status reduce_scatter_sum(const TensorView&, const TensorView&, const comm::OpContext&) override {
+    return {};
+  }
+  Status broadcast(const TensorView&, int, const comm::OpContext&) override { return {}; }
+  Status send(const TensorView&, int, const comm::OpContext&) override { return {}; }
+  Status recv(const TensorView&, int, const comm::OpContext&) override { return {}; }
+  Status barrier(const comm::OpContext&) override { return {}; }
+  bool can_record() const override { return true; }
+  Status replayed(const comm::OpContext&) override { return {}; }
+  Status check_enqueued(const comm::OpContext& context) override {
+    return unavailable("given up before " + std::string(context.op));
+  }
+  void abort(std::string_view) override {}
+};
+
+TEST(HostExchange, TellsNothingOfASumThatWasGivenUp) {
+  SystemClock clock;
+  const auto backend = kernels::make_emulated_cuda_backend(kernels::ComputeDType::kF32);
+  FailedGroup device;
+  StubGroup host(0, 2);
+  HostExchange exchange(*backend, device, &host);
+  StepContext context;
+  context.backend = backend.get();
+  context.clock = &clock;
+  std::vector<std::byte> all;
+  const Status told = exchange.all_gather({std::byte{1}}, all, "sampling all_gather", context);
+  ASSERT_FALSE(told.ok());
+  EXPECT_EQ(told.error().message, "given up before sampling all_gather");
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, OneShotModel,
