@@ -116,6 +116,15 @@ void finish_switch(void* saved, const void** from, size_t* bytes) {
 
 class Block {
  public:
+  Block() = default;
+  // At the end of its thread. A fiber that leaves for good gives its shadow of a stack back.
+  ~Block() {
+    is_ending_ = true;
+    for (const std::unique_ptr<Fiber>& fiber : fibers_) resume(*fiber);
+  }
+  Block(const Block&) = delete;
+  Block& operator=(const Block&) = delete;
+
   void run(const LaunchShape& shape, const std::function<void()>& body) {
     body_ = &body;
     const auto n = static_cast<size_t>(shape.block);
@@ -144,6 +153,14 @@ class Block {
       async_block_barrier();
     }
     end_async_block();
+  }
+
+  bool is_ending() const { return is_ending_; }
+  [[noreturn]] void leave() {
+    start_switch(nullptr, main_stack_, main_stack_bytes_);
+    Context::switch_from_to(current_->context, main_);
+    CHECK(false) << "a fiber that has left is resumed";
+    __builtin_unreachable();
   }
 
   // Gives the processor back to the scheduler until `state` is over.
@@ -241,6 +258,7 @@ class Block {
   std::vector<unsigned char> shared_;
   size_t n_ = 0;
   const std::function<void()>* body_ = nullptr;
+  bool is_ending_ = false;
   Fiber* current_ = nullptr;
   Context main_;
   void* main_fake_stack_ = nullptr;
@@ -256,10 +274,11 @@ Block& block() {
 void Block::fiber_main() {
   Block& self = block();
   finish_switch(nullptr, &self.main_stack_, &self.main_stack_bytes_);
-  for (;;) {
+  while (!self.is_ending()) {
     (*self.body_)();
     self.wait(State::kDone);
   }
+  self.leave();
 }
 
 }  // namespace
