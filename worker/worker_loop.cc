@@ -74,7 +74,7 @@ Status Loop::run_plan(const step::StepPlan& plan) {
                    result.error());
     return result.error();
   }
-  TRY(told);
+  if (!told.ok()) return told;
   result_ = std::move(*result);
   timings_ = step::StepTimings{.step = plan.header.step,
                                .timing = worker_.last_timing(),

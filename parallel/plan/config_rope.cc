@@ -87,7 +87,7 @@ Status read_scaling(const ConfigObject& config, const ConfigObject& scaling, con
   rope.scaling = kind == "linear" ? RopeScaling::kLinear : RopeScaling::kDynamic;
   rope.original_context = spec.context;
   if (rope.scaling == RopeScaling::kLinear) return {};
-  const double set_bytes = rope.rotary_dim / 2 * sizeof(float);
+  const double set_bytes = rope.rotary_dim * sizeof(float) / 2.0;
   if (rope.rotary_dim < 4 || (rope.factor - 1) * spec.context * set_bytes > kMaxDynamicBytes) {
     return unimplemented(
         fmt::format("config.json: a dynamic rope of factor {:g} over {} tokens is not served: it "

@@ -48,12 +48,12 @@ TEST_F(DeviceFused, NormRopeAppendIsItsPartsInTurn) {
       const HostTensor positions = tensor_of<int32_t>({0, 1, 777, 65535, 131071});
       const HostTensor sets = tensor_of<int32_t>({0, 1, 0, 1, 1});
       const HostTensor slots = tensor_of<int64_t>({0, 31, 17, 79, 5});
-      HostTensor actual = qkv;
-      HostTensor expected = qkv;
+      HostTensor actual = qkv.clone();
+      HostTensor expected = qkv.clone();
       HostTensor k_cache = random.tensor(dtype, {5, 2, 16, d});
       HostTensor v_cache = random.tensor(dtype, {5, 2, 16, d});
-      HostTensor expected_k = k_cache;
-      HostTensor expected_v = v_cache;
+      HostTensor expected_k = k_cache.clone();
+      HostTensor expected_v = v_cache.clone();
       const auto run = [&](Backend& backend, const HostTensor& x, const HostTensor& k_to,
                            const HostTensor& v_to) {
         const TensorView all = x.view();
@@ -117,7 +117,7 @@ TEST_F(DeviceFused, HeadLinearAgreesWithTheReference) {
           weights.push_back(random.tensor(dtype, {c.out, c.in}, 0.2f));
         }
         HostTensor actual = random.tensor(dtype, {c.rows, c.heads * c.out_stride});
-        HostTensor expected = actual;
+        HostTensor expected = actual.clone();
         const auto run = [&](Backend* backend, const HostTensor& out) {
           std::vector<std::unique_ptr<PackedWeight>> packed;
           std::vector<const PackedWeight*> all;

@@ -96,7 +96,7 @@ TEST_F(DeviceLowBit, TakesStridedTensors) {
     for (const int64_t begin : {7, 8}) {
       const HostTensor wide_x = random.tensor(DType::kBF16, {rows, 104});
       HostTensor wide_out = random.tensor(DType::kF32, {rows, 80});
-      HostTensor expected = wide_out;
+      HostTensor expected = wide_out.clone();
       const auto run = [&](Backend* backend, const HostTensor& out) {
         const auto packed = pack_low_bit(backend, low.matrix());
         backend->linear({.x = wide_x.view().columns(begin, begin + 56),
@@ -139,7 +139,7 @@ TEST_F(DeviceLowBit, GroupedLinearAgreesWithTheReference) {
           expected_list.push_back(expected_weights.back().get());
         }
         HostTensor out(DType::kF32, {n_rows, n_out});
-        HostTensor expected = out;
+        HostTensor expected = out.clone();
         GroupedLinearArgs args{.x = x.view(),
                                .weights = list,
                                .bias = bias.view(),

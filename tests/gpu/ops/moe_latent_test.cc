@@ -108,6 +108,7 @@ TEST_F(DeviceMoe, LayerAgreesWithTheReference) {
   constexpr int64_t kOut = 40;
   constexpr int32_t kExperts = 6;
   std::vector<HostTensor> hosts;
+  hosts.reserve(kExperts);
   for (int e = 0; e < kExperts; ++e) {
     hosts.push_back(random.tensor(DType::kBF16, {kOut, kHidden}, 0.1f));
   }
@@ -176,7 +177,7 @@ TEST_F(DeviceLatent, AppendAndAttendLikeTheReference) {
       const int64_t length = s.rank > 100 ? 70 : 600;
       const int64_t n_blocks = (length + s.block_size - 1) / s.block_size;
       HostTensor cache = random.tensor(dtype, {n_blocks + 1, s.block_size, width});
-      HostTensor expected_cache = cache;
+      HostTensor expected_cache = cache.clone();
       std::vector<int32_t> blocks(static_cast<size_t>(n_blocks));
       std::iota(blocks.begin(), blocks.end(), 1);
       std::shuffle(blocks.begin(), blocks.end(), random.engine());
@@ -206,7 +207,7 @@ TEST_F(DeviceLatent, AppendAndAttendLikeTheReference) {
         const HostTensor start = tensor_of<int32_t>({0, static_cast<int32_t>(n_queries)});
         const HostTensor context = tensor_of<int32_t>({static_cast<int32_t>(length)});
         HostTensor actual(DType::kF32, {n_queries, s.n_heads, s.rank});
-        HostTensor expected = actual;
+        HostTensor expected = actual.clone();
         LatentAttentionArgs args{.q = q.view(),
                                  .cache = cache.view(),
                                  .block_table = table,

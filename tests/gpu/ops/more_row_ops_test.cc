@@ -41,14 +41,14 @@ TEST_F(DeviceMoreRowOps, HeadNorms) {
     const HostTensor own = random.tensor(DType::kF32, {5, head_dim});
     for (const TensorView& weight : {TensorView(), shared.view(), own.view()}) {
       const HostTensor x = random.tensor(DType::kF32, {3, 5, head_dim}, 2);
-      HostTensor actual = x;
-      HostTensor expected = x;
+      HostTensor actual = x.clone();
+      HostTensor expected = x.clone();
       f32_->head_rms_norm({actual.view(), weight, 1e-6f}, {});
       reference_->head_rms_norm({expected.view(), weight, 1e-6f}, {});
       expect_near(actual, expected, 1e-5f, "head_rms_norm");
       if (head_dim == 1) continue;  // one channel has no deviation: its norm is 0 over rounding
-      actual = HostTensor(x);
-      expected = HostTensor(x);
+      actual = x.clone();
+      expected = x.clone();
       f32_->head_layer_norm({actual.view(), weight, 1e-6f}, {});
       reference_->head_layer_norm({expected.view(), weight, 1e-6f}, {});
       expect_near(actual, expected, 1e-5f, "head_layer_norm");
@@ -60,7 +60,7 @@ TEST_F(DeviceMoreRowOps, NormsOfRowsThatAreCutOverRanks) {
   Random random(3);
   for (const int64_t width : kWidths) {
     HostTensor wide = random.tensor(DType::kF32, {4, width + 3});
-    HostTensor expected_wide = wide;
+    HostTensor expected_wide = wide.clone();
     const HostTensor weight = random.tensor(DType::kF32, {width});
     HostTensor sums(DType::kF32, {4, 1});
     HostTensor expected_sums(DType::kF32, {4, 1});
@@ -115,8 +115,8 @@ TEST_F(DeviceMoreRowOps, Scales) {
   };
   HostTensor x = random.tensor(DType::kF32, {6, 77}, 2);
   HostTensor heads = random.tensor(DType::kF32, {6, 3, 20});
-  HostTensor expected_x = x;
-  HostTensor expected_heads = heads;
+  HostTensor expected_x = x.clone();
+  HostTensor expected_heads = heads.clone();
   run(*f32_, x, heads);
   run(*reference_, expected_x, expected_heads);
   expect_near(x, expected_x, 3e-6f, "scale, softcap, sigmoid");
@@ -132,8 +132,8 @@ TEST_F(DeviceMoreRowOps, RopeLayoutsAndSets) {
     for (const bool with_k : {true, false}) {
       HostTensor q = random.tensor(DType::kF32, {3, 3, 40});
       HostTensor k = random.tensor(DType::kF32, {3, 2, 40});
-      HostTensor expected_q = q;
-      HostTensor expected_k = k;
+      HostTensor expected_q = q.clone();
+      HostTensor expected_k = k.clone();
       RopeArgs args{.q = q.view(),
                     .k = with_k ? k.view() : TensorView(),
                     .positions = positions.view(),

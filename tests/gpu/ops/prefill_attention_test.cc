@@ -138,7 +138,7 @@ TEST_F(PrefillAttention, LargeScoresKeepTheirAccuracy) {
   const HostTensor q = random.tensor(DType::kF32, {40, 4, 64}, 40);
   const HostTensor k = random.tensor(DType::kBF16, {10, 1, 16, 64});
   const HostTensor v = random.tensor(DType::kBF16, {10, 1, 16, 64});
-  HostTensor rounded = q;
+  HostTensor rounded = q.clone();
   for (int64_t i = 0; i < q.view().numel(); ++i) rounded.set(i, to_f32(to_bf16(q.at(i))));
   const HostTensor table = tensor_of<int32_t>({3, 1, 9, 0, 2, 4, 8, 7, 6, 5});
   const HostTensor start = tensor_of<int32_t>({0, 40});

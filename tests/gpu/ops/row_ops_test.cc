@@ -45,7 +45,7 @@ TEST_F(DeviceRowOps, Add) {
   for (const int64_t width : kWidths) {
     const HostTensor x = random.tensor(DType::kF32, {5, width});
     HostTensor actual = random.tensor(DType::kF32, {5, width});
-    HostTensor expected = actual;
+    HostTensor expected = actual.clone();
     f32_->add({.x = x.view(), .y = actual.view()}, {});
     reference_->add({.x = x.view(), .y = expected.view()}, {});
     expect_same_bits(actual.view(), expected.view(), "add");
@@ -68,7 +68,7 @@ TEST_F(DeviceRowOps, RopeIsAccurateUpToPosition131072) {
     const HostTensor positions = tensor_of<int32_t>({0, 1, 777, 65535, 131071});
     // Rows of one projection: q and k are strided parts of it.
     HostTensor actual = random.tensor(DType::kF32, {5, 6 * c.head_dim});
-    HostTensor expected = actual;
+    HostTensor expected = actual.clone();
     const auto run = [&](Backend& backend, const HostTensor& qkv) {
       backend.rope(
           {.q = qkv.view().columns(0, 3 * c.head_dim).split_columns(3, c.head_dim),

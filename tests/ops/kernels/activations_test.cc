@@ -96,8 +96,8 @@ TEST_P(ActivationsTest, Softcap) {
     HostTensor actual(DType::kF32, {1, kPoints});
     for (int64_t i = 0; i < kPoints; ++i) actual.set(i, static_cast<float>(i - 2001) * 0.1f);
     actual.set(0, -std::numeric_limits<float>::infinity());
-    const HostTensor before = actual;
-    HostTensor expected = actual;
+    const HostTensor before = actual.clone();
+    HostTensor expected = actual.clone();
     cpu_->softcap({actual.view(), cap}, {});
     reference_->softcap({expected.view(), cap}, {});
     for (int64_t i = 0; i < kPoints; ++i) {

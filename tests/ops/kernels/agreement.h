@@ -43,7 +43,7 @@ inline void expect_add_rms_norm_agrees(const Compared& c, std::span<const int64_
       const HostTensor delta = random.tensor(DType::kF32, {rows, width});
       const HostTensor weight = random.tensor(DType::kF32, {width});
       HostTensor residual = random.tensor(DType::kF32, {rows, width});
-      HostTensor expected_residual = residual;
+      HostTensor expected_residual = residual.clone();
       for (const DType dtype : {DType::kF32, DType::kBF16}) {
         HostTensor actual(dtype, {rows, width});
         HostTensor expected(dtype, {rows, width});
@@ -68,8 +68,8 @@ inline void expect_kv_append_agrees(const Compared& c) {
       const HostTensor slots = tensor_of<int64_t>({0, 31, 17, 79});
       HostTensor k_cache = random.tensor(dtype, {5, 3, 16, head_dim});
       HostTensor v_cache = random.tensor(dtype, {5, 3, 16, head_dim});
-      HostTensor expected_k = k_cache;
-      HostTensor expected_v = v_cache;
+      HostTensor expected_k = k_cache.clone();
+      HostTensor expected_v = v_cache.clone();
       const auto append = [&](Backend& backend, const HostTensor& to_k, const HostTensor& to_v) {
         backend.kv_append(
             {k.view(), v.view(), slots.view(), to_k.view(), to_v.view(), scales.k, scales.v}, {});

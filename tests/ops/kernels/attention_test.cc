@@ -166,9 +166,9 @@ TEST_P(AttentionTest, AppendSaturates) {
   const HostTensor slots = tensor_of<int64_t>({5});
   for (const float scale : {1.0f, 0.25f, 3e-6f, 1e6f}) {
     HostTensor k(DType::kE4M3, {1, 1, 16, n});
-    HostTensor v = k;
-    HostTensor expected_k = k;
-    HostTensor expected_v = k;
+    HostTensor v = k.clone();
+    HostTensor expected_k = k.clone();
+    HostTensor expected_v = k.clone();
     cpu_->kv_append({x.view(), x.view(), slots.view(), k.view(), v.view(), scale, 2 * scale}, {});
     reference_->kv_append(
         {x.view(), x.view(), slots.view(), expected_k.view(), expected_v.view(), scale, 2 * scale},

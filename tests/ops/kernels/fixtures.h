@@ -27,10 +27,9 @@ class HostTensor {
   }
   HostTensor(HostTensor&&) = default;
   HostTensor& operator=(HostTensor&&) = default;
-  HostTensor(const HostTensor& other) : memory_(other.memory_), view_(other.view_) {
-    view_.data = memory_.data();
-  }
+  HostTensor clone() const { return HostTensor(*this); }
 
+  // Ops write to what it points to.
   const TensorView& view() const { return view_; }
   float at(int64_t i) const {
     switch (view_.dtype) {
@@ -61,6 +60,10 @@ class HostTensor {
   }
 
  private:
+  HostTensor(const HostTensor& other) : memory_(other.memory_), view_(other.view_) {
+    view_.data = memory_.data();
+  }
+
   std::vector<char> memory_;
   TensorView view_;
 };

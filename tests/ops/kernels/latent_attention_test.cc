@@ -65,7 +65,7 @@ class LatentSequence {
   // beyond the rank are zeros.
   HostTensor attend_paged(Backend* backend) const {
     const int64_t width = shape_.rank + shape_.rope_dim;
-    HostTensor values = cache_;
+    HostTensor values = cache_.clone();
     for (int64_t i = 0; i < values.view().numel(); ++i) {
       if (i % width >= shape_.rank) values.set(i, 0);
     }
@@ -156,7 +156,7 @@ TEST_P(LatentAttentionTest, AppendPutsBothPartsIntoTheSlot) {
       const TensorView rope_key = projected.view().columns(3 + rank, 3 + rank + rope_dim);
       const HostTensor slots = tensor_of<int64_t>({17, 0, 47});
       HostTensor actual = random.tensor(dtype, {3, 16, rank + rope_dim});
-      HostTensor expected = actual;
+      HostTensor expected = actual.clone();
       cpu_->latent_append({latent, rope_key, slots.view(), actual.view(), scale}, {});
       reference_->latent_append({latent, rope_key, slots.view(), expected.view(), scale}, {});
       expect_same_bits(actual.view(), expected.view(), "cache");

@@ -83,7 +83,7 @@ TEST_P(LinearTest, TakesStridedTensors) {
   run(cpu.get(), dense_x, dense_weight, nullptr, &expected);
 
   HostTensor wide_out = random.tensor(DType::kF32, {9, 80});
-  const HostTensor before = wide_out;
+  const HostTensor before = wide_out.clone();
   const auto packed = pack(cpu.get(), weight);
   cpu->linear({.x = x, .weight = packed.get(), .out = wide_out.view().columns(5, 75)}, {});
   for (int64_t i = 0; i < 9; ++i) {

@@ -198,7 +198,7 @@ TEST_P(MoeTest, GatherAndCombine) {
         for (const DType out : {DType::kF32, DType::kBF16}) {
           const HostTensor wide = random.tensor(in, {9, hidden + 2});
           HostTensor actual = random.tensor(out, {27, hidden});
-          HostTensor expected = actual;  // unused rows stay
+          HostTensor expected = actual.clone();  // unused rows stay
           MoeGatherArgs args{.x = wide.view().columns(1, 1 + hidden),
                              .token_of_row = d.token_of_row.view(),
                              .expert_start = d.expert_start.view(),
@@ -267,7 +267,7 @@ TEST_P(MoeTest, GroupedLinearAgreesWithTheReference) {
           const HostTensor x = random.tensor(DType::kBF16, {n_used + 2, in});
           const HostTensor bias = random.tensor(DType::kF32, {n_experts, out});
           HostTensor actual = random.tensor(DType::kF32, {n_used + 2, out});
-          HostTensor expected = actual;  // unused rows stay
+          HostTensor expected = actual.clone();  // unused rows stay
           GroupedLinearArgs args{.x = x.view(),
                                  .weights = packed.weights,
                                  .bias = n_threads == 1 ? bias.view() : TensorView(),

@@ -70,7 +70,7 @@ TEST_P(NormsTest, HeadNorms) {
     const HostTensor shared = random.tensor(DType::kF32, {head_dim});
     for (const TensorView& weight : {per_head.view(), shared.view(), TensorView()}) {
       HostTensor actual = random.tensor(DType::kF32, {5, n_heads * head_dim + 7}, 4);
-      HostTensor expected = actual;
+      HostTensor expected = actual.clone();
       const auto heads = [&](const HostTensor& t) {
         return t.view().columns(2, 2 + n_heads * head_dim).split_columns(n_heads, head_dim);
       };
@@ -103,7 +103,7 @@ TEST_P(NormsTest, NormInPartsIsTheNorm) {
     const HostTensor whole = random.tensor(DType::kF32, {6, width}, 2);
     const HostTensor weight = random.tensor(DType::kF32, {width});
     for (Backend* backend : {cpu_.get(), reference_.get()}) {
-      HostTensor parts = whole;
+      HostTensor parts = whole.clone();
       HostTensor left(DType::kF32, {6, 1});
       HostTensor sums(DType::kF32, {6, 1});
       backend->row_sum_squares({parts.view().columns(0, cut), left.view()}, {});
@@ -130,7 +130,7 @@ TEST_P(NormsTest, RowsDoNotKnowTheirBatch) {
   HostTensor sums(DType::kF32, {40, 1});
   cpu_->layer_norm({x.view(), weight.view(), weight.view(), 1e-5f, whole.view()}, {});
   cpu_->row_sum_squares({x.view(), sums.view()}, {});
-  HostTensor heads = x;
+  HostTensor heads = x.clone();
   cpu_->head_rms_norm({heads.view().split_columns(7, 111), TensorView(), 1e-5f}, {});
   for (int64_t i = 0; i < 40; ++i) {
     const TensorView row = x.view().rows(i, i + 1);

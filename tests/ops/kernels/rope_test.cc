@@ -26,8 +26,8 @@ TEST_P(RopeTest, RopeIsAccurateUpToPosition131072) {
     const HostTensor positions = tensor_of<int32_t>({0, 1, 777, 65535, 131071});
     const HostTensor q = random.tensor(DType::kF32, {5, 3, c.head_dim});
     const HostTensor k = random.tensor(DType::kF32, {5, 2, c.head_dim});
-    HostTensor actual_q = q;
-    HostTensor actual_k = k;
+    HostTensor actual_q = q.clone();
+    HostTensor actual_k = k.clone();
     const RopeArgs args{actual_q.view(), actual_k.view(), positions.view(), inv_freq.view(), 1.25f};
     cpu_->rope(args, {});
     for (int64_t t = 0; t < 5; ++t) {
@@ -50,8 +50,8 @@ TEST_P(RopeTest, RopeIsAccurateUpToPosition131072) {
         }
       }
     }
-    HostTensor expected_q = q;
-    HostTensor expected_k = k;
+    HostTensor expected_q = q.clone();
+    HostTensor expected_k = k.clone();
     reference_->rope(
         {expected_q.view(), expected_k.view(), positions.view(), inv_freq.view(), 1.25f}, {});
     expect_near(actual_q, expected_q, 1e-6f, "q");
@@ -72,8 +72,8 @@ TEST_P(RopeTest, RopeSeesChangedPositionsFrequenciesAndScale) {
         const int64_t n = position.view().dim(0);
         HostTensor q = random.tensor(DType::kF32, {n, 1, 4});
         HostTensor k = random.tensor(DType::kF32, {n, 1, 4});
-        HostTensor expected_q = q;
-        HostTensor expected_k = k;
+        HostTensor expected_q = q.clone();
+        HostTensor expected_k = k.clone();
         cpu_->rope({q.view(), k.view(), position.view(), inv_freq.view(), scale}, {});
         reference_->rope(
             {expected_q.view(), expected_k.view(), position.view(), inv_freq.view(), scale}, {});
@@ -98,8 +98,8 @@ TEST_P(RopeTest, InterleavedIsHalfSplitInAnotherOrder) {
     const HostTensor inv_freq = tensor_of(frequencies_of(c.half, 10000));
     const HostTensor positions = tensor_of<int32_t>({0, 3, 70000});
     const HostTensor q = random.tensor(DType::kF32, {3, 2, c.head_dim});
-    HostTensor interleaved = q;
-    HostTensor half_split = q;
+    HostTensor interleaved = q.clone();
+    HostTensor half_split = q.clone();
     const auto split_channel = [&](int64_t i) {
       if (i >= 2 * c.half) return i;
       return i % 2 == 0 ? i / 2 : i / 2 + c.half;
@@ -108,7 +108,7 @@ TEST_P(RopeTest, InterleavedIsHalfSplitInAnotherOrder) {
       const int64_t head = i / c.head_dim * c.head_dim;
       half_split.set(head + split_channel(i % c.head_dim), q.at(i));
     }
-    HostTensor expected = q;
+    HostTensor expected = q.clone();
     RopeArgs args{.q = interleaved.view(),
                   .positions = positions.view(),
                   .inv_freq = inv_freq.view(),
@@ -143,8 +143,8 @@ TEST_P(RopeTest, EachTokenChoosesItsSetOfFrequencies) {
     const HostTensor set_of_token = tensor_of(choice);
     for (const RopeLayout layout : {RopeLayout::kHalfSplit, RopeLayout::kInterleaved}) {
       HostTensor k = random.tensor(DType::kF32, {4, 2, 20});
-      HostTensor expected = k;
-      HostTensor one_by_one = k;
+      HostTensor expected = k.clone();
+      HostTensor one_by_one = k.clone();
       RopeArgs args{.k = k.view(),
                     .positions = positions.view(),
                     .inv_freq = sets,

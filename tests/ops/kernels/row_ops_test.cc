@@ -42,7 +42,7 @@ TEST_P(RowOpsTest, Add) {
   for (const int64_t width : kWidths) {
     const HostTensor x = random.tensor(DType::kF32, {5, width});
     HostTensor actual = random.tensor(DType::kF32, {5, width});
-    HostTensor expected = actual;
+    HostTensor expected = actual.clone();
     cpu_->add({x.view(), actual.view()}, {});
     reference_->add({x.view(), expected.view()}, {});
     expect_same_bits(actual.view(), expected.view(), "add");
@@ -56,14 +56,14 @@ TEST_P(RowOpsTest, Scale) {
   Random random(15);
   for (const int64_t width : kWidths) {
     HostTensor wide = random.tensor(DType::kF32, {3, width + 5});
-    const HostTensor before = wide;
+    const HostTensor before = wide.clone();
     cpu_->scale({wide.view().columns(2, 2 + width), 12.5f}, {});
     for (int64_t i = 0; i < wide.view().numel(); ++i) {
       const int64_t column = i % (width + 5);
       const bool inside = column >= 2 && column < 2 + width;
       ASSERT_EQ(wide.at(i), inside ? before.at(i) * 12.5f : before.at(i)) << "element " << i;
     }
-    HostTensor expected = before;
+    HostTensor expected = before.clone();
     reference_->scale({expected.view().columns(2, 2 + width), 12.5f}, {});
     expect_same_bits(wide.view(), expected.view(), "scale");
   }
@@ -75,8 +75,8 @@ TEST_P(RowOpsTest, SigmoidScaleRows) {
     const HostTensor gates = random.tensor(DType::kF32, {4, 3}, 6);
     const TensorView gate = gates.view().columns(1, 2);
     HostTensor actual = random.tensor(DType::kF32, {4, width});
-    HostTensor expected = actual;
-    const HostTensor before = actual;
+    HostTensor expected = actual.clone();
+    const HostTensor before = actual.clone();
     cpu_->sigmoid_scale_rows({actual.view(), gate}, {});
     reference_->sigmoid_scale_rows({expected.view(), gate}, {});
     expect_near(actual, expected, 1e-6f, "sigmoid_scale_rows");
@@ -88,8 +88,8 @@ TEST_P(RowOpsTest, PositionScale) {
   Random random(17);
   const HostTensor positions = tensor_of<int32_t>({0, 8190, 8191, 100000, 1000000});
   HostTensor actual = random.tensor(DType::kF32, {5, 3, 20});
-  HostTensor expected = actual;
-  const HostTensor before = actual;
+  HostTensor expected = actual.clone();
+  const HostTensor before = actual.clone();
   const PositionScaleArgs args{actual.view(), positions.view(), 8192, 0.1f};
   cpu_->position_scale(args, {});
   reference_->position_scale({expected.view(), positions.view(), 8192, 0.1f}, {});

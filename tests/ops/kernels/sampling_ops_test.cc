@@ -94,7 +94,7 @@ TEST_P(SamplingOpsTest, HeadLinearIsALinearForEachHead) {
   }
   const std::vector<const PackedWeight*> all = {weights[0].get(), weights[1].get()};
   HostTensor together = random.tensor(DType::kF32, {3, 2 * 7});
-  HostTensor apart = together;
+  HostTensor apart = together.clone();
   cpu_->head_linear({.x = x.view(),
                      .x_head_stride = 24,
                      .weights = all,

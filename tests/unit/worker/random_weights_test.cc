@@ -139,8 +139,9 @@ TEST(RandomWeights, AreNearNormalAndDifferByNameAndSeed) {
     std::vector<bf16> bits(100'000);
     const auto n = static_cast<int64_t>(bits.size());
     CHECK(make_random_weights(seed)->read({name, {n}, {0, n}, {0, 1}}, bits.data()).ok());
-    std::vector<double> values;
-    for (const bf16 value : bits) values.push_back(to_f32(value));
+    std::vector<double> values(bits.size());
+    std::transform(bits.begin(), bits.end(), values.begin(),
+                   [](bf16 value) { return to_f32(value); });
     return values;
   };
   const auto moments = [](const std::vector<double>& x) {

@@ -31,6 +31,7 @@ std::vector<RowOutcome> sample_rows_on(bool on_device, int tp, const Rows& rows,
   const int64_t padded = (vocab + tp - 1) / tp;
   std::vector<std::vector<RowOutcome>> outcomes(static_cast<size_t>(tp));
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<size_t>(tp));
   for (int r = 0; r < tp; ++r) {
     threads.emplace_back([&, r] {
       plan::RankPlan rank;
@@ -105,6 +106,7 @@ std::vector<float> random_row(std::mt19937& random, size_t vocab, float spread) 
 std::vector<double> softmax(const std::vector<float>& row, double temperature) {
   const double max = *std::max_element(row.begin(), row.end());
   std::vector<double> p;
+  p.reserve(row.size());
   for (const float x : row) p.push_back(std::exp((x - max) / temperature));
   const double sum = std::accumulate(p.begin(), p.end(), 0.0);
   for (double& x : p) x /= sum;
@@ -174,6 +176,7 @@ std::vector<int> count_draws(int tp, const std::vector<float>& row, step::Sampli
     all.push_back(params);
   }
   std::vector<RowRequest> requests;
+  requests.reserve(all.size());
   for (int i = 0; i < n; ++i) {
     requests.push_back(request_of(all[static_cast<size_t>(i)], vary_seed ? 3 : i));
   }
