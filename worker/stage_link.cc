@@ -98,6 +98,7 @@ Status StageLink::receive(const step::StepHeader& header, const TensorView& x,
 
 Status StageLink::send(const step::StepHeader& header, const TensorView& x, StepContext& context) {
   context.backend->synchronize(context.stream);  // so that the wait is for the neighbour alone
+  TRY(mesh_->tp->check_enqueued(context.begin("hidden states send")));
   const ScopedTime time(*context.clock, context.wait_downstream_ns);
   const int next = mesh_->stage() + 1;
   TRY(send_header(words_of(header, x.dim(0)), next, context));

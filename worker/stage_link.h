@@ -49,7 +49,7 @@ class StageLink {
 
   // x [n_tokens, hidden] f32 of the stage before. failed_precondition where it is at another step.
   Status receive(const step::StepHeader& header, const TensorView& x, StepContext& context);
-  // To the next stage; `x` may be written when it returns.
+  // To the next stage; `x` may be written when it returns. Nothing is sent of sums that failed.
   Status send(const step::StepHeader& header, const TensorView& x, StepContext& context);
 
  private:

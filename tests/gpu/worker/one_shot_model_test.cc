@@ -10,6 +10,7 @@
 #include "tests/unit/worker/golden.h"
 #include "tests/unit/worker/test_replica.h"
 #include "worker/host_exchange.h"
+#include "worker/stage_link.h"
 #include "worker/stub_group.h"
 
 namespace trireme::worker {
@@ -133,6 +134,23 @@ TEST(HostExchange, TellsNothingOfASumThatWasGivenUp) {
   const Status told = exchange.all_gather({std::byte{1}}, all, "sampling all_gather", context);
   ASSERT_FALSE(told.ok());
   EXPECT_EQ(told.error().message, "given up before sampling all_gather");
+}
+
+TEST(StageLink, SendsNothingOfASumThatWasGivenUp) {
+  SystemClock clock;
+  const auto backend = kernels::make_emulated_cuda_backend(kernels::ComputeDType::kF32);
+  comm::Mesh mesh;
+  mesh.tp = std::make_unique<FailedGroup>();
+  mesh.pp = std::make_unique<StubGroup>(0, 2);  // has no neighbour to send to
+  auto link = StageLink::create(*backend, mesh, {.between_machines = {false}});
+  ASSERT_TRUE(link.ok());
+  StepContext context;
+  context.backend = backend.get();
+  context.clock = &clock;
+  float x = 0;
+  const Status sent = link->send({}, TensorView(&x, DType::kF32, {1, 1}), context);
+  ASSERT_FALSE(sent.ok());
+  EXPECT_EQ(sent.error().message, "given up before hidden states send");
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, OneShotModel,
