@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "parallel/comm/alternating_group.h"
 #include "parallel/comm/mesh_layout.h"
 #include "parallel/comm/nccl/nccl_group.h"
 #include "parallel/comm/one_shot/one_shot_group.h"
@@ -34,9 +35,15 @@ Result<Mesh> make_nccl_mesh(Mesh host, const NcclMeshOptions& options, kernels::
                                                           .machine = options.machine,
                                                           .mode = options.all_reduce,
                                                           .stop = stop}));
-  ASSIGN_OR_RETURN(
-      mesh.pp, make_nccl_group({.name = "pp", .worker_ranks = layout.pp, .rank = host.pp->rank()},
-                               over(*host.pp), clock));
+  const auto make_column = [&](const char* name) {
+    return make_nccl_group({.name = name, .worker_ranks = layout.pp, .rank = host.pp->rank()},
+                           over(*host.pp), clock);
+  };
+  ASSIGN_OR_RETURN(mesh.pp, make_column("pp"));
+  if (mesh.pp->size() > 2) {
+    ASSIGN_OR_RETURN(auto odd, make_column("pp odd"));
+    mesh.pp = make_alternating_group(std::move(mesh.pp), std::move(odd));
+  }
   ASSIGN_OR_RETURN(
       mesh.world,
       make_nccl_group({.name = "world", .worker_ranks = layout.world, .rank = host.world->rank()},
