@@ -228,7 +228,7 @@ Result<float> OneShotSetup::time_of(Body&& body) {
     TRY(in_.backend.begin_recording({}));
     const Status enqueued = calls();
     ASSIGN_OR_RETURN(recorded, in_.backend.end_recording({}));
-    TRY(enqueued);
+    if (!enqueued.ok()) return enqueued.error();
   }
   const auto run = [&]() -> Status {
     if (recorded == nullptr) return calls();

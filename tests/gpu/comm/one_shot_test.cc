@@ -119,6 +119,7 @@ class OneShot : public ::testing::Test {
            const std::function<void(const Error&)>& failed = nullptr) {
     std::vector<Mesh> meshes = make_inproc_meshes(start.n_ranks, 1, clock_);
     std::vector<std::thread> threads;
+    threads.reserve(meshes.size());
     for (Mesh& mesh : meshes) {
       threads.emplace_back([&] {
         const int rank = mesh.tp_rank();

@@ -95,6 +95,7 @@ class PeerSums : public ::testing::Test {
     std::barrier<> barrier(n_ranks);
     std::vector<PeerOffer> offers(static_cast<size_t>(n_ranks));
     std::vector<std::thread> threads;
+    threads.reserve(static_cast<size_t>(n_ranks));
     for (int rank = 0; rank < n_ranks; ++rank) {
       threads.emplace_back([&, rank] {
         std::string why;

@@ -11,7 +11,6 @@ namespace {
 constexpr int64_t kRows[] = {0, 1, 3, 17};
 constexpr int64_t kWidths[] = {1, 3, 64, 65, 200, 2052};
 constexpr DType kFloats[] = {DType::kF32, DType::kF16, DType::kBF16};
-constexpr DType kActivations[] = {DType::kF32, DType::kBF16};
 
 using DeviceRowOps = DeviceTest;
 
