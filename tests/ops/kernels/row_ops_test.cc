@@ -9,7 +9,6 @@
 namespace trireme::kernels::testing {
 namespace {
 
-constexpr int64_t kRows[] = {0, 1, 3, 17, 65};
 constexpr int64_t kWidths[] = {1, 3, 17, 33, 64, 65, 200};
 constexpr DType kFloats[] = {DType::kF32, DType::kF16, DType::kBF16};
 

@@ -89,6 +89,7 @@ TEST_P(SamplingOpsTest, HeadLinearIsALinearForEachHead) {
   Random random(6);
   const HostTensor x = random.tensor(DType::kF32, {3, 2 * 24});
   std::vector<std::unique_ptr<PackedWeight>> weights;
+  weights.reserve(2);
   for (int h = 0; h < 2; ++h) {
     weights.push_back(pack(cpu_.get(), random.tensor(DType::kF32, {5, 24}, 0.2f).view()));
   }
