@@ -161,7 +161,8 @@ TEST_F(ResumeTest, ReplicasAnnounceThemselvesToARestartedRouter) {
   config_.router.wire_port = std::stoi(address.substr(address.rfind(':') + 1));
   start_router();
   wait_ready(1);
-  EXPECT_NE(replica.router_epoch(), old_epoch);
+  // The router is ready when it has heard of the replica, which has yet to hear the welcome.
+  EXPECT_TRUE(eventually([&] { return replica.router_epoch() != old_epoch; }));
   EXPECT_TRUE(eventually([&] { return replica.n_running() == 0; }))
       << "what the lost client had asked for is cancelled";
   replica.release();
