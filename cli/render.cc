@@ -133,7 +133,7 @@ int run_render(int argc, char** argv) {
   }
   std::error_code none;
   if (!std::filesystem::exists(path, none)) {
-    std::cerr << "error: " << plan::load_model_spec(path).error().message << "\n";
+    std::cerr << "error: " << plan::no_model_at(path).message << "\n";
     return 1;
   }
   const Result<Source> source = load_source(path);

@@ -108,7 +108,7 @@ int run_tokenize(int argc, char** argv) {
   }
   std::error_code none;
   if (!std::filesystem::exists(folder, none)) {
-    std::cerr << "error: " << plan::load_model_spec(folder).error().message << "\n";
+    std::cerr << "error: " << plan::no_model_at(folder).message << "\n";
     return 1;
   }
   if (std::filesystem::is_regular_file(folder, none) && !folder.ends_with(".gguf")) {

@@ -10,6 +10,7 @@
 #include "base/lfs_pointer.h"
 #include "parallel/plan/config_json.h"
 #include "parallel/plan/gguf_config.h"
+#include "parallel/plan/model_spec.h"
 
 namespace trireme::plan {
 namespace {
@@ -20,20 +21,6 @@ namespace fs = std::filesystem;
 bool looks_like_hub_name(const std::string& path) {
   return std::count(path.begin(), path.end(), '/') == 1 && path.find_first_of("/.~") != 0 &&
          !path.ends_with('/');
-}
-
-Error no_model_at(const std::string& path) {
-  std::string message = fmt::format("there is no file or folder '{}'", path);
-  std::error_code error;
-  if (fs::exists(path, error)) {
-    message = fmt::format("'{}' is neither a folder nor a file", path);
-  } else if (looks_like_hub_name(path)) {
-    message += fmt::format(
-        "; models are not downloaded here: fetch it first (hf download {} --local-dir DIR), and "
-        "give its folder",
-        path);
-  }
-  return not_found(message + ".");
 }
 
 Result<std::string> read_bounded(const fs::path& file) {
@@ -73,6 +60,20 @@ Error no_config(const fs::path& folder) {
 }
 
 }  // namespace
+
+Error no_model_at(const std::string& path) {
+  std::string message = fmt::format("there is no file or folder '{}'", path);
+  std::error_code error;
+  if (fs::exists(path, error)) {
+    message = fmt::format("'{}' is neither a folder nor a file", path);
+  } else if (looks_like_hub_name(path)) {
+    message += fmt::format(
+        "; models are not downloaded here: fetch it first (hf download {} --local-dir DIR), and "
+        "give its folder",
+        path);
+  }
+  return not_found(message + ".");
+}
 
 Result<std::string> read_model_config(const std::string& path) {
   ASSIGN_OR_RETURN(const std::optional<std::string> gguf_path, find_gguf(path));

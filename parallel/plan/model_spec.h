@@ -149,6 +149,8 @@ struct ModelSpec {
 // one) as if it were one. invalid_argument names the key that is absent, mistyped or absurd;
 // unimplemented names an architecture or feature that this build does not serve.
 Result<ModelSpec> load_model_spec(const std::string& path);
+// not_found, with what to do about it, for a path with neither file nor folder.
+Error no_model_at(const std::string& path);
 // The same from the JSON text itself.
 Result<ModelSpec> parse_model_spec(const std::string& config_json);
 // Every architecture of the table, e.g. "LlamaForCausalLM".
