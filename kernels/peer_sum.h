@@ -32,6 +32,8 @@ namespace trireme::kernels {
 
 // As many GPUs as one machine links to each other.
 inline constexpr int kMaxPeers = 8;
+// How long a rank waits for another, where nothing else is said.
+inline constexpr int64_t kPeerPatienceNs = 600'000'000'000;
 
 struct PeerSumOptions {
   int rank = 0;
@@ -67,7 +69,8 @@ class PeerSum {
   // weight and out (undefined), the residual sum alone. After `connect`, of what it `takes`.
   virtual void add_rms_norm(const AddRmsNormArgs& args, Stream stream) = 0;
 
-  // A rank that waits longer for another than this gives up. 10 minutes, where nothing is said.
+  // A rank that waits longer for another than this gives up. kPeerPatienceNs, where nothing is
+  // said.
   virtual void set_patience_ns(int64_t patience_ns) = 0;
   // Makes every wait of this rank, under way or to come, give up soon. Not undone.
   virtual void abort() = 0;

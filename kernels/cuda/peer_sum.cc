@@ -25,8 +25,6 @@ using cuda::PeerControl;
 using cuda::PeerHostWords;
 using cuda::PeerWindow;
 
-constexpr int64_t kPatienceNs = 600'000'000'000;
-
 class CudaPeerSum final : public PeerSum {
  public:
   static Result<std::unique_ptr<PeerSum>> create(const PeerSumOptions& options) {
@@ -128,7 +126,7 @@ class CudaPeerSum final : public PeerSum {
 
   const PeerSumOptions options_;
   const PeerWindow window_;
-  int64_t patience_ns_ = kPatienceNs;
+  int64_t patience_ns_ = kPeerPatienceNs;
   std::unique_ptr<DeviceBuffer> window_buffer_;
   std::unique_ptr<DeviceBuffer> control_buffer_;
   PeerHostWords* host_ = nullptr;

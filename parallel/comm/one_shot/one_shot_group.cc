@@ -5,28 +5,29 @@
 #include <utility>
 
 #include "base/log.h"
+#include "parallel/comm/forwarding_group.h"
 #include "parallel/comm/one_shot/one_shot_setup.h"
 
 namespace trireme::comm {
 namespace {
 
-class OneShotGroup final : public Group {
+class OneShotGroup final : public ForwardingGroup {
  public:
   OneShotGroup(std::unique_ptr<Group> group, std::unique_ptr<kernels::PeerSum> sum,
                const OneShotChoice& choice, std::shared_ptr<OneShotStop> stop)
-      : sum_(std::move(sum)), stop_(std::move(stop)), choice_(choice), group_(std::move(group)) {
+      : ForwardingGroup(std::move(group)),
+        sum_(std::move(sum)),
+        stop_(std::move(stop)),
+        choice_(choice) {
     if (stop_ != nullptr) stop_->store(sum_.get());
   }
   // The inner group's watcher ends before what it would stop.
   ~OneShotGroup() override {
-    group_.reset();
+    inner_.reset();
     if (stop_ != nullptr) stop_->store(nullptr);
   }
   OneShotGroup(const OneShotGroup&) = delete;
   OneShotGroup& operator=(const OneShotGroup&) = delete;
-
-  int rank() const override { return group_->rank(); }
-  int size() const override { return group_->size(); }
 
   Result<bool> all_reduce_into_residual(const kernels::AddRmsNormArgs& args,
                                         const OpContext& context) override {
@@ -35,47 +36,35 @@ class OneShotGroup final : public Group {
     }
     TRY(usable(context));
     sum_->add_rms_norm(args, context.stream);
-    TRY(group_->replayed(context));
+    TRY(inner_->replayed(context));
     return true;
   }
 
-  Status all_reduce_sum(const TensorView& x, const OpContext& context) override {
-    return group_->all_reduce_sum(x, context);
-  }
-  Status reduce_scatter_sum(const TensorView& x, const TensorView& out,
-                            const OpContext& context) override {
-    return group_->reduce_scatter_sum(x, out, context);
-  }
-  Status send(const TensorView& x, int peer, const OpContext& context) override {
-    return group_->send(x, peer, context);
-  }
-  bool can_record() const override { return group_->can_record(); }
-  Status replayed(const OpContext& context) override { return group_->replayed(context); }
   Status check_enqueued(const OpContext& context) override {
-    TRY(group_->check_enqueued(context));
+    TRY(inner_->check_enqueued(context));
     return usable(context);
   }
   void abort(std::string_view reason) override {
-    group_->abort(reason);
+    inner_->abort(reason);
     sum_->abort();
   }
 
   // These return when they have happened, and what was enqueued before them too: where a sum was
   // given up, its results must not be used.
   Status all_gather(const TensorView& x, const TensorView& out, const OpContext& context) override {
-    TRY(group_->all_gather(x, out, context));
+    TRY(inner_->all_gather(x, out, context));
     return usable(context);
   }
   Status broadcast(const TensorView& x, int root, const OpContext& context) override {
-    TRY(group_->broadcast(x, root, context));
+    TRY(inner_->broadcast(x, root, context));
     return usable(context);
   }
   Status recv(const TensorView& x, int peer, const OpContext& context) override {
-    TRY(group_->recv(x, peer, context));
+    TRY(inner_->recv(x, peer, context));
     return usable(context);
   }
   Status barrier(const OpContext& context) override {
-    TRY(group_->barrier(context));
+    TRY(inner_->barrier(context));
     return usable(context);
   }
 
@@ -84,14 +73,13 @@ class OneShotGroup final : public Group {
     if (!sum_->gave_up()) return {};
     const Error error = unavailable(fmt::format(
         "step {}, '{}': a one-shot sum before it was given up", context.step.value(), context.op));
-    group_->abort(error.message);
+    inner_->abort(error.message);
     return error;
   }
 
   std::unique_ptr<kernels::PeerSum> sum_;
   std::shared_ptr<OneShotStop> stop_;
   OneShotChoice choice_;
-  std::unique_ptr<Group> group_;
 };
 
 }  // namespace

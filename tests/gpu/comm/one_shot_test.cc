@@ -11,6 +11,7 @@
 #include "kernels/cuda/emulated/emulated_backend.h"
 #include "parallel/comm/inproc/inproc_world.h"
 #include "parallel/comm/one_shot/one_shot_group.h"
+#include "tests/gpu/comm/peer_sum_wrapper.h"
 
 namespace trireme::comm {
 namespace {
@@ -18,6 +19,7 @@ namespace {
 using kernels::PeerOffer;
 using kernels::PeerSum;
 using kernels::PeerSumOptions;
+using kernels::testing::PeerSumWrapper;
 using ::testing::HasSubstr;
 
 TEST(OneShotChoice, ASizeGoesTheWayOfTheNextLargerOne) {
@@ -51,24 +53,6 @@ TEST(OneShotMode, IsNamedAsInTheConfiguration) {
   EXPECT_EQ(one_shot_mode("nccl"), OneShotMode::kNever);
   EXPECT_EQ(one_shot_mode("one_shot"), OneShotMode::kAlways);
 }
-
-// Passes on to another; what a test wants to go wrong, it overrides.
-class PeerSumWrapper : public PeerSum {
- public:
-  explicit PeerSumWrapper(std::unique_ptr<PeerSum> inner) : inner_(std::move(inner)) {}
-  PeerOffer offer() const override { return inner_->offer(); }
-  Status connect(std::span<const PeerOffer> offers) override { return inner_->connect(offers); }
-  bool takes(const kernels::AddRmsNormArgs& args) const override { return inner_->takes(args); }
-  void add_rms_norm(const kernels::AddRmsNormArgs& args, kernels::Stream stream) override {
-    inner_->add_rms_norm(args, stream);
-  }
-  void set_patience_ns(int64_t ns) override { inner_->set_patience_ns(ns); }
-  void abort() override { inner_->abort(); }
-  bool gave_up() const override { return inner_->gave_up(); }
-
- protected:
-  std::unique_ptr<PeerSum> inner_;
-};
 
 class NoPeer final : public PeerSumWrapper {
  public:
@@ -192,15 +176,16 @@ TEST_F(OneShot, SumsWhatAWindowHoldsAndNoMore) {
 
 TEST_F(OneShot, MeasuresAndChoosesAlikeOnAllRanks) {
   std::vector<int> answers(3, -1);
-  run({.n_ranks = 3, .mode = OneShotMode::kAuto, .sizes = {16 << 10}}, [&](Group& group, kernels::Backend& backend) {
-    int bits = 0;
-    for (const int64_t width : {100, 4096, 5000}) {
-      const auto done = sum(group, backend, width);
-      ASSERT_TRUE(done.ok());
-      bits = bits * 2 + (*done ? 1 : 0);
-    }
-    answers[static_cast<size_t>(group.rank())] = bits;
-  });
+  run({.n_ranks = 3, .mode = OneShotMode::kAuto, .sizes = {16 << 10}},
+      [&](Group& group, kernels::Backend& backend) {
+        int bits = 0;
+        for (const int64_t width : {100, 4096, 5000}) {
+          const auto done = sum(group, backend, width);
+          ASSERT_TRUE(done.ok());
+          bits = bits * 2 + (*done ? 1 : 0);
+        }
+        answers[static_cast<size_t>(group.rank())] = bits;
+      });
   EXPECT_GE(answers[0], 0);
   EXPECT_EQ(answers[1], answers[0]);
   EXPECT_EQ(answers[2], answers[0]);

@@ -6,7 +6,9 @@
 #include <cstring>
 
 #include "kernels/cuda/emulated/emulated_backend.h"
+#include "parallel/comm/forwarding_group.h"
 #include "parallel/comm/one_shot/one_shot_group.h"
+#include "tests/gpu/comm/peer_sum_wrapper.h"
 #include "tests/unit/worker/golden.h"
 #include "tests/unit/worker/test_replica.h"
 #include "worker/host_exchange.h"
@@ -22,25 +24,16 @@ struct Counts {
   std::atomic<int> without = 0;
 };
 
-class Counting final : public kernels::PeerSum {
+class Counting final : public kernels::testing::PeerSumWrapper {
  public:
   Counting(std::unique_ptr<kernels::PeerSum> inner, Counts& counts)
-      : inner_(std::move(inner)), counts_(counts) {}
-  kernels::PeerOffer offer() const override { return inner_->offer(); }
-  Status connect(std::span<const kernels::PeerOffer> offers) override {
-    return inner_->connect(offers);
-  }
-  bool takes(const kernels::AddRmsNormArgs& args) const override { return inner_->takes(args); }
+      : PeerSumWrapper(std::move(inner)), counts_(counts) {}
   void add_rms_norm(const kernels::AddRmsNormArgs& args, kernels::Stream stream) override {
     ++(args.weight.defined() ? counts_.with_norm : counts_.without);
     inner_->add_rms_norm(args, stream);
   }
-  void set_patience_ns(int64_t ns) override { inner_->set_patience_ns(ns); }
-  void abort() override { inner_->abort(); }
-  bool gave_up() const override { return inner_->gave_up(); }
 
  private:
-  std::unique_ptr<kernels::PeerSum> inner_;
   Counts& counts_;
 };
 
@@ -98,27 +91,12 @@ TEST_P(OneShotModel, HasTheSameBits) {
 }
 
 // A device's group in which a sum was given up.
-class FailedGroup final : public comm::Group {
+class FailedGroup final : public comm::ForwardingGroup {
  public:
-  int rank() const override { return 0; }
-  int size() const override { return 2; }
-  Status all_reduce_sum(const TensorView&, const comm::OpContext&) override { return {}; }
-  Status all_gather(const TensorView&, const TensorView&, const comm::OpContext&) override {
-    return {};
-  }
-  Status reduce_scatter_sum(const TensorView&, const TensorView&, const comm::OpContext&) override {
-    return {};
-  }
-  Status broadcast(const TensorView&, int, const comm::OpContext&) override { return {}; }
-  Status send(const TensorView&, int, const comm::OpContext&) override { return {}; }
-  Status recv(const TensorView&, int, const comm::OpContext&) override { return {}; }
-  Status barrier(const comm::OpContext&) override { return {}; }
-  bool can_record() const override { return true; }
-  Status replayed(const comm::OpContext&) override { return {}; }
+  FailedGroup() : ForwardingGroup(std::make_unique<StubGroup>(0, 2)) {}
   Status check_enqueued(const comm::OpContext& context) override {
     return unavailable("given up before " + std::string(context.op));
   }
-  void abort(std::string_view) override {}
 };
 
 TEST(HostExchange, TellsNothingOfASumThatWasGivenUp) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "parallel/comm/forwarding_group.h"
 #include "parallel/comm/inproc/inproc_world.h"
 #include "worker/sample/counter_random.h"
 #include "worker/worker_loop.h"
@@ -16,43 +17,28 @@ constexpr int32_t kBlockSize = 16;
 
 // A group as on a device: hidden states and sums go over it, and a record of the host's is a
 // mistake.
-class NoRecords final : public comm::Group {
+class NoRecords final : public comm::ForwardingGroup {
  public:
-  explicit NoRecords(std::unique_ptr<comm::Group> group) : group_(std::move(group)) {}
+  explicit NoRecords(std::unique_ptr<comm::Group> group) : ForwardingGroup(std::move(group)) {}
 
-  int rank() const override { return group_->rank(); }
-  int size() const override { return group_->size(); }
-  Status all_reduce_sum(const TensorView& x, const comm::OpContext& context) override {
-    return group_->all_reduce_sum(x, context);
-  }
   Status all_gather(const TensorView& x, const TensorView& out,
                     const comm::OpContext& context) override {
-    return x.dtype == DType::kF32 ? group_->all_gather(x, out, context) : refuse(context);
-  }
-  Status reduce_scatter_sum(const TensorView& x, const TensorView& out,
-                            const comm::OpContext& context) override {
-    return group_->reduce_scatter_sum(x, out, context);
+    return x.dtype == DType::kF32 ? inner_->all_gather(x, out, context) : refuse(context);
   }
   Status broadcast(const TensorView&, int, const comm::OpContext& context) override {
     return refuse(context);
   }
   Status send(const TensorView& x, int peer, const comm::OpContext& context) override {
-    return x.dtype == DType::kF32 ? group_->send(x, peer, context) : refuse(context);
+    return x.dtype == DType::kF32 ? inner_->send(x, peer, context) : refuse(context);
   }
   Status recv(const TensorView& x, int peer, const comm::OpContext& context) override {
-    return x.dtype == DType::kF32 ? group_->recv(x, peer, context) : refuse(context);
+    return x.dtype == DType::kF32 ? inner_->recv(x, peer, context) : refuse(context);
   }
-  Status barrier(const comm::OpContext& context) override { return group_->barrier(context); }
-  bool can_record() const override { return group_->can_record(); }
-  Status replayed(const comm::OpContext& context) override { return group_->replayed(context); }
-  void abort(std::string_view reason) override { group_->abort(reason); }
 
  private:
   static Status refuse(const comm::OpContext& context) {
     return internal_error(fmt::format("{}: a record on the device's group", context.op));
   }
-
-  std::unique_ptr<comm::Group> group_;
 };
 
 comm::Mesh over_host(comm::Mesh device, comm::Mesh host) {
