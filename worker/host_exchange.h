@@ -1,49 +1,31 @@
-// HostExchange: gathers small records of the host over the ranks of a group.
-//
-// Over the ranks' host memory where they have a group there; else through device memory, which the
-// group's collectives work on: on the CPU that is plain memory, on a device it costs two copies and
-// a wait for all that was enqueued before. Either way a rank whose group has failed tells nothing
-// of what it computed. Used by the rank's thread.
+// HostExchange: gathers small records of the host over a group within a step, which books the time
+// as that of collectives. Used by the rank's thread.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
-#include <memory>
 #include <string_view>
 #include <vector>
 
-#include "kernels/backend.h"
-#include "parallel/comm/group.h"
+#include "parallel/comm/record_exchange.h"
 #include "worker/layers/step_context.h"
 
 namespace trireme::worker {
 
 class HostExchange {
  public:
-  // All outlive the exchange. `host`: the same ranks over host memory, or nullptr.
+  // As comm::RecordExchange.
   HostExchange(kernels::Backend& backend, comm::Group& group, comm::Group* host)
-      : backend_(backend),
-        device_group_(group),
-        group_(host != nullptr ? *host : group),
-        on_host_(host != nullptr) {}
+      : records_(backend, group, host) {}
 
-  int size() const { return group_.size(); }
-  // all = the ranks' `mine` in rank order; every rank's record has the same size.
+  int size() const { return records_.size(); }
   Status all_gather(const std::vector<std::byte>& mine, std::vector<std::byte>& all,
-                    std::string_view op, StepContext& context);
+                    std::string_view op, StepContext& context) {
+    const ScopedTime time(*context.clock, context.collective_ns);
+    return records_.all_gather(mine, all, context.begin(op));
+  }
 
  private:
-  Status gather_on_device(const std::vector<std::byte>& mine, std::vector<std::byte>& all,
-                          std::string_view op, StepContext& context);
-  Status reserve(size_t bytes);
-
-  kernels::Backend& backend_;
-  comm::Group& device_group_;
-  comm::Group& group_;
-  bool on_host_;
-  std::vector<std::byte> record_;
-  std::unique_ptr<kernels::Buffer> send_;
-  std::unique_ptr<kernels::Buffer> receive_;
+  comm::RecordExchange records_;
 };
 
 }  // namespace trireme::worker

@@ -55,8 +55,8 @@ TensorView StageLink::my_part(const TensorView& x) const {
 Result<HeaderWords> StageLink::receive_header(int from, StepContext& context) {
   HeaderWords words;
   const comm::OpContext op = context.begin("step header recv");
-  if (mesh_->host != nullptr) {
-    TRY(mesh_->host->pp->recv({words.data(), DType::kI64, {4}}, from, op));
+  if (comm::Group* host = mesh_->host_pp()) {
+    TRY(host->recv({words.data(), DType::kI64, {4}}, from, op));
     return words;
   }
   TRY(mesh_->pp->recv(header_.view, from, op));
@@ -67,8 +67,8 @@ Result<HeaderWords> StageLink::receive_header(int from, StepContext& context) {
 
 Status StageLink::send_header(HeaderWords words, int to, StepContext& context) {
   const comm::OpContext op = context.begin("step header send");
-  if (mesh_->host != nullptr) {
-    return mesh_->host->pp->send({words.data(), DType::kI64, {4}}, to, op);
+  if (comm::Group* host = mesh_->host_pp()) {
+    return host->send({words.data(), DType::kI64, {4}}, to, op);
   }
   context.backend->copy_to_device(header_.view.data, words.data(), sizeof(words), context.stream);
   return mesh_->pp->send(header_.view, to, op);

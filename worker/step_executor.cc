@@ -19,8 +19,7 @@ constexpr uint64_t kExpertLoadPeriod = 16;
 StepExecutor::StepExecutor(const ExecutorInputs& inputs)
     : in_(inputs),
       table_(inputs.limits),
-      tp_exchange_(inputs.backend, *inputs.mesh.tp,
-                   inputs.mesh.host != nullptr ? inputs.mesh.host->tp.get() : nullptr) {
+      tp_exchange_(inputs.backend, *inputs.mesh.tp, inputs.mesh.host_tp()) {
   timing_.worker_rank = inputs.rank.worker_rank;
 }
 

@@ -167,8 +167,7 @@ Status Worker::agree_on_setup() {
   context.backend = backend_.get();
   context.clock = &clock_;
   context.deadline_ns = start_ns + options_.startup_deadline_ns;
-  HostExchange exchange(*backend_, *mesh_.world,
-                        mesh_.host != nullptr ? mesh_.host->world.get() : nullptr);
+  HostExchange exchange(*backend_, *mesh_.world, mesh_.host_world());
   const SetupRecord mine{.digest = setup_digest(options_, backend_->compute_dtype()),
                          .machine = std::hash<std::string>()(options_.machine)};
   std::vector<std::byte> record(sizeof(mine));

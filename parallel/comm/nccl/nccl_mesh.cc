@@ -34,7 +34,8 @@ Result<Mesh> make_nccl_mesh(Mesh host, const NcclMeshOptions& options, kernels::
                                                           .make = kernels::make_cuda_peer_sum,
                                                           .machine = options.machine,
                                                           .mode = options.all_reduce,
-                                                          .stop = stop}));
+                                                          .stop = stop,
+                                                          .host = host.tp.get()}));
   const auto make_column = [&](const char* name) {
     return make_nccl_group({.name = name, .worker_ranks = layout.pp, .rank = host.pp->rank()},
                            over(*host.pp), clock);

@@ -2,7 +2,7 @@
 // (kernels/peer_sum.h), where that was found to be right and faster. Everything else is the inner
 // group's.
 //
-// At start the ranks exchange their windows by an all_gather of the inner group, compare results
+// At start the ranks exchange their windows, from host to host where they can, compare results
 // with the inner group's on random data, and measure both ways; each finding is agreed on by all,
 // so that all choose alike. A call is watched by the inner group as recorded work is
 // (Group::replayed): its failure, told by way of `OneShotStop`, ends the kernels that wait.
@@ -29,6 +29,8 @@ inline void abort_sums(const OneShotStop& stop) {
   if (kernels::PeerSum* sum = stop.load()) sum->abort();
 }
 
+inline constexpr size_t kMaxOneShotSizes = 8;
+
 struct OneShotInputs {
   kernels::Backend& backend;  // of this rank; for the start alone, as is the clock
   const Clock& clock;
@@ -36,8 +38,9 @@ struct OneShotInputs {
   std::string machine;  // any name that this rank's machine alone has
   OneShotMode mode = OneShotMode::kAuto;
   std::shared_ptr<OneShotStop> stop;  // or null: the inner group fails without a word
-  // Sizes of deltas that are measured, rising, multiples of 16 KiB, at most 8; the last is the
-  // largest that may go one-shot.
+  Group* host = nullptr;              // the same ranks over host memory, for the start; or none
+  // Sizes of deltas that are measured, rising, multiples of 16 KiB, at most kMaxOneShotSizes; the
+  // last is the largest that may go one-shot.
   std::vector<int64_t> sizes = {16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20};
 };
 

@@ -16,8 +16,6 @@ namespace {
 
 // At start a peer that does not come is found out soon: nothing else is going on.
 constexpr int64_t kPatienceAtStartNs = 5'000'000'000;
-constexpr int64_t kPatienceNs = 600'000'000'000;
-constexpr size_t kMaxSizes = 8;
 constexpr int64_t kProbeWidth = 4096;  // rows of 16 KiB
 // Calls per measurement: recorded together, as a decode step is.
 constexpr int kCalls = 16;
@@ -72,18 +70,12 @@ OpContext OneShotSetup::context(std::string_view op) const {
 template <typename Record>
 Result<std::vector<Record>> OneShotSetup::gather(const Record& mine) {
   static_assert(std::is_trivially_copyable_v<Record>);
-  const auto n = static_cast<size_t>(group_.size());
-  ASSIGN_OR_RETURN(const auto from, in_.backend.allocate(sizeof(Record)));
-  ASSIGN_OR_RETURN(const auto to, in_.backend.allocate(n * sizeof(Record)));
-  in_.backend.copy_to_device(from->data(), &mine, sizeof(Record), {});
-  in_.backend.synchronize({});
-  const auto bytes = static_cast<int64_t>(sizeof(Record));
-  TRY(group_.all_gather(TensorView(from->data(), DType::kU8, {bytes}),
-                        TensorView(to->data(), DType::kU8, {bytes * group_.size()}),
-                        context("one-shot sums: all_gather")));
-  std::vector<Record> all(n);
-  in_.backend.copy_to_host(all.data(), to->data(), n * sizeof(Record), {});
-  in_.backend.synchronize({});
+  std::vector<std::byte> record(sizeof(Record));
+  std::memcpy(record.data(), &mine, sizeof(Record));
+  std::vector<std::byte> bytes;
+  TRY(records_.all_gather(record, bytes, context("one-shot sums: all_gather")));
+  std::vector<Record> all(static_cast<size_t>(group_.size()));
+  std::memcpy(all.data(), bytes.data(), bytes.size());
   return all;
 }
 
@@ -93,7 +85,7 @@ Result<std::optional<std::string>> OneShotSetup::agree(const Status& mine) {
 }
 
 Result<std::optional<std::string>> OneShotSetup::run() {
-  CHECK(!in_.sizes.empty() && in_.sizes.size() <= kMaxSizes);
+  CHECK(!in_.sizes.empty() && in_.sizes.size() <= kMaxOneShotSizes);
   ASSIGN_OR_RETURN(std::optional<std::string> reason, connect());
   if (reason.has_value()) return reason;
   is_alarming_ = true;
@@ -103,10 +95,10 @@ Result<std::optional<std::string>> OneShotSetup::run() {
   if (in_.mode == OneShotMode::kAlways) {
     choice_ = OneShotChoice::always(in_.sizes.back());
   } else {
-    ASSIGN_OR_RETURN(reason, agree(measure()));
+    ASSIGN_OR_RETURN(reason, measure());
     if (reason.has_value()) return reason;
   }
-  sum_->set_patience_ns(kPatienceNs);
+  sum_->set_patience_ns(kernels::kPeerPatienceNs);
   return std::optional<std::string>();
 }
 
@@ -246,29 +238,42 @@ Result<float> OneShotSetup::time_of(Body&& body) {
 }
 
 // Deltas are zero and stay so.
-Status OneShotSetup::measure() {
-  std::array<SizeTiming, kMaxSizes> mine{};
+Status OneShotSetup::time_sizes(Timings& timings) {
   for (size_t i = 0; i < in_.sizes.size(); ++i) {
     CHECK_EQ(in_.sizes[i] % (kProbeWidth * 4), 0);
     ASSIGN_OR_RETURN(const Problem problem,
                      make_problem(in_.sizes[i] / (kProbeWidth * 4), kProbeWidth));
-    mine[i].bytes = in_.sizes[i];
-    ASSIGN_OR_RETURN(mine[i].ordinary_us, time_of([&] { return sum_ordinarily(problem); }));
-    ASSIGN_OR_RETURN(mine[i].one_shot_us, time_of([&]() -> Status {
+    timings[i].bytes = in_.sizes[i];
+    ASSIGN_OR_RETURN(timings[i].ordinary_us, time_of([&] { return sum_ordinarily(problem); }));
+    ASSIGN_OR_RETURN(timings[i].one_shot_us, time_of([&]() -> Status {
                        sum_->add_rms_norm(problem.args(), {});
                        return {};
                      }));
   }
-  ASSIGN_OR_RETURN(const auto all, gather(mine));
-  std::vector<SizeTiming> slowest(mine.begin(), mine.begin() + static_cast<long>(in_.sizes.size()));
-  for (const auto& rank : all) {
+  return {};
+}
+
+Result<std::optional<std::string>> OneShotSetup::measure() {
+  struct Measured {
+    Verdict verdict;
+    Timings timings{};
+  };
+  Measured mine;
+  mine.verdict = verdict_of(time_sizes(mine.timings));
+  ASSIGN_OR_RETURN(const std::vector<Measured> all, gather(mine));
+  std::optional<std::string> reason =
+      first_reason(all, [](const Measured& rank) -> const Verdict& { return rank.verdict; });
+  if (reason.has_value()) return reason;
+  std::vector<SizeTiming> slowest(
+      mine.timings.begin(), mine.timings.begin() + static_cast<std::ptrdiff_t>(in_.sizes.size()));
+  for (const Measured& rank : all) {
     for (size_t i = 0; i < slowest.size(); ++i) {
-      slowest[i].one_shot_us = std::max(slowest[i].one_shot_us, rank[i].one_shot_us);
-      slowest[i].ordinary_us = std::max(slowest[i].ordinary_us, rank[i].ordinary_us);
+      slowest[i].one_shot_us = std::max(slowest[i].one_shot_us, rank.timings[i].one_shot_us);
+      slowest[i].ordinary_us = std::max(slowest[i].ordinary_us, rank.timings[i].ordinary_us);
     }
   }
   choice_ = OneShotChoice::measured(std::move(slowest));
-  return {};
+  return std::optional<std::string>();
 }
 
 }  // namespace trireme::comm

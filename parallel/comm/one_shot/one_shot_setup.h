@@ -1,6 +1,7 @@
 // What the ranks of a group do at start before sums go over their memory. For one_shot_group.cc.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,12 +9,14 @@
 #include <vector>
 
 #include "parallel/comm/one_shot/one_shot_group.h"
+#include "parallel/comm/record_exchange.h"
 
 namespace trireme::comm {
 
 class OneShotSetup {
  public:
-  OneShotSetup(Group& group, const OneShotInputs& inputs) : group_(group), in_(inputs) {}
+  OneShotSetup(Group& group, const OneShotInputs& inputs)
+      : group_(group), in_(inputs), records_(inputs.backend, group, inputs.host) {}
 
   // Nothing where all went well; else the reason against it, the same on every rank. Errors are the
   // group's own.
@@ -57,10 +60,14 @@ class OneShotSetup {
   // Mean microseconds of `body`, which enqueues one sum.
   template <typename Body>
   Result<float> time_of(Body&& body);
-  Status measure();
+  using Timings = std::array<SizeTiming, kMaxOneShotSizes>;
+  Status time_sizes(Timings& timings);
+  // Chooses, or says why not, the same on every rank.
+  Result<std::optional<std::string>> measure();
 
   Group& group_;
   const OneShotInputs& in_;
+  RecordExchange records_;
   std::unique_ptr<kernels::PeerSum> sum_;
   std::optional<OneShotChoice> choice_;
   bool is_alarming_ = false;
