@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "parallel/comm/inproc/inproc_world.h"
-#include "tests/gpu/ops/device_fixture.h"
+#include "tests/gpu/worker/device_replica.h"
 #include "tests/unit/worker/golden.h"
 #include "tests/unit/worker/test_replica.h"
 
@@ -152,13 +152,8 @@ TEST(DecodeGraphs, ServeTheTokensOfStepsOpByOp) {
     const Golden golden = load_golden(model);
     std::vector<std::vector<Generated>> results;
     for (const bool recorded : {true, false}) {
-      TestReplica replica({.model_dir = golden.dir,
-                           .make_backend =
-                               [](ComputeDType dtype) {
-                                 std::string reason;
-                                 return kernels::testing::make_device_backend(dtype, &reason);
-                               },
-                           .decode_graphs = recorded});
+      TestReplica replica(
+          {.model_dir = golden.dir, .make_backend = make_device, .decode_graphs = recorded});
       std::vector<TestSequence> sequences(3);
       for (size_t i = 0; i < 3; ++i) {
         sequences[i].prompt = make_prompt(4 + 9 * static_cast<int>(i), i, 512);

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <string>
 
-#include "tests/gpu/ops/device_fixture.h"
+#include "tests/gpu/worker/device_replica.h"
 #include "tests/unit/worker/golden.h"
 #include "tests/unit/worker/test_replica.h"
 
@@ -14,15 +14,8 @@ namespace {
 
 using kernels::ComputeDType;
 
-class DeviceE4M3Kv : public testing::TestWithParam<const char*> {
+class DeviceE4M3Kv : public DeviceReplicaTestWithParam<const char*> {
  protected:
-  void SetUp() override {
-    std::string why;
-    if (kernels::testing::make_device_backend(ComputeDType::kF32, &why) == nullptr) {
-      GTEST_SKIP() << why;
-    }
-  }
-
   // Prompts of one token, of less and of more than a few blocks, and decode steps behind them.
   static std::vector<Generated> run(ComputeDType compute, bool on_device, bool e4m3_kv) {
     ReplicaOptions options{.model_dir = golden_dir(GetParam()),
@@ -30,10 +23,7 @@ class DeviceE4M3Kv : public testing::TestWithParam<const char*> {
                            .compute = compute,
                            .e4m3_kv = e4m3_kv};
     if (on_device) {
-      options.make_backend = [](ComputeDType dtype) {
-        std::string why;
-        return kernels::testing::make_device_backend(dtype, &why);
-      };
+      options.make_backend = make_device;
     }
     TestReplica replica(options);
     std::vector<TestSequence> sequences;

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "tests/gpu/ops/device_fixture.h"
+#include "tests/gpu/worker/device_replica.h"
 #include "tests/unit/worker/golden.h"
 #include "tests/unit/worker/test_replica.h"
 
@@ -26,15 +26,8 @@ constexpr int kSteps = 32;
 constexpr size_t kPrompts = 5;
 #endif
 
-class DeviceGolden : public testing::TestWithParam<const char*> {
+class DeviceGolden : public DeviceReplicaTestWithParam<const char*> {
  protected:
-  void SetUp() override {
-    std::string why;
-    if (kernels::testing::make_device_backend(ComputeDType::kF32, &why) == nullptr) {
-      GTEST_SKIP() << why;
-    }
-  }
-
   std::vector<Generated> run(const Golden& golden, ComputeDType compute, int chunk) {
     std::vector<TestSequence> sequences;
     for (size_t i = 0; i < kPrompts; ++i) {
@@ -47,13 +40,7 @@ class DeviceGolden : public testing::TestWithParam<const char*> {
       sequence.prompt_logprobs = prompt.n_logits > 1;
       sequences.push_back(sequence);
     }
-    TestReplica replica({.model_dir = golden.dir,
-                         .make_backend =
-                             [](ComputeDType dtype) {
-                               std::string why;
-                               return kernels::testing::make_device_backend(dtype, &why);
-                             },
-                         .compute = compute});
+    TestReplica replica({.model_dir = golden.dir, .make_backend = make_device, .compute = compute});
     return generate(replica, sequences, chunk);
   }
 };

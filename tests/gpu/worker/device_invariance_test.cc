@@ -4,28 +4,22 @@
 
 #include <cstring>
 
-#include "tests/gpu/ops/device_fixture.h"
+#include "tests/gpu/worker/device_replica.h"
 #include "tests/unit/worker/golden.h"
 #include "tests/unit/worker/test_replica.h"
 
 namespace trireme::worker {
 namespace {
 
-class DeviceInvariance : public testing::TestWithParam<const char*> {
+class DeviceInvariance : public DeviceReplicaTestWithParam<const char*> {
  protected:
   void SetUp() override {
-    std::string why;
-    if (kernels::testing::make_device_backend(kernels::ComputeDType::kBF16, &why) == nullptr) {
-      GTEST_SKIP() << why;
-    }
-    replica_ = std::make_unique<TestReplica>(
-        ReplicaOptions{.model_dir = golden_dir(GetParam()),
-                       .make_backend =
-                           [](kernels::ComputeDType dtype) {
-                             std::string reason;
-                             return kernels::testing::make_device_backend(dtype, &reason, true);
-                           },
-                       .compute = kernels::ComputeDType::kBF16});
+    DeviceReplicaTest::SetUp();
+    if (IsSkipped()) return;
+    replica_ =
+        std::make_unique<TestReplica>(ReplicaOptions{.model_dir = golden_dir(GetParam()),
+                                                     .make_backend = make_batch_invariant_device,
+                                                     .compute = kernels::ComputeDType::kBF16});
   }
 
   static TestSequence request(int n_prompt, uint64_t seed) {

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <string>
 
-#include "tests/gpu/ops/device_fixture.h"
+#include "tests/gpu/worker/device_replica.h"
 #include "tests/unit/worker/test_replica.h"
 
 namespace trireme::worker {
@@ -52,15 +52,8 @@ std::vector<Form> forms() {
       {"mxfp4", gpt_oss()}};
 }
 
-class DeviceLowBit : public testing::TestWithParam<Form> {
+class DeviceLowBit : public DeviceReplicaTestWithParam<Form> {
  protected:
-  void SetUp() override {
-    std::string why;
-    if (kernels::testing::make_device_backend(ComputeDType::kF32, &why) == nullptr) {
-      GTEST_SKIP() << why;
-    }
-  }
-
   // Prompts of one token, a few and more than a small product takes, and three tokens of each.
   static std::vector<Generated> run(ComputeDType compute, bool on_device) {
     ReplicaOptions options{.config = GetParam().config,
@@ -68,10 +61,7 @@ class DeviceLowBit : public testing::TestWithParam<Form> {
                            .compute = compute,
                            .keep_low_bit = true};
     if (on_device) {
-      options.make_backend = [](ComputeDType dtype) {
-        std::string why;
-        return kernels::testing::make_device_backend(dtype, &why);
-      };
+      options.make_backend = make_device;
     }
     TestReplica replica(options);
     // 690,000 weights in layers, 590,000 of them in experts: codes, not bf16.

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "tests/gpu/ops/device_fixture.h"
+#include "tests/gpu/worker/device_replica.h"
 #include "tests/unit/worker/golden.h"
 #include "tests/unit/worker/test_replica.h"
 
@@ -16,11 +16,7 @@ ReplicaOptions options(int tp, int pp, bool in_parts) {
   return {.model_dir = golden_dir("llama"),
           .tp = tp,
           .pp = pp,
-          .make_backend =
-              [](kernels::ComputeDType dtype) {
-                std::string why;
-                return kernels::testing::make_device_backend(dtype, &why);
-              },
+          .make_backend = make_device,
           .compute = kernels::ComputeDType::kBF16,
           .machine_per_stage = in_parts};
 }

@@ -2,7 +2,7 @@
 // one is on its way: plans that are sent ahead of their tokens give what plans one by one give.
 #include <gtest/gtest.h>
 
-#include "tests/gpu/ops/device_fixture.h"
+#include "tests/gpu/worker/device_replica.h"
 #include "tests/unit/worker/golden.h"
 #include "tests/unit/worker/test_replica.h"
 
@@ -11,17 +11,6 @@ namespace {
 
 constexpr int32_t kPromptTokens = 19;
 constexpr int kSteps = 12;  // up to the end of the second block
-
-std::unique_ptr<kernels::Backend> make_backend(kernels::ComputeDType dtype) {
-  std::string why;
-  return kernels::testing::make_device_backend(dtype, &why);
-}
-
-std::string why_absent() {
-  std::string why;
-  (void)kernels::testing::make_device_backend(kernels::ComputeDType::kBF16, &why);
-  return why;
-}
 
 step::StepPlan prompt_plan(bool draws) {
   step::StepPlan plan;
@@ -50,6 +39,8 @@ step::StepPlan decode_plan(int i, int32_t token) {
   return plan;
 }
 
+class StepsAhead : public DeviceReplicaTest {};
+
 std::vector<int32_t> one_by_one(TestReplica& replica, bool draws) {
   std::vector<int32_t> tokens;
   tokens.push_back(replica.run(prompt_plan(draws)).outputs[0].token);
@@ -69,11 +60,10 @@ std::vector<int32_t> ahead(TestReplica& replica, bool draws) {
   return tokens;
 }
 
-TEST(StepsAhead, OnADeviceGiveWhatStepsOneByOneGive) {
-  if (const std::string why = why_absent(); !why.empty()) GTEST_SKIP() << why;
+TEST_F(StepsAhead, OnADeviceGiveWhatStepsOneByOneGive) {
   for (const bool draws : {false, true}) {
     const ReplicaOptions options{.model_dir = golden_dir("llama"),
-                                 .make_backend = make_backend,
+                                 .make_backend = make_device,
                                  .compute = kernels::ComputeDType::kBF16};
     TestReplica first(options);
     TestReplica second(options);
@@ -84,10 +74,9 @@ TEST(StepsAhead, OnADeviceGiveWhatStepsOneByOneGive) {
 }
 
 // The result of the step before is told, and then of the failure.
-TEST(StepsAhead, OnADeviceAResultIsNotLostWithTheNextPlan) {
-  if (const std::string why = why_absent(); !why.empty()) GTEST_SKIP() << why;
+TEST_F(StepsAhead, OnADeviceAResultIsNotLostWithTheNextPlan) {
   TestReplica replica({.model_dir = golden_dir("llama"),
-                       .make_backend = make_backend,
+                       .make_backend = make_device,
                        .compute = kernels::ComputeDType::kBF16});
   EXPECT_EQ(
       replica.n_results_before_failure({prompt_plan(false), decode_plan(0, step::kSampledToken),
