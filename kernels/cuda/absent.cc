@@ -1,10 +1,12 @@
 // Compiled in place of the CUDA backend where it is not built: absence is an error, said once and
 // clearly.
+#include "base/check.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/device_limits.h"
 #include "kernels/cuda/devices.h"
 #include "kernels/cuda/prefill_attention.h"
 #include "kernels/peer_sum.h"
+#include "kernels/term_sum.h"
 
 namespace trireme::kernels {
 
@@ -15,6 +17,10 @@ Result<std::unique_ptr<Backend>> make_cuda_backend(const CudaOptions& /*options*
 
 Result<std::unique_ptr<PeerSum>> make_cuda_peer_sum(const PeerSumOptions& /*options*/) {
   return failed_precondition("this build has no CUDA backend");
+}
+
+void cuda_term_sum(const TermSumArgs& /*args*/, Stream /*stream*/) {
+  CHECK(false) << "this build has no CUDA backend";
 }
 
 namespace cuda {

@@ -5,6 +5,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/peer_sum.h"
+#include "kernels/term_sum.h"
 
 namespace trireme::kernels {
 
@@ -14,5 +15,8 @@ std::unique_ptr<Backend> make_emulated_cuda_backend(ComputeDType compute_dtype,
 
 // The same of make_cuda_peer_sum. Ranks are threads of one process, whose kernels run side by side.
 Result<std::unique_ptr<PeerSum>> make_emulated_peer_sum(const PeerSumOptions& options);
+
+// The same of cuda_term_sum.
+void emulated_term_sum(const TermSumArgs& args, Stream stream);
 
 }  // namespace trireme::kernels

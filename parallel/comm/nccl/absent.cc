@@ -3,9 +3,9 @@
 
 namespace trireme::comm {
 
-Result<std::unique_ptr<Group>> make_nccl_group(const NcclGroupOptions& /*options*/,
-                                               const CarryId& /*carry_id*/,
-                                               const Clock& /*clock*/) {
+Result<std::unique_ptr<ExchangingGroup>> make_nccl_group(const NcclGroupOptions& /*options*/,
+                                                         const CarryId& /*carry_id*/,
+                                                         const Clock& /*clock*/) {
   return failed_precondition("this build has no NCCL: ranks on GPUs cannot work together");
 }
 

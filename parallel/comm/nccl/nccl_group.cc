@@ -36,13 +36,14 @@ bool is_capturing(cudaStream_t stream) {
 // Bytes are what is moved; the type matters to sums alone.
 ncclDataType_t type_of(DType dtype) { return dtype == DType::kBF16 ? ncclBfloat16 : ncclFloat; }
 
-class NcclGroup final : public Group {
+class NcclGroup final : public ExchangingGroup {
  public:
-  static Result<std::unique_ptr<Group>> create(const NcclGroupOptions& options,
-                                               const CarryId& carry_id, const Clock& clock) {
+  static Result<std::unique_ptr<ExchangingGroup>> create(const NcclGroupOptions& options,
+                                                         const CarryId& carry_id,
+                                                         const Clock& clock) {
     std::unique_ptr<NcclGroup> group(new NcclGroup(options, clock));
     if (group->size() > 1) TRY(group->connect(carry_id));
-    return std::unique_ptr<Group>(std::move(group));
+    return std::unique_ptr<ExchangingGroup>(std::move(group));
   }
 
   ~NcclGroup() override {
@@ -115,6 +116,13 @@ class NcclGroup final : public Group {
     return enqueue_and_wait(context, [&](cudaStream_t stream) {
       return nccl_.recv(x.data, x.bytes(), ncclInt8, peer, comm_, stream);
     });
+  }
+
+  Status exchange(std::span<const TensorView> to, std::span<const TensorView> from,
+                  const OpContext& context) override {
+    CHECK_EQ(static_cast<int>(to.size()), size());
+    CHECK_EQ(static_cast<int>(from.size()), size());
+    return enqueue(context, [&](cudaStream_t stream) { return call_exchange(to, from, stream); });
   }
 
   Status barrier(const OpContext& context) override {
@@ -305,6 +313,24 @@ class NcclGroup final : public Group {
     return {};
   }
 
+  // One operation for NCCL: none of its sends waits for a receive behind it.
+  ncclResult_t call_exchange(std::span<const TensorView> to, std::span<const TensorView> from,
+                             cudaStream_t stream) {
+    ncclResult_t first = nccl_.group_start();
+    const auto note = [&](ncclResult_t result) {
+      if (first == ncclSuccess && result != ncclInProgress) first = result;
+    };
+    for (int peer = 0; peer < size(); ++peer) {
+      if (peer == options_.rank) continue;
+      const TensorView& out = to[static_cast<size_t>(peer)];
+      const TensorView& in = from[static_cast<size_t>(peer)];
+      if (out.numel() > 0) note(nccl_.send(out.data, out.bytes(), ncclInt8, peer, comm_, stream));
+      if (in.numel() > 0) note(nccl_.recv(in.data, in.bytes(), ncclInt8, peer, comm_, stream));
+    }
+    const ncclResult_t ended = nccl_.group_end();
+    return first == ncclSuccess ? ended : first;
+  }
+
   Error late(const std::string& what) const {
     return deadline_exceeded(
         fmt::format("rank {}: {} was not done by its deadline", worker_rank(), what));
@@ -371,8 +397,9 @@ class NcclGroup final : public Group {
 
 }  // namespace
 
-Result<std::unique_ptr<Group>> make_nccl_group(const NcclGroupOptions& options,
-                                               const CarryId& carry_id, const Clock& clock) {
+Result<std::unique_ptr<ExchangingGroup>> make_nccl_group(const NcclGroupOptions& options,
+                                                         const CarryId& carry_id,
+                                                         const Clock& clock) {
   return NcclGroup::create(options, carry_id, clock);
 }
 

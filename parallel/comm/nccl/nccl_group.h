@@ -1,15 +1,15 @@
 // Groups over NCCL: the collectives of ranks that have a GPU each.
 //
-// Tensors are on the calling thread's device. A sum is enqueued and returns; every other operation
-// returns when it has happened. A watcher thread looks after what is enqueued: past an operation's
-// deadline, or on an error of NCCL's own, it aborts the communicator, so that the device goes on
-// and the rank's thread is free again, and the next call returns the error, which names rank, step
-// and the first operation that was not done. Results enqueued before such an error are worth
-// nothing, and an operation that waits says so before they are used.
+// Tensors are on the calling thread's device. A sum or an exchange is enqueued and returns; every
+// other operation returns when it has happened. A watcher thread looks after what is enqueued: past
+// an operation's deadline, or on an error of NCCL's own, it aborts the communicator, so that the
+// device goes on and the rank's thread is free again, and the next call returns the error, which
+// names rank, step and the first operation that was not done. Results enqueued before such an error
+// are worth nothing, and an operation that waits says so before they are used.
 //
 // Sums are in NCCL's order: the same bits on every rank of the group and for every run of one
-// shape, not in rank order as on the host. `abort` ends this rank's part; the others' watchers find
-// it at their deadlines, or their processes end with the replica's.
+// shape, not in rank order as on the host (for that: rank_order/). `abort` ends this rank's part;
+// the others' watchers find it at their deadlines, or their processes end with the replica's.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "parallel/comm/group.h"
+#include "parallel/comm/exchanging_group.h"
 #include "parallel/comm/mesh.h"
 #include "parallel/comm/one_shot/one_shot_choice.h"
 
@@ -43,12 +43,14 @@ using CarryId = std::function<Status(std::span<std::byte> id)>;
 
 // failed_precondition when this build or machine has no NCCL; deadline_exceeded when a rank does
 // not come. The clock outlives the group. A group of one rank needs neither.
-Result<std::unique_ptr<Group>> make_nccl_group(const NcclGroupOptions& options,
-                                               const CarryId& carry_id, const Clock& clock);
+Result<std::unique_ptr<ExchangingGroup>> make_nccl_group(const NcclGroupOptions& options,
+                                                         const CarryId& carry_id,
+                                                         const Clock& clock);
 
 struct NcclMeshOptions {
   std::string machine;                          // any name that this rank's machine alone has
   OneShotMode all_reduce = OneShotMode::kAuto;  // of the tp group's sums
+  bool rank_order_sums = false;                 // of the tp group, whatever their size
 };
 
 // The NCCL groups over a mesh over the host's memory, whose groups carry the ids and stay beside

@@ -47,6 +47,8 @@ Result<NcclLibrary> open_nccl() {
   TRY(find(library, "ncclAllGather", &nccl.all_gather));
   TRY(find(library, "ncclReduceScatter", &nccl.reduce_scatter));
   TRY(find(library, "ncclBroadcast", &nccl.broadcast));
+  TRY(find(library, "ncclGroupStart", &nccl.group_start));
+  TRY(find(library, "ncclGroupEnd", &nccl.group_end));
   TRY(find(library, "ncclSend", &nccl.send));
   TRY(find(library, "ncclRecv", &nccl.recv));
   return nccl;

@@ -4,6 +4,7 @@
 #include "parallel/comm/mesh_layout.h"
 #include "parallel/comm/nccl/nccl_group.h"
 #include "parallel/comm/one_shot/one_shot_group.h"
+#include "parallel/comm/rank_order/rank_order_group.h"
 
 namespace trireme::comm {
 namespace {
@@ -24,18 +25,26 @@ Result<Mesh> make_nccl_mesh(Mesh host, const NcclMeshOptions& options, kernels::
   Mesh mesh;
   mesh.worker_rank = host.worker_rank;
   const auto stop = std::make_shared<OneShotStop>();
-  ASSIGN_OR_RETURN(auto tp, make_nccl_group({.name = "tp",
-                                             .worker_ranks = layout.tp,
-                                             .rank = host.tp->rank(),
-                                             .on_failure = [stop] { abort_sums(*stop); }},
-                                            over(*host.tp), clock));
+  ASSIGN_OR_RETURN(auto nccl, make_nccl_group({.name = "tp",
+                                               .worker_ranks = layout.tp,
+                                               .rank = host.tp->rank(),
+                                               .on_failure = [stop] { abort_sums(*stop); }},
+                                              over(*host.tp), clock));
+  std::unique_ptr<Group> tp;
+  if (options.rank_order_sums) {
+    ASSIGN_OR_RETURN(tp, with_rank_order_sums(std::move(nccl),
+                                              {.backend = backend, .sum = kernels::cuda_term_sum}));
+  } else {
+    tp = std::move(nccl);
+  }
   ASSIGN_OR_RETURN(mesh.tp, with_one_shot(std::move(tp), {.backend = backend,
                                                           .clock = clock,
                                                           .make = kernels::make_cuda_peer_sum,
                                                           .machine = options.machine,
                                                           .mode = options.all_reduce,
                                                           .stop = stop,
-                                                          .host = host.tp.get()}));
+                                                          .host = host.tp.get(),
+                                                          .same_bits = options.rank_order_sums}));
   const auto make_column = [&](const char* name) {
     return make_nccl_group({.name = name, .worker_ranks = layout.pp, .rank = host.pp->rank()},
                            over(*host.pp), clock);

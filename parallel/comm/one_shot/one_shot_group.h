@@ -39,6 +39,9 @@ struct OneShotInputs {
   OneShotMode mode = OneShotMode::kAuto;
   std::shared_ptr<OneShotStop> stop;  // or null: the inner group fails without a word
   Group* host = nullptr;              // the same ranks over host memory, for the start; or none
+  // The inner group's sums are in rank order: a sum must have the same bits either way, so that a
+  // row may go now one way and now the other.
+  bool same_bits = false;
   // Sizes of deltas that are measured, rising, multiples of 16 KiB, at most kMaxOneShotSizes; the
   // last is the largest that may go one-shot.
   std::vector<int64_t> sizes = {16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20};

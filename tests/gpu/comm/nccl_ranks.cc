@@ -8,7 +8,8 @@
 // whose sums are exact in any order. `recorded`: a sum in work that is replayed. `lost`: the last
 // rank leaves without a word, and the others must have an error soon after the deadline that names
 // the step and the operation. `one_shot`: sums over the GPU's memory, which the processes open by
-// cudaIpc, alone and replayed; `one_shot_lost`: as `lost`, where a kernel waits.
+// cudaIpc, alone and replayed; `one_shot_lost`: as `lost`, where a kernel waits. `rank_order`: sums
+// whose order shows, of all sizes, against the host's bits, replayed too, and beside one-shot sums.
 #include <unistd.h>
 
 #include <chrono>
@@ -23,6 +24,8 @@
 #include "kernels/backend.h"
 #include "parallel/comm/nccl/nccl_group.h"
 #include "parallel/comm/one_shot/one_shot_group.h"
+#include "parallel/comm/rank_order/rank_order_group.h"
+#include "parallel/comm/rank_order_sum.h"
 
 namespace trireme::comm {
 namespace {
@@ -111,6 +114,31 @@ class Scenario {
       TRY(group_.barrier(context("barrier behind a replay")));
       TRY(compare<float>(residual, "replayed one-shot sum",
                          [&](int64_t i) { return static_cast<float>(round) * sum(i); }));
+    }
+    return {};
+  }
+
+  // Directly, by slices, in chunks of a small workspace.
+  Status rank_order() {
+    for (const int64_t n : {1, 63, 16'384, 16'385, 1'300'001}) {
+      TRY(rank_order_sum<float>(n));
+      TRY(rank_order_sum<bf16>(n));
+    }
+    const int64_t n = 50'000;
+    const OnDevice x = upload(uneven<float>(n, group_.rank(), 0));
+    TRY(backend_.begin_recording({}));
+    const Status enqueued = group_.all_reduce_sum(x.view, context("recorded all_reduce"));
+    ASSIGN_OR_RETURN(const auto work, backend_.end_recording({}));
+    TRY(enqueued);
+    for (int round = 0; round < 3; ++round) {
+      const std::vector<float> again = uneven<float>(n, group_.rank(), round);
+      backend_.copy_to_device(x.view.data, again.data(), x.view.bytes(), {});
+      if (!backend_.replay(*work, {})) return internal_error("it is not replayed");
+      TRY(group_.replayed(context("replayed all_reduce")));
+      TRY(group_.barrier(context("barrier behind a replay")));
+      const std::vector<float> want = host_sum<float>(n, round);
+      TRY(compare<float>(x, "replayed sum in rank order",
+                         [&](int64_t i) { return want[static_cast<size_t>(i)]; }));
     }
     return {};
   }
@@ -256,6 +284,46 @@ class Scenario {
     if (given != nullptr) TRY(group_.barrier(context("barrier behind a sum")));
     return compare<T>(x, "all_reduce", [&](int64_t i) { return sum(i); });
   }
+  // Terms whose sum depends on its order.
+  template <typename T>
+  static std::vector<T> uneven(int64_t n, int rank, int round) {
+    std::vector<T> host(static_cast<size_t>(n));
+    for (int64_t i = 0; i < n; ++i) {
+      const float factor = (i + rank) % 3 == 0 ? 1000.37f : 0.013f;
+      store((value(rank + round, i) - 6) * factor, host[static_cast<size_t>(i)]);
+    }
+    return host;
+  }
+  template <typename T>
+  std::vector<T> host_sum(int64_t n, int round) const {
+    std::vector<std::vector<T>> terms;
+    std::vector<const std::byte*> inputs;
+    for (int r = 0; r < group_.size(); ++r) {
+      inputs.push_back(
+          reinterpret_cast<const std::byte*>(terms.emplace_back(uneven<T>(n, r, round)).data()));
+    }
+    std::vector<T> out(static_cast<size_t>(n));
+    sum_in_rank_order(dtype_of<T>(), inputs, reinterpret_cast<std::byte*>(out.data()), n);
+    return out;
+  }
+  template <typename T>
+  Status rank_order_sum(int64_t n) {
+    const OnDevice x = upload(uneven<T>(n, group_.rank(), 0));
+    TRY(group_.all_reduce_sum(x.view, context("all_reduce")));
+    const std::vector<T> want = host_sum<T>(n, 0);
+    TRY(group_.barrier(context("barrier behind a sum")));
+    TRY(compare<T>(x, "sum in rank order",
+                   [&](int64_t i) { return load(want[static_cast<size_t>(i)]); }));
+    const int64_t all = n * group_.size();
+    const OnDevice whole = upload(uneven<T>(all, group_.rank(), 1));
+    const OnDevice part = upload(std::vector<T>(static_cast<size_t>(n)));
+    TRY(group_.reduce_scatter_sum(whole.view, part.view, context("reduce_scatter")));
+    const std::vector<T> sums = host_sum<T>(all, 1);
+    TRY(group_.barrier(context("barrier behind a sum")));
+    return compare<T>(part, "reduce_scatter in rank order", [&](int64_t i) {
+      return load(sums[static_cast<size_t>(group_.rank() * n + i)]);
+    });
+  }
   Status all_gather(int64_t n) {
     const OnDevice x = upload(mine<float>(n, group_.rank()));
     const OnDevice out = upload(std::vector<float>(static_cast<size_t>(n * group_.size())));
@@ -303,22 +371,36 @@ Status run(const std::string& scenario, int rank, int size, const std::string& i
   const auto stop = std::make_shared<OneShotStop>();
   options.on_failure = [stop] { abort_sums(*stop); };
   ASSIGN_OR_RETURN(
-      auto group,
+      auto nccl,
       make_nccl_group(
           options, [&](std::span<std::byte> id) { return carry_by_file(id_file, rank, id); },
           clock));
+  const bool rank_order = scenario == "rank_order";
+  std::unique_ptr<Group> group;
+  if (rank_order) {
+    ASSIGN_OR_RETURN(group, with_rank_order_sums(std::move(nccl), {.backend = *backend,
+                                                                   .sum = kernels::cuda_term_sum,
+                                                                   .workspace_bytes = 1 << 20}));
+  } else {
+    group = std::move(nccl);
+  }
   const bool one_shot = scenario.starts_with("one_shot");
-  if (one_shot) {
+  if (one_shot || rank_order) {
     ASSIGN_OR_RETURN(group, with_one_shot(std::move(group), {.backend = *backend,
                                                              .clock = clock,
                                                              .make = kernels::make_cuda_peer_sum,
                                                              .machine = "this one",
                                                              .mode = OneShotMode::kAlways,
-                                                             .stop = stop}));
+                                                             .stop = stop,
+                                                             .same_bits = rank_order}));
   }
   Scenario play(*group, *backend, clock);
   if (scenario == "recorded") return play.recorded();
   if (scenario == "one_shot") return play.one_shot();
+  if (rank_order) {
+    TRY(play.rank_order());
+    return play.one_shot();
+  }
   return scenario.ends_with("lost") ? play.lost(one_shot) : play.collectives();
 }
 

@@ -63,6 +63,8 @@ TEST_F(NcclTest, RecordedSums) { run("recorded", 2); }
 TEST_F(NcclTest, ALostRankIsAnErrorAtTheDeadline) { run("lost", 2); }
 TEST_F(NcclTest, OneShotSumsOfTwoRanks) { run("one_shot", 2); }
 TEST_F(NcclTest, OneShotSumsOfFourRanks) { run("one_shot", 4); }
+TEST_F(NcclTest, SumsInRankOrderOfTwoRanks) { run("rank_order", 2); }
+TEST_F(NcclTest, SumsInRankOrderOfFourRanks) { run("rank_order", 4); }
 TEST_F(NcclTest, ALostRankEndsAOneShotSumAtTheDeadline) { run("one_shot_lost", 2); }
 
 }  // namespace
