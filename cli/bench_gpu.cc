@@ -19,6 +19,7 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/device_limits.h"
 #include "kernels/cuda/prefill_attention.h"
+#include "kernels/term_sum.h"
 
 namespace trireme::cli {
 namespace {
@@ -69,6 +70,7 @@ class GpuBench {
       prefill_kernels(n_queries, n_keys);
     }
     TRY(rows());
+    for (const int n_terms : {2, 8}) TRY(term_sum(n_terms));
     return bench_peer_sums(n_rounds_, [&](const PeerSumTime& time) {
       print("all_reduce+norm, " + std::to_string(time.n_ranks) + " ranks, no link",
             std::to_string(time.n_rows) + " rows of " + std::to_string(time.width) + ", " +
@@ -278,6 +280,23 @@ class GpuBench {
               [&] { backend_->gated_activation({.gate_up = gate_up, .out = ffn}, {}); });
       buffers_.resize(n_kept);
     }
+    return {};
+  }
+
+  // What each rank adds of a large sum in rank order, its terms having arrived.
+  Status term_sum(int n_terms) {
+    constexpr int64_t kElements = int64_t{4} << 20;
+    const size_t n_kept = buffers_.size();
+    kernels::TermSumArgs args{.n_terms = n_terms, .count = kElements, .dtype = DType::kF32};
+    for (int i = 0; i < n_terms; ++i) {
+      ASSIGN_OR_RETURN(const TensorView term, tensor(DType::kF32, {kElements}));
+      args.terms[static_cast<size_t>(i)] = term.data;
+      if (i == 0) args.out = term.data;
+    }
+    measure("sum in rank order, no link", std::to_string(n_terms) + " terms of 16 MiB",
+            {static_cast<double>((n_terms + 1) * kElements * 4), 0},
+            [&] { kernels::cuda_term_sum(args, {}); });
+    buffers_.resize(n_kept);
     return {};
   }
 

@@ -54,10 +54,11 @@ Result<comm::Mesh> make_device_mesh(const ClusterConfig& config, const std::stri
   if (config.replicas.backend != "cuda" || config.replicas.tp * config.replicas.pp == 1) {
     return host;
   }
-  return comm::make_nccl_mesh(
-      std::move(host),
-      {.machine = machine, .all_reduce = comm::one_shot_mode(config.replicas.all_reduce)}, backend,
-      clock);
+  return comm::make_nccl_mesh(std::move(host),
+                              {.machine = machine,
+                               .all_reduce = comm::one_shot_mode(config.replicas.all_reduce),
+                               .rank_order_sums = config.replicas.batch_invariant},
+                              backend, clock);
 }
 
 }  // namespace trireme::worker

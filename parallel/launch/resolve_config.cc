@@ -84,12 +84,6 @@ Status resolve_config(ClusterConfig& config) {
         "collective \"mpi\" sums in the hosts' memory: with backend cuda it is nccl, for which MPI "
         "carries the ids");
   }
-  if (on_gpus && replicas.batch_invariant && replicas.tp > 1) {
-    return unimplemented(
-        "`replicas.batch_invariant` with tp above 1 and backend cuda: NCCL chooses the order of "
-        "its "
-        "sums by their size");
-  }
   // A device waits for its next plan as long as the plan is under way; a rank on cores has a thread
   // less to share them with meanwhile, and a new request may go first.
   std::string& run_ahead = config.scheduler.run_ahead;
