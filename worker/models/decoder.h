@@ -1,7 +1,9 @@
 // Decoder<Family>: what all families have around their layers: embedding, final norm, head.
 //
 // A family is a struct:
-//   using Layer = ...;   // Layer(PartLoader&) and Status forward(const TensorView& x, Pass&) const
+//   using Layer = ...;   // Layer(PartLoader&) and Status forward(const TensorView& x, Pass&)
+//   const,
+//                        // or as HandsOnItsNorm says
 //   using Norm = ...;    // of the final norm, e.g. RmsNorm
 //   static constexpr DecoderNames kNames = {...};
 // The factors on embedding and logits are 1 where the spec says nothing of them.
@@ -27,6 +29,16 @@ struct DecoderNames {
   const char* layers = "model.layers.";
   const char* final_norm = "model.norm";
   const char* head = "lm_head.weight";
+};
+
+// A layer whose last piece of work can be followed by the first norm of the next layer:
+//   const Norm& input_norm() const;
+//   Status forward(const TensorView& x, const Norm* next, Pass&) const;
+// pass.h() holds input_norm of x before; afterwards it holds `next` of x, where there is one. The
+// last layer of a rank has none behind it: what leaves the rank is x.
+template <typename Layer>
+concept HandsOnItsNorm = requires(const Layer& layer) {
+  layer.input_norm();
 };
 
 template <typename Family>
@@ -71,7 +83,15 @@ class Decoder final : public Model {
   Status run_layers(const Batch& batch, const KvCache& kv, const TensorView& x,
                     StepContext& context) override {
     Pass pass{.batch = batch, .kv = kv, .buffers = buffers_, .context = context};
-    for (const typename Family::Layer& layer : layers_) TRY(layer.forward(x, pass));
+    if constexpr (HandsOnItsNorm<typename Family::Layer>) {
+      if (!layers_.empty()) layers_.front().input_norm().forward(x, pass.h(), context);
+      for (size_t i = 0; i < layers_.size(); ++i) {
+        const bool last = i + 1 == layers_.size();
+        TRY(layers_[i].forward(x, last ? nullptr : &layers_[i + 1].input_norm(), pass));
+      }
+    } else {
+      for (const typename Family::Layer& layer : layers_) TRY(layer.forward(x, pass));
+    }
     return {};
   }
 

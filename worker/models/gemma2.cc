@@ -43,17 +43,22 @@ struct Gemma2Layer {
     }
   }
 
-  Status forward(const TensorView& x, Pass& pass) const {
+  const OffsetRmsNorm& input_norm() const { return attention_norm; }
+
+  Status forward(const TensorView& x, const OffsetRmsNorm* next, Pass& pass) const {
     const TensorView h = pass.h();
     const TensorView delta = pass.delta();
     const TensorView normed = pass.normed();
-    attention_norm.forward(x, h, pass.context);
     TRY(attention.forward(h, delta, pass));
     after_attention.forward(delta, normed, pass.context);  // x += norm(attention(norm(x)))
     mlp_norm.add_and_forward(x, normed, h, pass.context);
     TRY(mlp.forward(h, delta, pass));
     after_mlp.forward(delta, normed, pass.context);  // x += norm(mlp(norm(x)))
-    pass.add(normed, x);
+    if (next != nullptr) {
+      next->add_and_forward(x, normed, h, pass.context);
+    } else {
+      pass.add(normed, x);
+    }
     return {};
   }
 };

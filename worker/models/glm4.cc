@@ -26,17 +26,22 @@ struct Glm4Layer {
         mlp(in, fused_gate_up(in, "mlp.gate_up_proj"), mlp_output(in, "mlp.down_proj")),
         after_mlp(in, "post_mlp_layernorm") {}
 
-  Status forward(const TensorView& x, Pass& pass) const {
+  const RmsNorm& input_norm() const { return attention_norm; }
+
+  Status forward(const TensorView& x, const RmsNorm* next, Pass& pass) const {
     const TensorView h = pass.h();
     const TensorView delta = pass.delta();
     const TensorView normed = pass.normed();
-    attention_norm.forward(x, h, pass.context);
     TRY(attention.forward(h, delta, pass));
     after_attention.forward(delta, normed, pass.context);  // x += norm(attention(norm(x)))
     mlp_norm.add_and_forward(x, normed, h, pass.context);
     TRY(mlp.forward(h, delta, pass));
     after_mlp.forward(delta, normed, pass.context);  // x += norm(mlp(norm(x)))
-    pass.add(normed, x);
+    if (next != nullptr) {
+      next->add_and_forward(x, normed, h, pass.context);
+    } else {
+      pass.add(normed, x);
+    }
     return {};
   }
 };

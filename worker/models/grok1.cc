@@ -66,17 +66,22 @@ struct Grok1Layer {
                 separate_experts(in, Names::kExperts, Names::kGate, Names::kUp, Names::kDown)),
         after_experts(in, Names::kAfterExperts) {}
 
-  Status forward(const TensorView& x, Pass& pass) const {
+  const RmsNorm& input_norm() const { return attention_norm; }
+
+  Status forward(const TensorView& x, const RmsNorm* next, Pass& pass) const {
     const TensorView h = pass.h();
     const TensorView delta = pass.delta();
     const TensorView normed = pass.normed();
-    attention_norm.forward(x, h, pass.context);
     TRY(attention.forward(h, delta, pass));
     after_attention.forward(delta, normed, pass.context);  // x += norm(attention(norm(x)))
     experts_norm.add_and_forward(x, normed, h, pass.context);
     TRY(experts.forward(h, delta, pass));
     after_experts.forward(delta, normed, pass.context);  // x += norm(experts(norm(x)))
-    pass.add(normed, x);
+    if (next != nullptr) {
+      next->add_and_forward(x, normed, h, pass.context);
+    } else {
+      pass.add(normed, x);
+    }
     return {};
   }
 };

@@ -2,7 +2,9 @@
 //
 //   x += r * attention(norm(x));  x += r * mlp(norm'(x))
 //
-// A family's layer derives from it and makes the parts in its constructor, which names the tensors.
+// Its second sum is followed by the first norm of the layer behind: told of it, the layer leaves
+// norm(x) of that one in pass.h(), and finds its own there (decoder.h, HandsOnItsNorm). A family's
+// layer derives from it and makes the parts in its constructor, which names the tensors.
 // Source: Xiong et al., "On Layer Normalization in the Transformer Architecture", arXiv:2002.04745.
 #pragma once
 
@@ -21,17 +23,21 @@ struct PreNormLayer {
   std::unique_ptr<FeedForward> mlp;  // one MLP, or experts
   float residual_scale = 1;          // r
 
-  // x [n_tokens, hidden] f32, updated.
-  Status forward(const TensorView& x, Pass& pass) const {
+  const Norm& input_norm() const { return attention_norm; }
+
+  // x [n_tokens, hidden] f32, updated; pass.h() holds input_norm of x, and afterwards `next` of x
+  // where there is one. The sum over the group, the residual sum and the norm behind it are one,
+  // where they can be.
+  Status forward(const TensorView& x, const Norm* next, Pass& pass) const {
     const TensorView h = pass.h();
     const TensorView delta = pass.delta();
-    attention_norm.forward(x, h, pass.context);
     TRY(attention.forward_partial(h, delta, pass));
-    // The sum over the group, the residual sum and the next norm are one, where they can be.
     TRY(attention.sum().add_to(mlp_norm.behind_sum(x, delta, h, residual_scale), pass.context));
     mlp->forward_partial(h, delta, pass);
-    return mlp->sum().add_to({.residual = x, .delta = delta, .delta_scale = residual_scale},
-                             pass.context);
+    const kernels::AddRmsNormArgs alone{
+        .residual = x, .delta = delta, .delta_scale = residual_scale};
+    return mlp->sum().add_to(
+        next != nullptr ? next->behind_sum(x, delta, h, residual_scale) : alone, pass.context);
   }
 };
 
