@@ -48,6 +48,12 @@ class RecordedWork {
   virtual ~RecordedWork() = default;
 };
 
+// A point in a stream's work, which the host can ask for. Goes before its backend.
+class Marker {
+ public:
+  virtual ~Marker() = default;
+};
+
 // Where an op is enqueued. The CPU backend ignores it.
 struct Stream {
   void* handle = nullptr;
@@ -65,13 +71,26 @@ class Backend {
   virtual Result<std::unique_ptr<Buffer>> allocate(size_t bytes) = 0;
   // Bytes that can still be allocated.
   virtual Result<size_t> free_memory_bytes() const = 0;
+  // Memory of the host, which a copy to it does not wait for.
+  virtual Result<std::unique_ptr<Buffer>> allocate_on_host(size_t bytes) = 0;
+  // Into memory of allocate_on_host it is enqueued; into any other it is done when the call
+  // returns.
   virtual void copy_to_host(void* host, const void* device, size_t bytes, Stream stream) = 0;
+  // Enqueued; the host's memory may be reused when the call returns.
   virtual void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) = 0;
   // Between two places in the backend's memory.
   virtual void copy_on_device(void* to, const void* from, size_t bytes, Stream stream) = 0;
   virtual void synchronize(Stream stream) = 0;
 
-  // A stream beside the caller's own, there as long as the backend. Null where ops are done at once.
+  // Puts the marker behind what is enqueued on the stream so far.
+  virtual std::unique_ptr<Marker> make_marker() = 0;
+  virtual void mark(Marker& marker, Stream stream) = 0;
+  // Whether all before it is done; a marker that was put nowhere is reached.
+  virtual bool is_reached(const Marker& marker) = 0;
+  virtual void wait_for(const Marker& marker) = 0;
+
+  // A stream beside the caller's own, there as long as the backend. Null where ops are done at
+  // once.
   virtual Result<Stream> make_stream() = 0;
   // What is enqueued on `later` from here on begins when what is on `earlier` now is done.
   virtual void order(Stream earlier, Stream later) = 0;
@@ -124,6 +143,9 @@ class Backend {
   virtual void row_max_log_sum_exp(const RowMaxLogSumExpArgs& args, Stream stream) = 0;
   virtual void row_candidates(const RowCandidatesArgs& args, Stream stream) = 0;
   virtual void count_before(const CountBeforeArgs& args, Stream stream) = 0;
+  virtual void best_tokens(const BestTokensArgs& args, Stream stream) = 0;
+  virtual void draw_tokens(const DrawTokensArgs& args, Stream stream) = 0;
+  virtual void place_tokens(const PlaceTokensArgs& args, Stream stream) = 0;
 };
 
 // Plain loops in f32 on one thread: the oracle. Also usable as a (slow) backend.

@@ -11,6 +11,10 @@ namespace trireme::kernels {
 
 Result<std::unique_ptr<Buffer>> HostBackend::allocate(size_t bytes) { return allocate_host(bytes); }
 
+Result<std::unique_ptr<Buffer>> HostBackend::allocate_on_host(size_t bytes) {
+  return allocate_host(bytes);
+}
+
 Result<size_t> HostBackend::free_memory_bytes() const { return available_host_memory_bytes(); }
 
 void HostBackend::copy_to_host(void* host, const void* device, size_t bytes, Stream) {
@@ -26,6 +30,15 @@ void HostBackend::copy_on_device(void* to, const void* from, size_t bytes, Strea
 }
 
 void HostBackend::synchronize(Stream) {}
+
+// What was enqueued is done: every marker is reached.
+std::unique_ptr<Marker> HostBackend::make_marker() { return std::make_unique<Marker>(); }
+
+void HostBackend::mark(Marker&, Stream) {}
+
+bool HostBackend::is_reached(const Marker&) { return true; }
+
+void HostBackend::wait_for(const Marker&) {}
 
 Result<Stream> HostBackend::make_stream() { return Stream{}; }
 
@@ -76,6 +89,24 @@ void HostBackend::count_before(const CountBeforeArgs& args, Stream) {
   check_shapes(args);
   check_contents(args);
   reference::count_before(args);
+}
+
+void HostBackend::best_tokens(const BestTokensArgs& args, Stream) {
+  check_shapes(args);
+  check_contents(args);
+  reference::best_tokens(args);
+}
+
+void HostBackend::draw_tokens(const DrawTokensArgs& args, Stream) {
+  check_shapes(args);
+  check_contents(args);
+  reference::draw_tokens(args);
+}
+
+void HostBackend::place_tokens(const PlaceTokensArgs& args, Stream) {
+  check_shapes(args);
+  check_contents(args);
+  reference::place_tokens(args);
 }
 
 Status check_packable(const TensorView& host_weight) {

@@ -12,10 +12,15 @@ class HostBackend : public Backend {
  public:
   Result<std::unique_ptr<Buffer>> allocate(size_t bytes) override;
   Result<size_t> free_memory_bytes() const override;
+  Result<std::unique_ptr<Buffer>> allocate_on_host(size_t bytes) override;
   void copy_to_host(void* host, const void* device, size_t bytes, Stream stream) override;
   void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) override;
   void copy_on_device(void* to, const void* from, size_t bytes, Stream stream) override;
   void synchronize(Stream stream) override;
+  std::unique_ptr<Marker> make_marker() override;
+  void mark(Marker& marker, Stream stream) override;
+  bool is_reached(const Marker& marker) override;
+  void wait_for(const Marker& marker) override;
   Result<Stream> make_stream() override;
   void order(Stream earlier, Stream later) override;
   Status begin_recording(Stream stream) override;
@@ -26,6 +31,9 @@ class HostBackend : public Backend {
   void norm_rope_append(const NormRopeAppendArgs& args, Stream stream) override;
   void row_candidates(const RowCandidatesArgs& args, Stream stream) override;
   void count_before(const CountBeforeArgs& args, Stream stream) override;
+  void best_tokens(const BestTokensArgs& args, Stream stream) override;
+  void draw_tokens(const DrawTokensArgs& args, Stream stream) override;
+  void place_tokens(const PlaceTokensArgs& args, Stream stream) override;
 };
 
 // invalid_argument unless `host_weight` is a non-empty [out, in] matrix of f32, f16 or bf16.

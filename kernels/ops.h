@@ -421,4 +421,38 @@ struct CountBeforeArgs {
   TensorView counts;  // [n] i32
 };
 
+// Tokens that stay on the device, where the step behind them reads them before the host knows them:
+// from what row_candidates found on each rank. The best of a row's scores, ties to the lower id.
+struct BestTokensArgs {
+  TensorView ids;     // [n_ranks, n * k] i32: a rank's k candidates of each of n rows, best first
+  TensorView scores;  // [n_ranks, n * k] f32
+  TensorView rows;    // [n] i32, where in `tokens`
+  TensorView tokens;  // [n_tokens] i32; 0 where a row has no candidate
+};
+
+// Draws from the leading candidates by value that min_p, top_k, and of what those left top_p, keep
+// (0, 0 and 1: off), likeliest first, among the k best of all ranks: of these the best
+// value * inverse_temperature + Gumbel noise of (key, id). In f32, and of no more candidates than
+// there are: near the exact draw, which who needs it decides again.
+struct DrawTokensArgs {
+  TensorView ids;                  // as above, k <= kMaxRowCandidates
+  TensorView values;               // [n_ranks, n * k] f32
+  TensorView sum_exp;              // [n_ranks, n] f32, RowMaxLogSumExpArgs of a rank's whole row;
+                                   // undefined: no row's top_p is of the whole row
+  TensorView inverse_temperature;  // [n] f32
+  TensorView keys;                 // [n] i64
+  TensorView top_k;                // [n] i32
+  TensorView top_p;                // [n] f32
+  TensorView min_p;                // [n] f32
+  TensorView rows;                 // [n] i32, where in `tokens`
+  TensorView tokens;               // [n_tokens] i32; 0 where a row has no candidate
+};
+
+// ids[i] = tokens[sources[i]], where there is a source.
+struct PlaceTokensArgs {
+  TensorView tokens;   // [n_tokens] i32
+  TensorView sources;  // [n] i32, -1: ids[i] stays
+  TensorView ids;      // [n] i32
+};
+
 }  // namespace trireme::kernels

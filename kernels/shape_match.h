@@ -42,6 +42,9 @@ void check_shapes(const HeadLinearArgs& args);
 void check_shapes(const NormRopeAppendArgs& args);
 void check_shapes(const RowCandidatesArgs& args);
 void check_shapes(const CountBeforeArgs& args);
+void check_shapes(const BestTokensArgs& args);
+void check_shapes(const DrawTokensArgs& args);
+void check_shapes(const PlaceTokensArgs& args);
 
 // The first key that position p sees under a window and a chunk (0: none) of attention.
 inline int64_t first_visible_key(int64_t p, int64_t window, int64_t chunk) {
@@ -63,5 +66,8 @@ void check_contents(const GatherRowsArgs& args);
 void check_contents(const RowMaxLogSumExpArgs& args);
 void check_contents(const RowCandidatesArgs& args);
 void check_contents(const CountBeforeArgs& args);
+void check_contents(const BestTokensArgs& args);
+void check_contents(const DrawTokensArgs& args);
+void check_contents(const PlaceTokensArgs& args);
 
 }  // namespace trireme::kernels

@@ -37,6 +37,25 @@ TRIREME_HD constexpr SortPair sort_pair(int t, int run, int stride) {
   return {low, low + stride, (low & run) == 0};
 }
 
+// How many of k sorted candidates, best first and -1 behind the last, come before one that is not
+// among them: a greater value, or the same and a lower id.
+TRIREME_HD inline int count_sorted_before(const int32_t* ids, const float* values, int k,
+                                          float value, int32_t id) {
+  int begin = 0;
+  int end = k;
+  while (begin < end) {
+    const int middle = begin + (end - begin) / 2;
+    const bool before = ids[middle] >= 0 &&
+                        (values[middle] > value || (values[middle] == value && ids[middle] < id));
+    if (before) {
+      begin = middle + 1;
+    } else {
+      end = middle;
+    }
+  }
+  return begin;
+}
+
 // How rows of `width` columns become `k` candidates: passes over chunks of kSortWidth, each of
 // which leaves k of every chunk.
 struct CandidatePlan {

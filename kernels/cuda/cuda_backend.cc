@@ -1,6 +1,7 @@
 // The CUDA backend: the op vocabulary on one device, driven by one thread.
 //
 // Compiled twice: with the CUDA runtime, and with the emulator for tests.
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "kernels/cuda/packed_weight.h"
 #include "kernels/cuda/prefill_attention.h"
 #include "kernels/cuda/runtime.h"
+#include "kernels/cuda/upload_ring.h"
 #include "kernels/shape_match.h"
 
 #if defined(TRIREME_CUDA_EMULATED)
@@ -54,6 +56,36 @@ class Graph final : public RecordedWork {
   uint64_t n_moves_;  // of the backend's scratch before it was recorded
 };
 
+class EventMarker final : public Marker {
+ public:
+  EventMarker() : event_(cuda::make_event()) {}
+  ~EventMarker() override { cuda::release_event(event_); }
+  EventMarker(const EventMarker&) = delete;
+  EventMarker& operator=(const EventMarker&) = delete;
+
+  void* event() const { return event_; }
+
+ private:
+  void* event_;
+};
+
+void* event_of(const Marker& marker) { return dynamic_cast<const EventMarker&>(marker).event(); }
+
+class PinnedBuffer final : public Buffer {
+ public:
+  PinnedBuffer(void* data, size_t bytes) : data_(data), bytes_(bytes) {}
+  ~PinnedBuffer() override { cuda::release_pinned(data_); }
+  PinnedBuffer(const PinnedBuffer&) = delete;
+  PinnedBuffer& operator=(const PinnedBuffer&) = delete;
+
+  void* data() const override { return data_; }
+  size_t bytes() const override { return bytes_; }
+
+ private:
+  void* data_;
+  size_t bytes_;
+};
+
 class CudaBackend final : public Backend {
  public:
   static Result<std::unique_ptr<Backend>> create(const CudaOptions& options) {
@@ -62,9 +94,11 @@ class CudaBackend final : public Backend {
     ASSIGN_OR_RETURN(auto counters, DeviceBuffer::allocate(kCounters * sizeof(unsigned)));
     ASSIGN_OR_RETURN(auto large, cuda::make_large_gemm(
                                      {.device = info.name, .tuning_file = options.tuning_file}));
-    return std::unique_ptr<Backend>(new CudaBackend(std::move(info), options.compute_dtype,
-                                                    std::move(partials), std::move(counters),
-                                                    std::move(large), options.batch_invariant));
+    std::unique_ptr<CudaBackend> backend(
+        new CudaBackend(std::move(info), options.compute_dtype, std::move(partials),
+                        std::move(counters), std::move(large), options.batch_invariant));
+    TRY(backend->uploads_.allocate());
+    return std::unique_ptr<Backend>(std::move(backend));
   }
 
   std::string_view name() const override { return "cuda"; }
@@ -80,11 +114,16 @@ class CudaBackend final : public Backend {
     return std::unique_ptr<Buffer>(std::move(buffer));
   }
   Result<size_t> free_memory_bytes() const override { return cuda::free_device_bytes(); }
+  Result<std::unique_ptr<Buffer>> allocate_on_host(size_t bytes) override {
+    ASSIGN_OR_RETURN(void* memory, cuda::allocate_pinned(bytes));
+    std::memset(memory, 0, bytes);
+    return std::unique_ptr<Buffer>(std::make_unique<PinnedBuffer>(memory, bytes));
+  }
   void copy_to_host(void* host, const void* device, size_t bytes, Stream stream) override {
     cuda::copy_to_host_async(host, device, bytes, on(stream).stream);
   }
   void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) override {
-    cuda::copy_to_device_async(device, host, bytes, on(stream).stream);
+    uploads_.copy(device, host, bytes, on(stream).stream);
   }
   void copy_on_device(void* to, const void* from, size_t bytes, Stream stream) override {
     cuda::copy_on_device_async(to, from, bytes, on(stream).stream);
@@ -100,6 +139,12 @@ class CudaBackend final : public Backend {
     cuda::enqueue_wait(order_event_, on(later).stream);
   }
   void synchronize(Stream stream) override { cuda::synchronize_stream(on(stream).stream); }
+  std::unique_ptr<Marker> make_marker() override { return std::make_unique<EventMarker>(); }
+  void mark(Marker& marker, Stream stream) override {
+    cuda::record_event(event_of(marker), on(stream).stream);
+  }
+  bool is_reached(const Marker& marker) override { return cuda::is_reached(event_of(marker)); }
+  void wait_for(const Marker& marker) override { cuda::wait_for_event(event_of(marker)); }
 
   Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight) override {
     return cuda::pack_weight(host_weight, compute_dtype_, uploader_, on({}));
@@ -249,6 +294,18 @@ class CudaBackend final : public Backend {
     check_shapes(args);
     cuda::count_before(args, on(stream));
   }
+  void best_tokens(const BestTokensArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::best_tokens(args, on(stream));
+  }
+  void draw_tokens(const DrawTokensArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::draw_tokens(args, on(stream));
+  }
+  void place_tokens(const PlaceTokensArgs& args, Stream stream) override {
+    check_shapes(args);
+    cuda::place_tokens(args, on(stream));
+  }
 
   ~CudaBackend() override {
     for (void* stream : streams_) cuda::release_stream(stream);
@@ -294,6 +351,7 @@ class CudaBackend final : public Backend {
   std::unique_ptr<DeviceBuffer> counters_;
   cuda::Linear linear_;
   cuda::WeightUploader uploader_;
+  cuda::UploadRing uploads_;
   std::vector<void*> streams_;
   void* order_event_ = nullptr;
 };

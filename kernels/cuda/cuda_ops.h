@@ -46,6 +46,11 @@ void row_candidates(const RowCandidatesArgs& args, void* workspace, int64_t work
                     const Launcher& launcher);
 void count_before(const CountBeforeArgs& args, const Launcher& launcher);
 
+// token_ops.cu
+void best_tokens(const BestTokensArgs& args, const Launcher& launcher);
+void draw_tokens(const DrawTokensArgs& args, const Launcher& launcher);
+void place_tokens(const PlaceTokensArgs& args, const Launcher& launcher);
+
 // moe_ops.cu
 void moe_route(const MoeRouteArgs& args, const Launcher& launcher);
 void moe_dispatch(const MoeDispatchArgs& args, const Launcher& launcher);

@@ -247,6 +247,12 @@ void enqueue_wait(void* event, void* stream) {
   expect(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), static_cast<cudaEvent_t>(event), 0),
          "ordering streams");
 }
+bool is_reached(void* event) {
+  const cudaError_t state = cudaEventQuery(static_cast<cudaEvent_t>(event));
+  if (state == cudaErrorNotReady) return false;
+  expect(state, "asking for an event");
+  return true;
+}
 void wait_for_event(void* event) {
   expect(cudaEventSynchronize(static_cast<cudaEvent_t>(event)), "waiting for an event");
 }

@@ -60,6 +60,8 @@ void release_graph(void* graph);
 void* make_event();
 void release_event(void* event);
 void record_event(void* event, void* stream);
+// True of one that was never recorded.
+bool is_reached(void* event);
 void wait_for_event(void* event);
 // Enqueued: what comes behind it on the stream begins when the event has happened.
 void enqueue_wait(void* event, void* stream);

@@ -39,6 +39,9 @@ void gather_rows(const GatherRowsArgs& args);
 void row_max_log_sum_exp(const RowMaxLogSumExpArgs& args);
 void row_candidates(const RowCandidatesArgs& args);
 void count_before(const CountBeforeArgs& args);
+void best_tokens(const BestTokensArgs& args);
+void draw_tokens(const DrawTokensArgs& args);
+void place_tokens(const PlaceTokensArgs& args);
 
 Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight,
                                                   ComputeDType compute_dtype);

@@ -13,6 +13,10 @@ namespace trireme::kernels {
 std::unique_ptr<Backend> make_emulated_cuda_backend(ComputeDType compute_dtype,
                                                     bool batch_invariant = false);
 
+// From here on the calling thread's device does its work when its host waits for it, and a piece
+// of it each time that its host asks; not for groups, whose host reads the device's memory.
+void make_emulated_device_late();
+
 // The same of make_cuda_peer_sum. Ranks are threads of one process, whose kernels run side by side.
 Result<std::unique_ptr<PeerSum>> make_emulated_peer_sum(const PeerSumOptions& options);
 

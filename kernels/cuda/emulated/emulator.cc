@@ -1,7 +1,9 @@
 #include "kernels/cuda/emulated/emulator.h"
 
 #include <algorithm>
+#include <deque>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -308,6 +310,8 @@ const uint32_t (*warp_exchange(const uint32_t* words, int n_words))[8] {
 namespace {
 thread_local bool is_recording = false;
 thread_local std::vector<std::function<void()>> recorded;
+thread_local bool late = false;
+thread_local std::deque<std::function<void()>> to_do;
 }  // namespace
 
 void start_recording() {
@@ -327,9 +331,31 @@ bool recording() { return is_recording; }
 void enqueue(std::function<void()> work) {
   if (is_recording) {
     recorded.push_back(std::move(work));
+  } else if (late) {
+    to_do.push_back(std::move(work));
   } else {
     work();
   }
+}
+
+void be_late(bool is) {
+  catch_up();
+  late = is;
+}
+
+bool is_late() { return late; }
+
+void catch_up() {
+  while (catch_up_a_piece()) {
+  }
+}
+
+bool catch_up_a_piece() {
+  if (to_do.empty()) return false;
+  const std::function<void()> work = std::move(to_do.front());
+  to_do.pop_front();
+  work();
+  return true;
 }
 
 }  // namespace trireme::kernels::cuda::emulator

@@ -59,8 +59,18 @@ void run_grid(const LaunchShape& shape, const std::function<void()>& body);
 void start_recording();
 std::vector<std::function<void()>> stop_recording();
 bool recording();
-// Does the work, or keeps it while recording.
+// Does the work, or keeps it while recording; or, on a device that is late, puts it behind what is
+// to be done.
 void enqueue(std::function<void()> work);
+
+// Makes the calling thread's device late, or in time again when all is done: late, it does its work
+// when the host waits, and a piece of it each time that the host asks. So a host that reads before
+// it has waited, or writes over what a copy has yet to read, is seen to.
+void be_late(bool late);
+bool is_late();
+// Does all that is to be done; the next piece, where there is one.
+void catch_up();
+bool catch_up_a_piece();
 
 // Called by fibers.
 void block_barrier();

@@ -68,6 +68,9 @@ class HostTensorBackend final : public Backend {
     return device_->allocate(bytes);
   }
   Result<size_t> free_memory_bytes() const override { return device_->free_memory_bytes(); }
+  Result<std::unique_ptr<Buffer>> allocate_on_host(size_t bytes) override {
+    return device_->allocate_on_host(bytes);
+  }
   void copy_to_host(void* host, const void* device, size_t bytes, Stream stream) override {
     device_->copy_to_host(host, device, bytes, stream);
   }
@@ -78,6 +81,10 @@ class HostTensorBackend final : public Backend {
     device_->copy_on_device(to, from, bytes, stream);
   }
   void synchronize(Stream stream) override { device_->synchronize(stream); }
+  std::unique_ptr<Marker> make_marker() override { return device_->make_marker(); }
+  void mark(Marker& marker, Stream stream) override { device_->mark(marker, stream); }
+  bool is_reached(const Marker& marker) override { return device_->is_reached(marker); }
+  void wait_for(const Marker& marker) override { device_->wait_for(marker); }
   Result<Stream> make_stream() override { return device_->make_stream(); }
   void order(Stream earlier, Stream later) override { device_->order(earlier, later); }
   Result<std::unique_ptr<PackedWeight>> pack_weight(const TensorView& host_weight) override {
@@ -381,6 +388,36 @@ class HostTensorBackend final : public Backend {
     on.values = o.in(args.values);
     on.counts = o.out(args.counts);
     device_->count_before(on, stream);
+    o.bring_back();
+  }
+  void best_tokens(const BestTokensArgs& args, Stream stream) override {
+    Operands o(*device_);
+    BestTokensArgs on = args;
+    on.ids = o.in(args.ids);
+    on.scores = o.in(args.scores);
+    on.rows = o.in(args.rows);
+    on.tokens = o.out(args.tokens);
+    device_->best_tokens(on, stream);
+    o.bring_back();
+  }
+  void draw_tokens(const DrawTokensArgs& args, Stream stream) override {
+    Operands o(*device_);
+    DrawTokensArgs on = args;
+    for (TensorView* operand : {&on.ids, &on.values, &on.sum_exp, &on.inverse_temperature, &on.keys,
+                                &on.top_k, &on.top_p, &on.min_p, &on.rows}) {
+      *operand = o.in(*operand);
+    }
+    on.tokens = o.out(args.tokens);
+    device_->draw_tokens(on, stream);
+    o.bring_back();
+  }
+  void place_tokens(const PlaceTokensArgs& args, Stream stream) override {
+    Operands o(*device_);
+    PlaceTokensArgs on = args;
+    on.tokens = o.in(args.tokens);
+    on.sources = o.in(args.sources);
+    on.ids = o.out(args.ids);
+    device_->place_tokens(on, stream);
     o.bring_back();
   }
   void head_linear(const HeadLinearArgs& args, Stream stream) override {
