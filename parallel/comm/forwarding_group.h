@@ -24,6 +24,10 @@ class ForwardingGroup : public Group {
   Status all_gather(const TensorView& x, const TensorView& out, const OpContext& context) override {
     return inner_->all_gather(x, out, context);
   }
+  Status all_gather_enqueued(const TensorView& x, const TensorView& out,
+                             const OpContext& context) override {
+    return inner_->all_gather_enqueued(x, out, context);
+  }
   Status reduce_scatter_sum(const TensorView& x, const TensorView& out,
                             const OpContext& context) override {
     return inner_->reduce_scatter_sum(x, out, context);

@@ -45,6 +45,12 @@ class Group {
   }
   // out = concatenation over ranks of x along dimension 0: out.shape[0] = size * x.shape[0]. Any dtype.
   virtual Status all_gather(const TensorView& x, const TensorView& out, const OpContext& context) = 0;
+  // The same, enqueued where the group works on a device: what follows on the context's stream finds
+  // it there, and the next operation that waits tells of a failure.
+  virtual Status all_gather_enqueued(const TensorView& x, const TensorView& out,
+                                     const OpContext& context) {
+    return all_gather(x, out, context);
+  }
   // out = this rank's 1/size slice along dimension 0 of the sum over ranks of x. f32 or bf16.
   virtual Status reduce_scatter_sum(const TensorView& x, const TensorView& out,
                                     const OpContext& context) = 0;

@@ -97,6 +97,15 @@ class NcclGroup final : public ExchangingGroup {
     });
   }
 
+  Status all_gather_enqueued(const TensorView& x, const TensorView& out,
+                             const OpContext& context) override {
+    CHECK_EQ(out.dim(0), x.dim(0) * size());
+    if (size() == 1) return copy(x, out, context);
+    return enqueue(context, [&](cudaStream_t stream) {
+      return nccl_.all_gather(x.data, out.data, x.bytes(), ncclInt8, comm_, stream);
+    });
+  }
+
   Status broadcast(const TensorView& x, int root, const OpContext& context) override {
     return enqueue_and_wait(context, [&](cudaStream_t stream) {
       return nccl_.broadcast(x.data, x.data, x.bytes(), ncclInt8, root, comm_, stream);
