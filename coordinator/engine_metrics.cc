@@ -129,17 +129,24 @@ EngineMetrics::RankSeries EngineMetrics::make_rank(int rank) const {
     return make_.counter("stage_seconds_total", "Where a rank's time went.",
                          {{"rank", name}, {"state", state}});
   };
-  return {stage("compute"),
-          stage("collective"),
-          stage("wait_upstream"),
-          stage("wait_downstream"),
-          stage("idle"),
-          make_.counter("slowest_rank_total", "Steps in which this rank computed longest.",
-                        {{"rank", name}}),
-          make_.gauge("decode_graphs", "Decode steps of one size that a rank keeps recorded.",
-                      {{"rank", name}}),
-          make_.gauge("decode_graph_bytes", "Device memory that recorded decode steps took.",
-                      {{"rank", name}})};
+  return {
+      stage("compute"),
+      stage("collective"),
+      stage("wait_upstream"),
+      stage("wait_downstream"),
+      stage("idle"),
+      make_.counter("slowest_rank_total", "Steps in which this rank computed longest.",
+                    {{"rank", name}}),
+      make_.counter("steps_ahead_total",
+                    "Steps that a rank began before the one before was finished.",
+                    {{"rank", name}}),
+      make_.counter("steps_redone_total",
+                    "Steps begun ahead that a rank did again, for other tokens than it guessed.",
+                    {{"rank", name}}),
+      make_.gauge("decode_graphs", "Decode steps of one size that a rank keeps recorded.",
+                  {{"rank", name}}),
+      make_.gauge("decode_graph_bytes", "Device memory that recorded decode steps took.",
+                  {{"rank", name}})};
 }
 
 void EngineMetrics::ensure_tenant(int32_t tenant, const std::string& name) {
@@ -255,6 +262,8 @@ void EngineMetrics::add_stage_time(const step::StageTiming& timing, int64_t idle
   add(rank.wait_upstream, timing.wait_upstream_ns);
   add(rank.wait_downstream, timing.wait_downstream_ns);
   add(rank.idle, idle_ns);
+  if (timing.n_ahead > 0) rank.ahead.add(static_cast<double>(timing.n_ahead));
+  if (timing.n_redone > 0) rank.redone.add(static_cast<double>(timing.n_redone));
   rank.graphs.set(static_cast<double>(timing.n_graphs));
   rank.graph_bytes.set(static_cast<double>(timing.graph_bytes));
 }

@@ -75,7 +75,7 @@ class EngineMetrics {
 
  private:
   struct RankSeries {
-    Counter compute, collective, wait_upstream, wait_downstream, idle, slowest;
+    Counter compute, collective, wait_upstream, wait_downstream, idle, slowest, ahead, redone;
     Gauge graphs, graph_bytes;
   };
   struct TenantSeries {

@@ -22,7 +22,8 @@ Result<std::unique_ptr<DecodeGraphs>> DecodeGraphs::create(const DecodeGraphsInp
                                       .n_seqs = inputs.max_rows,
                                       .table_width = graphs->max_width_,
                                       .n_groups = static_cast<int64_t>(limits.kv_groups.size()),
-                                      .rope_sets = limits.has_rope_sets()}));
+                                      .rope_sets = limits.has_rope_sets()},
+                                     inputs.samples));
   return graphs;
 }
 

@@ -33,6 +33,7 @@ struct DecodeGraphsInputs {
   const TableLimits& limits;
   int32_t spare_block = 0;  // of the cache, which no sequence has
   int64_t max_rows = 0;     // of a step that is recorded
+  TensorView samples;       // DeviceBatch::allocate
 };
 
 // What recording has come to, for metrics.

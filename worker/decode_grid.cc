@@ -51,6 +51,8 @@ void pad_decode_step(const HostBatch& batch, int64_t n_rows, int64_t width, int3
   padded.max_blocks = static_cast<int32_t>(width);
   padded.ids = batch.ids;
   padded.ids.resize(rows, 0);
+  padded.id_sources = batch.id_sources;
+  if (!padded.id_sources.empty()) padded.id_sources.resize(rows, -1);
   padded.positions = batch.positions;
   padded.positions.resize(rows, 0);
   padded.rope_sets = batch.rope_sets;

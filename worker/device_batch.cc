@@ -15,7 +15,7 @@ int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * 
 int64_t bytes_of(const BatchSize& size) {
   const int64_t rows = aligned(size.n_tokens * 4);
   const int64_t group = aligned(size.n_tokens * 8) + aligned(size.n_seqs * size.table_width * 4);
-  return rows * (size.rope_sets ? 3 : 2) + aligned((size.n_seqs + 1) * 4) +
+  return rows * (size.rope_sets ? 4 : 3) + aligned((size.n_seqs + 1) * 4) +
          aligned(size.n_seqs * 4) + size.n_groups * group;
 }
 
@@ -29,7 +29,9 @@ BatchSize size_of(const HostBatch& host) {
 
 }  // namespace
 
-Status DeviceBatch::allocate(kernels::Backend& backend, const BatchSize& size) {
+Status DeviceBatch::allocate(kernels::Backend& backend, const BatchSize& size,
+                             const TensorView& samples) {
+  samples_ = samples;
   ASSIGN_OR_RETURN(buffer_, allocate_tensor(backend, DType::kU8, {bytes_of(size)}));
   return {};
 }
@@ -71,9 +73,15 @@ Result<Batch> DeviceBatch::upload(const HostBatch& host, StepContext& context) {
         {.slots = slots,
          .block_table = TensorView(blocks.data, DType::kI32, {size.n_seqs, size.table_width})});
   }
-  CHECK_EQ(static_cast<int64_t>(staged_.size()), n_bytes);
+  // Last, so that the other parts lie where they do without.
+  const TensorView sources = stage(host.id_sources);
+  CHECK_LE(static_cast<int64_t>(staged_.size()), n_bytes);
   context.backend->copy_to_device(buffer_.view.data, staged_.data(), staged_.size(),
                                   context.stream);
+  if (!host.id_sources.empty()) {
+    context.backend->place_tokens({.tokens = samples_, .sources = sources, .ids = batch.ids},
+                                  context.stream);
+  }
   return batch;
 }
 

@@ -27,8 +27,9 @@ struct BatchSize {
 
 class DeviceBatch {
  public:
-  // With room for a batch of this size; a larger one makes the buffer grow.
-  Status allocate(kernels::Backend& backend, const BatchSize& size);
+  // With room for a batch of this size; a larger one makes the buffer grow. `samples`: on the
+  // device, what HostBatch::id_sources count; undefined: nothing does.
+  Status allocate(kernels::Backend& backend, const BatchSize& size, const TensorView& samples);
 
   // Whether it is uploaded to where the last one was.
   bool holds(const HostBatch& host) const;
@@ -40,6 +41,7 @@ class DeviceBatch {
   template <typename T>
   TensorView stage(const std::vector<T>& part);
 
+  TensorView samples_;
   DeviceTensor buffer_;            // bytes
   std::vector<std::byte> staged_;  // of the batch that is being uploaded
 };

@@ -18,6 +18,7 @@ Error wrong(SequenceId id, fmt::format_string<Args...> format, Args&&... args) {
 
 void HostBatch::clear() {
   ids.clear();
+  id_sources.clear();
   positions.clear();
   for (HostKvTable& table : kv_groups) {
     table.slots.clear();
@@ -40,9 +41,11 @@ Status SequenceTable::apply(const step::StepPlan& plan, HostBatch& batch) {
   batch.kv_groups.resize(limits_.kv_groups.size());
   batch.clear();
   in_step_.clear();
+  released_.clear();
   ++n_plans_;
   for (const SequenceId id : plan.releases) {
-    if (sequences_.erase(id) == 0) return wrong(id, "is released, but is not known");
+    released_.push_back(sequences_.extract(id));
+    if (released_.back().empty()) return wrong(id, "is released, but is not known");
   }
   for (const step::SequenceStart& entering : plan.starts) TRY(start(entering));
   batch.query_start.push_back(0);
@@ -53,6 +56,7 @@ Status SequenceTable::apply(const step::StepPlan& plan, HostBatch& batch) {
         fmt::format("the plan deals blocks to groups of layers in {} counts, and {} are needed",
                     plan.n_group_blocks.size(), next_count_));
   }
+  if (!batch.id_sources.empty()) batch.id_sources.resize(batch.ids.size(), -1);
   fill_tables(batch);
   return {};
 }
@@ -190,7 +194,7 @@ Status SequenceTable::append_span(const step::StepPlan& plan, const step::Sequen
   }
   TRY(check_purpose(span, sequence));
   TRY(take_rope_sets(span, sequence, batch));
-  TRY(take_token(span, sequence));
+  TRY(take_token(span, sequence, batch));
   TRY(take_blocks(plan, span, sequence));
 
   const int32_t end = span.first_position + span.n_tokens;
@@ -235,13 +239,31 @@ Status SequenceTable::check_purpose(const step::SequenceSpan& span,
   return {};
 }
 
-void SequenceTable::note_sample(SequenceId id, int32_t token) {
+void SequenceTable::expect_sample(SequenceId id, int32_t row) {
   const auto at = sequences_.find(id);
   CHECK(at != sequences_.end());
-  at->second.sampled = token;
+  at->second.sampled = -1;
+  at->second.expected_row = row;
 }
 
-Status SequenceTable::take_token(const step::SequenceSpan& span, Sequence& sequence) const {
+void SequenceTable::note_sample(SequenceId id, int32_t token) {
+  const auto at = sequences_.find(id);
+  if (at == sequences_.end()) return;
+  Sequence& sequence = at->second;
+  if (sequence.awaited_position < 0) {
+    sequence.sampled = token;
+    sequence.expected_row = -1;
+    return;
+  }
+  sequence.tokens[static_cast<size_t>(sequence.awaited_position)] = token;
+  sequence.awaited_position = -1;
+  if (TokenCounts::needed(sequence.sampling)) {
+    sequence.counts.update(sequence.tokens, sequence.n_prompt);
+  }
+}
+
+Status SequenceTable::take_token(const step::SequenceSpan& span, Sequence& sequence,
+                                 HostBatch& batch) const {
   const auto n_known = static_cast<int64_t>(sequence.tokens.size());
   const int64_t end = int64_t{span.first_position} + span.n_tokens;
   if (end > limits_.context) {
@@ -254,10 +276,16 @@ Status SequenceTable::take_token(const step::SequenceSpan& span, Sequence& seque
     return {};
   }
   const bool unseen = span.token == step::kSampledToken;
-  if (unseen && sequence.sampled < 0) {
+  const bool expected = unseen && sequence.expected_row >= 0;
+  if (!unseen && sequence.expected_row >= 0) {
+    return wrong(span.id, "brings token id {}, and the step before has not sampled yet",
+                 span.token);
+  }
+  if (unseen && !expected && sequence.sampled < 0) {
     return wrong(span.id, "goes on with a sampled token, and this rank sampled none");
   }
-  const int32_t token = unseen ? sequence.sampled : span.token;
+  // What is expected holds its place.
+  const int32_t token = expected ? 0 : unseen ? sequence.sampled : span.token;
   if (token < 0 || token >= limits_.vocab) {
     return wrong(span.id, "brings token id {}, outside the vocabulary of {}", token, limits_.vocab);
   }
@@ -267,6 +295,10 @@ Status SequenceTable::take_token(const step::SequenceSpan& span, Sequence& seque
   }
   if (span.first_position < n_known) {
     const int32_t known = sequence.tokens[static_cast<size_t>(span.first_position)];
+    if (expected) {
+      return wrong(span.id, "brings a sampled token for position {}, where {} is known",
+                   span.first_position, known);
+    }
     if (known != token) {
       return wrong(span.id, "brings token id {} for position {}, where {} is known", token,
                    span.first_position, known);
@@ -275,6 +307,14 @@ Status SequenceTable::take_token(const step::SequenceSpan& span, Sequence& seque
   }
   sequence.tokens.push_back(token);
   sequence.sampled = -1;
+  if (expected) {
+    sequence.awaited_position = span.first_position;
+    batch.id_sources.resize(batch.ids.size(), -1);
+    batch.id_sources.push_back(sequence.expected_row);
+    sequence.expected_row = -1;
+    return {};
+  }
+  sequence.expected_row = -1;
   if (TokenCounts::needed(sequence.sampling)) {
     sequence.counts.update(sequence.tokens, sequence.n_prompt);
   }

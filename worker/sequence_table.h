@@ -4,7 +4,11 @@
 // `apply` believes nothing: ids must be known, positions consecutive, token ids inside the
 // vocabulary, blocks inside the pool and enough, rows within the buffers. It turns a plan into the
 // host arrays of a batch. An error leaves the table in between two steps: the rank must not run
-// another plan. Used by the rank's thread.
+// another plan.
+//
+// A plan may be applied before the samples of the one before it are known, where these are on the
+// device already (expect_sample): a row that begins with one has a placeholder for its id, and says
+// which sample it is. Used by the rank's thread.
 #pragma once
 
 #include <cstdint>
@@ -26,11 +30,13 @@ struct Sequence {
   int32_t n_prompt = 0;
   step::SamplingParams sampling;
   std::vector<std::vector<int32_t>> tables;  // block ids by group; 0 in the holes before a window
-  int32_t sampled = -1;        // behind `tokens`, by the last step; -1: none, or it is in `tokens`
-  int32_t next_position = -1;  // the first position not yet computed; -1 before the first span
-  TokenCounts counts;          // filled when the penalties need it
-  uint64_t last_plan = 0;      // the last plan that had a span of it
-  bool is_long = false;        // started with more than TableLimits::recompute_length tokens
+  int32_t sampled = -1;       // behind `tokens`, by the last step; -1: none, or it is in `tokens`
+  int32_t expected_row = -1;  // the same, not known yet: of the last step's samples; -1: none
+  int32_t awaited_position = -1;  // in `tokens`, of a placeholder for such a sample; -1: none
+  int32_t next_position = -1;     // the first position not yet computed; -1 before the first span
+  TokenCounts counts;             // filled when the penalties need it
+  uint64_t last_plan = 0;         // the last plan that had a span of it
+  bool is_long = false;           // started with more than TableLimits::recompute_length tokens
 
   int32_t n_outputs() const { return static_cast<int32_t>(tokens.size()) - n_prompt; }
 };
@@ -75,6 +81,9 @@ struct HostKvTable {
 // A step's rows on the host; the vectors keep their capacity from step to step.
 struct HostBatch {
   std::vector<int32_t> ids;
+  // Of each row the sample of the step before that is its id, -1 where the id is known; empty where
+  // all are.
+  std::vector<int32_t> id_sources;
   std::vector<int32_t> positions;
   std::vector<HostKvTable> kv_groups;
   std::vector<int32_t> query_start;
@@ -93,10 +102,14 @@ class SequenceTable {
   explicit SequenceTable(const TableLimits& limits) : limits_(limits) {}
 
   // Releases, starts and spans of the plan, in this order. invalid_argument names the sequence and
-  // what is wrong.
+  // what is wrong. What is released stays where it is until the next plan, for the step before.
   Status apply(const step::StepPlan& plan, HostBatch& batch);
 
-  // The last plan sampled `token` for this sequence of it: the next may ask for it unseen.
+  // The last plan samples for this sequence of it, as its `row`th sample: the next may ask for it
+  // unseen.
+  void expect_sample(SequenceId id, int32_t row);
+  // The last plan, or the one before where the last began with what was expected of it, sampled
+  // `token` for this sequence of it. A sequence that was released since is no error.
   void note_sample(SequenceId id, int32_t token);
 
   size_t n_sequences() const { return sequences_.size(); }
@@ -108,7 +121,7 @@ class SequenceTable {
   Status append_span(const step::StepPlan& plan, const step::SequenceSpan& span, HostBatch& batch);
   Status take_rope_sets(const step::SequenceSpan& span, const Sequence& sequence,
                         HostBatch& batch) const;
-  Status take_token(const step::SequenceSpan& span, Sequence& sequence) const;
+  Status take_token(const step::SequenceSpan& span, Sequence& sequence, HostBatch& batch) const;
   Status take_blocks(const step::StepPlan& plan, const step::SequenceSpan& span,
                      Sequence& sequence);
   Status take_group_blocks(const step::SequenceSpan& span, std::span<const BlockId> blocks,
@@ -120,6 +133,7 @@ class SequenceTable {
 
   TableLimits limits_;
   std::unordered_map<SequenceId, Sequence> sequences_;
+  std::vector<std::unordered_map<SequenceId, Sequence>::node_type> released_;  // by the last plan
   std::vector<const Sequence*> in_step_;  // of the batch, by span
   size_t next_count_ = 0;                 // of the plan's n_group_blocks
   uint64_t n_plans_ = 0;

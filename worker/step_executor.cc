@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "worker/pooling.h"
 
@@ -13,6 +14,10 @@ namespace {
 // One step of so many tells of its experts' load: it costs a copy from the device and a message of
 // a number per layer and expert.
 constexpr uint64_t kExpertLoadPeriod = 16;
+
+// After a step that began with a wrong guess, so many are begun one by one: a guess that fails
+// costs a step, and one that holds saves a small part of it.
+constexpr uint64_t kWaitAfterWrongGuess = 64;
 
 }  // namespace
 
@@ -32,57 +37,137 @@ Result<std::unique_ptr<StepExecutor>> StepExecutor::create(const ExecutorInputs&
 Status StepExecutor::allocate() {
   kernels::Backend& backend = in_.backend;
   const int64_t n = in_.limits.max_step_tokens;
-  const int64_t n_rows = in_.limits.max_logits_rows;
   ASSIGN_OR_RETURN(x_, allocate_tensor(backend, DType::kF32, {n, in_.spec.hidden}));
+  for (Flight& flight : flights_) flight.enqueued = backend.make_marker();
+  TRY(allocate_sampling());
+  const TensorView samples = sampler_ != nullptr ? sampler_->device_tokens() : TensorView();
   TRY(device_batch_.allocate(backend,
                              {.n_tokens = n,
                               .n_seqs = n,
                               .table_width = 1,
                               .n_groups = static_cast<int64_t>(in_.limits.kv_groups.size()),
-                              .rope_sets = in_.limits.has_rope_sets()}));
+                              .rope_sets = in_.limits.has_rope_sets()},
+                             samples));
   ASSIGN_OR_RETURN(StageLink stages, StageLink::create(backend, in_.mesh, in_.stage_link));
   stages_.emplace(std::move(stages));
-  if (in_.decode_graphs && in_.mesh.tp->can_record() && !in_.spec.encoder) {
-    ASSIGN_OR_RETURN(graphs_,
-                     DecodeGraphs::create({.backend = backend,
-                                           .tp = *in_.mesh.tp,
-                                           .exchange = tp_exchange_,
-                                           .limits = in_.limits,
-                                           .spare_block = static_cast<int32_t>(in_.limits.n_blocks),
-                                           .max_rows = std::min({kMaxRecordedRows, n, n_rows})}));
-  }
-  if (!in_.rank.last_stage || in_.spec.encoder) return {};
-  ASSIGN_OR_RETURN(rows_, allocate_tensor(backend, DType::kI32, {n_rows}));
-  ASSIGN_OR_RETURN(x_logits_, allocate_tensor(backend, DType::kF32, {n_rows, in_.spec.hidden}));
-  ASSIGN_OR_RETURN(logits_, allocate_tensor(backend, DType::kF32, {n_rows, in_.rank.vocab_padded}));
-  ASSIGN_OR_RETURN(sampler_, Sampler::create(backend, tp_exchange_, in_.rank, in_.spec.vocab,
-                                             n_rows, in_.scan_on_device));
+  if (!in_.decode_graphs || !in_.mesh.tp->can_record() || in_.spec.encoder) return {};
+  ASSIGN_OR_RETURN(
+      graphs_,
+      DecodeGraphs::create({.backend = backend,
+                            .tp = *in_.mesh.tp,
+                            .exchange = tp_exchange_,
+                            .limits = in_.limits,
+                            .spare_block = static_cast<int32_t>(in_.limits.n_blocks),
+                            .max_rows = std::min({kMaxRecordedRows, n, in_.limits.max_logits_rows}),
+                            .samples = samples}));
   return {};
 }
 
-Result<std::optional<step::StepResult>> StepExecutor::execute(
-    const step::StepPlan& plan, const std::function<void()>& meanwhile) {
-  const int64_t start_ns = in_.clock.now_ns();
-  StepContext context;
-  context.backend = &in_.backend;
-  context.clock = &in_.clock;
-  context.step = plan.header.step;
-  context.deadline_ns =
-      start_ns + (plan.deadline_ns > 0 ? plan.deadline_ns : in_.default_deadline_ns);
+Status StepExecutor::allocate_sampling() {
+  if (!in_.rank.last_stage || in_.spec.encoder) return {};
+  kernels::Backend& backend = in_.backend;
+  const int64_t n_rows = in_.limits.max_logits_rows;
+  ASSIGN_OR_RETURN(rows_, allocate_tensor(backend, DType::kI32, {n_rows}));
+  ASSIGN_OR_RETURN(x_logits_, allocate_tensor(backend, DType::kF32, {n_rows, in_.spec.hidden}));
+  ASSIGN_OR_RETURN(logits_, allocate_tensor(backend, DType::kF32, {n_rows, in_.rank.vocab_padded}));
+  // A step ahead of its samples: where one stage does it all, and nobody looks at logits.
+  const bool ahead = in_.steps_ahead && in_.rank.first_stage && !in_.logits_observer;
+  ASSIGN_OR_RETURN(sampler_, Sampler::create(backend, tp_exchange_, in_.rank,
+                                             {.vocab = in_.spec.vocab,
+                                              .max_rows = n_rows,
+                                              .on_device = in_.scan_on_device,
+                                              .tokens_of = ahead ? in_.mesh.tp.get() : nullptr}));
+  for (Flight& flight : flights_) {
+    ASSIGN_OR_RETURN(flight.asked, sampler_->make_asked());
+  }
+  return {};
+}
 
-  auto result = run(plan, meanwhile, context);
+Result<std::optional<step::StepResult>> StepExecutor::execute(const step::StepPlan& plan) {
+  TRY(begin(plan));
+  return finish();
+}
+
+Status StepExecutor::begin(step::StepPlan plan) {
+  CHECK(n_in_flight() == 0 || may_begin_next());
+  const int64_t now_ns = in_.clock.now_ns();
+  const int64_t own_ns = plan.deadline_ns > 0 ? plan.deadline_ns : in_.default_deadline_ns;
+  Flight& flight = flight_of(n_begun_);
+  flight.plan = std::move(plan);
+  flight.n_ahead = n_in_flight() > 0 ? 1 : 0;
+  flight.n_redone = 0;
+  flight.context = {};
+  flight.context.backend = &in_.backend;
+  flight.context.clock = &in_.clock;
+  flight.context.step = flight.plan.header.step;
+  flight.context.start_ns = now_ns;
+  // Behind another step, its time begins when that one's must end.
+  flight.context.deadline_ns =
+      own_ns + (n_in_flight() == 0 ? now_ns : flight_of(n_finished_).context.deadline_ns);
+  Status started = start(flight);
+  if (started.ok()) {
+    ++n_begun_;
+  } else {
+    note_failure(flight, started.error());
+    if (n_in_flight() == 0) in_.mesh.abort(failure_);
+  }
+  return started;
+}
+
+Result<std::optional<step::StepResult>> StepExecutor::finish() {
+  CHECK_GT(n_in_flight(), 0u);
+  Flight& flight = flight_of(n_finished_);
+  const StepContext& context = flight.context;
+  auto result = conclude(flight);
+  const int64_t start_ns = std::max(context.start_ns, finished_ns_);
+  finished_ns_ = in_.clock.now_ns();
   timing_.collective_ns = context.collective_ns;
   timing_.wait_upstream_ns = context.wait_upstream_ns;
   timing_.wait_downstream_ns = context.wait_downstream_ns;
-  timing_.compute_ns = in_.clock.now_ns() - start_ns - context.collective_ns -
-                       context.wait_upstream_ns - context.wait_downstream_ns;
-  if (!result.ok()) {
-    broken_ = true;
-    last_op_ = context.op;
-    in_.mesh.abort(fmt::format("rank {} failed in step {} ({}): {}", in_.rank.worker_rank,
-                               plan.header.step.value(), context.op, result.error().message));
-  }
+  // What was waited for while the step before was under way is no part of the time since.
+  timing_.compute_ns =
+      std::max<int64_t>(0, finished_ns_ - start_ns - context.collective_ns -
+                               context.wait_upstream_ns - context.wait_downstream_ns);
+  timing_.n_ahead = flight.n_ahead;
+  timing_.n_redone = flight.n_redone;
+  ++n_finished_;
+  if (!result.ok()) note_failure(flight, result.error());
+  // Also of the step behind, which could not begin while this one needed the groups.
+  if (broken_) in_.mesh.abort(failure_);
   return result;
+}
+
+void StepExecutor::note_failure(const Flight& flight, const Error& error) {
+  if (broken_) return;
+  broken_ = true;
+  last_op_ = flight.context.op;
+  failure_ = fmt::format("rank {} failed in step {} ({}): {}", in_.rank.worker_rank,
+                         flight.plan.header.step.value(), flight.context.op, error.message);
+}
+
+bool StepExecutor::may_begin_next() const {
+  if (n_in_flight() != 1 || broken_ || n_begun_ < waits_until_) return false;
+  const Flight& flight = flight_of(n_finished_);
+  return sampler_ != nullptr && sampler_->device_tokens().defined() &&
+         !tells_expert_load(flight.plan.header) &&
+         (flight.requests.empty() || flight.asked.is_told());
+}
+
+Result<bool> StepExecutor::all_would_begin(bool mine) {
+  if (tp_exchange_.size() == 1) return mine;
+  Flight& flight = flight_of(n_finished_);
+  const Status gathered =
+      tp_exchange_.all_gather({std::byte{mine}}, all_, "next step all_gather", flight.context);
+  if (!gathered.ok()) {
+    note_failure(flight, gathered.error());
+    in_.mesh.abort(failure_);
+    return gathered.error();
+  }
+  return std::ranges::none_of(all_, [](std::byte would) { return would == std::byte{0}; });
+}
+
+bool StepExecutor::is_device_done() const {
+  return n_in_flight() == 0 || in_.backend.is_reached(*flight_of(n_finished_).enqueued);
 }
 
 Status StepExecutor::check_header(const step::StepPlan& plan) {
@@ -105,53 +190,73 @@ Status StepExecutor::check_header(const step::StepPlan& plan) {
   return {};
 }
 
-Result<std::optional<step::StepResult>> StepExecutor::run(const step::StepPlan& plan,
-                                                          const std::function<void()>& meanwhile,
-                                                          StepContext& context) {
-  expert_load_ = {};
-  TRY(check_header(plan));
-  TRY(table_.apply(plan, batch_));
-  TRY(agree(plan.header, context));
+Status StepExecutor::start(Flight& flight) {
+  TRY(check_header(flight.plan));
+  TRY(table_.apply(flight.plan, flight.batch));
+  TRY(agree(flight.plan.header, flight.batch, flight.context));
+  list_rows(flight);
+  TRY(enqueue(flight));
+  if (!flight.requests.empty() && flight.asked.is_told()) {
+    for (size_t row = 0; row < flight.requests.size(); ++row) {
+      table_.expect_sample(flight.batch.logits_rows[row].sequence->id, static_cast<int32_t>(row));
+    }
+  }
+  return {};
+}
 
-  const auto n_tokens = static_cast<int64_t>(batch_.ids.size());
+Status StepExecutor::enqueue(Flight& flight) {
+  const auto n_tokens = static_cast<int64_t>(flight.batch.ids.size());
   if (n_tokens > 0) {
     const TensorView x = x_.view.rows(0, n_tokens);
-    const bool recorded = graphs_ != nullptr && !tells_expert_load(plan.header) &&
-                          graphs_->takes(batch_, in_.rank.last_stage);
+    const bool recorded = graphs_ != nullptr && !tells_expert_load(flight.plan.header) &&
+                          graphs_->takes(flight.batch, in_.rank.last_stage);
     if (recorded) {
-      TRY(compute_recorded(plan.header, x, context));
+      TRY(compute_recorded(flight, x));
     } else {
-      TRY(compute(plan.header, x, context));
+      TRY(compute(flight, x));
     }
-    if (in_.rank.last_stage) prepare_sampling(x, recorded, context);
-    if (meanwhile) meanwhile();
-    if (tells_expert_load(plan.header)) read_expert_load(context);
+    if (!flight.requests.empty()) {
+      const TensorView logits = logits_of(flight, x, recorded);
+      TRY(sampler_->ask(logits, flight.requests, flight.asked, flight.context));
+    }
+  }
+  in_.backend.mark(*flight.enqueued, flight.context.stream);
+  return {};
+}
+
+Result<std::optional<step::StepResult>> StepExecutor::conclude(Flight& flight) {
+  expert_load_ = {};
+  const auto n_tokens = static_cast<int64_t>(flight.batch.ids.size());
+  const step::StepHeader& header = flight.plan.header;
+  if (n_tokens > 0) {
+    const TensorView x = x_.view.rows(0, n_tokens);
+    if (tells_expert_load(header)) read_expert_load(flight.context);
     if (in_.rank.last_stage) {
-      TRY(sample(context));
-      embed(x, context);
+      TRY(sample(flight));
+      embed(flight, x, flight.context);
     } else {
-      TRY(stages_->send(plan.header, x, context));
+      TRY(stages_->send(header, x, flight.context));
     }
   }
   if (!in_.rank.last_stage || in_.rank.tp_rank != 0) return std::optional<step::StepResult>();
-  return std::optional<step::StepResult>(collect(plan));
+  return std::optional<step::StepResult>(collect(flight));
 }
 
-Status StepExecutor::compute(const step::StepHeader& header, const TensorView& x,
-                             StepContext& context) {
-  ASSIGN_OR_RETURN(const Batch batch, device_batch_.upload(batch_, context));
+Status StepExecutor::compute(Flight& flight, const TensorView& x) {
+  StepContext& context = flight.context;
+  ASSIGN_OR_RETURN(const Batch batch, device_batch_.upload(flight.batch, context));
   if (in_.rank.first_stage) {
     TRY(in_.model.embed(batch, x, context));
   } else {
-    TRY(stages_->receive(header, x, context));
+    TRY(stages_->receive(flight.plan.header, x, context));
   }
   return in_.model.run_layers(batch, in_.kv, x, context);
 }
 
 // A decode step from its ids, or the hidden states that arrived, to hidden states or logits.
-Status StepExecutor::compute_recorded(const step::StepHeader& header, const TensorView& x,
-                                      StepContext& context) {
-  if (!in_.rank.first_stage) TRY(stages_->receive(header, x, context));
+Status StepExecutor::compute_recorded(Flight& flight, const TensorView& x) {
+  StepContext& context = flight.context;
+  if (!in_.rank.first_stage) TRY(stages_->receive(flight.plan.header, x, context));
   const auto work = [&](const Batch& batch) -> Status {
     const TensorView rows = x_.view.rows(0, batch.n_tokens());
     if (in_.rank.first_stage) TRY(in_.model.embed(batch, rows, context));
@@ -160,7 +265,7 @@ Status StepExecutor::compute_recorded(const step::StepHeader& header, const Tens
     in_.model.compute_logits(rows, logits_.view.rows(0, batch.n_tokens()), context);
     return {};
   };
-  TRY(graphs_->run(batch_, work, context));
+  TRY(graphs_->run(flight.batch, work, context));
   timing_.n_graphs = graphs_->counts().n_graphs;
   timing_.graph_bytes = graphs_->counts().bytes;
   return {};
@@ -193,9 +298,10 @@ void StepExecutor::read_expert_load(StepContext& context) {
   }
 }
 
-Status StepExecutor::agree(const step::StepHeader& header, StepContext& context) {
+Status StepExecutor::agree(const step::StepHeader& header, const HostBatch& batch,
+                           StepContext& context) {
   if (tp_exchange_.size() == 1) return {};
-  const HeaderWords mine = words_of(header, static_cast<int64_t>(batch_.ids.size()));
+  const HeaderWords mine = words_of(header, static_cast<int64_t>(batch.ids.size()));
   mine_.resize(sizeof(mine));
   std::memcpy(mine_.data(), mine.data(), sizeof(mine));
   TRY(tp_exchange_.all_gather(mine_, all_, "step header all_gather", context));
@@ -212,12 +318,13 @@ Status StepExecutor::agree(const step::StepHeader& header, StepContext& context)
   return {};
 }
 
-void StepExecutor::prepare_sampling(const TensorView& x, bool has_logits, StepContext& context) {
-  row_ids_.clear();
-  requests_.clear();
-  for (const LogitsRow& row : batch_.logits_rows) {
+void StepExecutor::list_rows(Flight& flight) const {
+  flight.row_ids.clear();
+  flight.requests.clear();
+  if (!in_.rank.last_stage) return;
+  for (const LogitsRow& row : flight.batch.logits_rows) {
     const Sequence& sequence = *row.sequence;
-    row_ids_.push_back(row.batch_row);
+    flight.row_ids.push_back(row.batch_row);
     RowRequest request;
     request.params = &sequence.sampling;
     request.counts = &sequence.counts;
@@ -226,22 +333,30 @@ void StepExecutor::prepare_sampling(const TensorView& x, bool has_logits, StepCo
     request.token = row.sample ? -1 : sequence.tokens[static_cast<size_t>(row.position) + 1];
     request.n_logprobs = row.sample ? sequence.sampling.n_logprobs
                                     : std::max(0, sequence.sampling.n_prompt_logprobs);
-    requests_.push_back(request);
+    flight.requests.push_back(request);
   }
-  if (has_logits || requests_.empty()) return;
-  // Only the rows that somebody asked for go through norm and head.
-  const auto n_rows = static_cast<int64_t>(requests_.size());
-  const TensorView rows = rows_.view.rows(0, n_rows);
-  in_.backend.copy_to_device(rows.data, row_ids_.data(), rows.bytes(), context.stream);
-  const TensorView x_logits = x_logits_.view.rows(0, n_rows);
-  in_.backend.gather_rows({.x = x, .rows = rows, .out = x_logits}, context.stream);
-  in_.model.compute_logits(x_logits, logits_.view.rows(0, n_rows), context);
 }
 
-Status StepExecutor::sample(StepContext& context) {
-  const auto n_rows = static_cast<int64_t>(requests_.size());
+TensorView StepExecutor::logits_of(Flight& flight, const TensorView& x, bool has_logits) {
+  const auto n_rows = static_cast<int64_t>(flight.requests.size());
+  const TensorView logits = logits_.view.rows(0, n_rows);
+  if (has_logits) return logits;
+  // Only the rows that somebody asked for go through norm and head.
+  StepContext& context = flight.context;
+  const TensorView rows = rows_.view.rows(0, n_rows);
+  in_.backend.copy_to_device(rows.data, flight.row_ids.data(), rows.bytes(), context.stream);
+  const TensorView x_logits = x_logits_.view.rows(0, n_rows);
+  in_.backend.gather_rows({.x = x, .rows = rows, .out = x_logits}, context.stream);
+  in_.model.compute_logits(x_logits, logits, context);
+  return logits;
+}
+
+Status StepExecutor::sample(Flight& flight) {
+  const auto n_rows = static_cast<int64_t>(flight.requests.size());
   if (n_rows == 0) return {};
+  StepContext& context = flight.context;
   context.op = "sampling";
+  if (n_in_flight() == 2) return sample_before(flight, flight_of(n_finished_ + 1));
   const TensorView logits = logits_.view.rows(0, n_rows);
   if (in_.logits_observer) {
     observed_.resize(static_cast<size_t>(logits.numel()));
@@ -249,30 +364,65 @@ Status StepExecutor::sample(StepContext& context) {
     in_.backend.synchronize(context.stream);
     in_.logits_observer(context.step, observed_.data(), n_rows, logits.dim(1));
   }
-  TRY(sampler_->run(logits, requests_, outcomes_, context));
-  for (size_t row = 0; row < outcomes_.size(); ++row) {
-    const LogitsRow& of = batch_.logits_rows[row];
-    if (of.sample) table_.note_sample(of.sequence->id, outcomes_[row].token);
-  }
+  TRY(sampler_->decide(logits, flight.requests, flight.asked, flight.outcomes, context));
+  note_samples(flight);
   return {};
 }
 
+Status StepExecutor::sample_before(Flight& flight, Flight& next) {
+  ASSIGN_OR_RETURN(const bool decided, sampler_->decide({}, flight.requests, flight.asked,
+                                                        flight.outcomes, flight.context));
+  bool as_told = decided;
+  if (decided) {
+    const std::span<const int32_t> told = flight.asked.told_tokens();
+    for (size_t row = 0; row < told.size(); ++row) {
+      as_told = as_told && flight.outcomes[row].token == told[row];
+    }
+  } else {
+    // The logits are the next step's by now: once more, with nothing behind.
+    ++flight.n_redone;
+    TRY(enqueue(flight));
+    const TensorView logits = logits_.view.rows(0, static_cast<int64_t>(flight.requests.size()));
+    TRY(sampler_->decide(logits, flight.requests, flight.asked, flight.outcomes, flight.context));
+  }
+  note_samples(flight);
+  for (size_t row = 0; row < next.batch.id_sources.size(); ++row) {
+    const int32_t source = next.batch.id_sources[row];
+    if (source < 0) continue;
+    next.batch.ids[row] = flight.outcomes[static_cast<size_t>(source)].token;
+  }
+  next.batch.id_sources.clear();
+  if (as_told) return {};
+  // Its positions are computed again; what the guess left there is written over.
+  waits_until_ = n_begun_ + kWaitAfterWrongGuess;
+  ++next.n_redone;
+  return enqueue(next);
+}
+
+void StepExecutor::note_samples(const Flight& flight) {
+  for (size_t row = 0; row < flight.outcomes.size(); ++row) {
+    const LogitsRow& of = flight.batch.logits_rows[row];
+    if (of.sample) table_.note_sample(of.sequence->id, flight.outcomes[row].token);
+  }
+}
+
 // The hidden states are the same on every rank of the stage: one of them pools.
-void StepExecutor::embed(const TensorView& x, StepContext& context) {
+void StepExecutor::embed(const Flight& flight, const TensorView& x, StepContext& context) {
   embeddings_.clear();
-  if (batch_.embedded.empty() || in_.rank.tp_rank != 0) return;
+  if (flight.batch.embedded.empty() || in_.rank.tp_rank != 0) return;
   context.op = "pooling";
   const auto width = static_cast<size_t>(in_.spec.hidden);
   embedded_rows_.resize(static_cast<size_t>(x.dim(0)) * width);
   in_.backend.copy_to_host(embedded_rows_.data(), x.data, x.bytes(), context.stream);
   in_.backend.synchronize(context.stream);
-  for (const EmbeddedRows& rows : batch_.embedded) {
+  for (const EmbeddedRows& rows : flight.batch.embedded) {
     const float* first = embedded_rows_.data() + static_cast<size_t>(rows.first_row) * width;
     embeddings_.push_back(pool_rows(first, rows.n_rows, in_.spec.hidden, *in_.spec.encoder));
   }
 }
 
-step::StepResult StepExecutor::collect(const step::StepPlan& plan) {
+step::StepResult StepExecutor::collect(Flight& flight) {
+  const step::StepPlan& plan = flight.plan;
   step::StepResult result;
   result.header = plan.header;
   size_t row = 0;
@@ -283,12 +433,13 @@ step::StepResult StepExecutor::collect(const step::StepPlan& plan) {
     output.id = span.id;
     if (span.embed) output.embedding = std::move(embeddings_.at(n_embedded++));
     for (int32_t i = 0; i < span.n_logprob_positions; ++i) {
-      output.prompt_logprobs.push_back(std::move(outcomes_[row++].logprobs));
+      output.prompt_logprobs.push_back(std::move(flight.outcomes[row++].logprobs));
     }
     if (span.sample) {
-      RowOutcome& outcome = outcomes_[row];
+      RowOutcome& outcome = flight.outcomes[row];
       output.token = outcome.token;
-      if (requests_[row].n_logprobs >= 0) output.logprobs.push_back(std::move(outcome.logprobs));
+      if (flight.requests[row].n_logprobs >= 0)
+        output.logprobs.push_back(std::move(outcome.logprobs));
       ++row;
     }
     result.outputs.push_back(std::move(output));

@@ -7,11 +7,16 @@
 // but to the next.
 //
 // A stage sends and goes on to its next plan, so that as many plans are in flight as there are
-// stages. Each rank checks the plan itself (sequence_table.h). After an error the executor is
-// unusable and its groups are aborted, so that no neighbour waits for it. Used by the rank's
-// thread.
+// stages. Where there is one stage on a device, the next step may begin before this one is
+// finished (docs/adr/0011): its rows begin with tokens that are on the device, and the host hears
+// of them while the device works. Should it decide otherwise, which is rare, the step is done again
+// with what it decided: nothing that the device guessed leaves the rank.
+//
+// Each rank checks the plan itself (sequence_table.h). After an error the executor is unusable and
+// its groups are aborted, so that no neighbour waits for it. Used by the rank's thread.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -53,6 +58,8 @@ struct ExecutorInputs {
   bool scan_on_device = false;      // logits stay with the backend (sample/device_scan.h)
   // The cache has a block behind the pool's, and decode steps are recorded (decode_graphs.h).
   bool decode_graphs = false;
+  // Steps begin before the one before is finished, where they can; with scan_on_device.
+  bool steps_ahead = false;
   StageLinkOptions stage_link;
   LogitsObserver logits_observer;
 };
@@ -62,12 +69,21 @@ class StepExecutor {
   // Everything that `inputs` refers to outlives the executor.
   static Result<std::unique_ptr<StepExecutor>> create(const ExecutorInputs& inputs);
 
-  // The result on tp rank 0 of the last stage, nullopt elsewhere. `meanwhile`, where it is given,
-  // is called once in a step of tokens, when the step's work is enqueued and before it is waited
-  // for.
-  Result<std::optional<step::StepResult>> execute(const step::StepPlan& plan,
-                                                  const std::function<void()>& meanwhile = {});
+  // The result on tp rank 0 of the last stage, nullopt elsewhere.
+  Result<std::optional<step::StepResult>> execute(const step::StepPlan& plan);
 
+  // The same in two halves: the step's work is enqueued, and then it is waited for. Where
+  // `may_begin_next`, which all ranks of the stage say alike, the next step may begin in between.
+  // Where `begin` fails then, the step before can still be finished.
+  Status begin(step::StepPlan plan);
+  Result<std::optional<step::StepResult>> finish();
+  bool may_begin_next() const;
+  // Whether every rank of the stage is ready to, so that all do or none.
+  Result<bool> all_would_begin(bool mine);
+  // Of the step that is to be finished next: finish() will hardly wait for the device.
+  bool is_device_done() const;
+
+  // Of the step finished last.
   const step::StageTiming& last_timing() const { return timing_; }
   // Of the last step: of each 16th, on the ranks that tell of it; else empty.
   const step::ExpertLoad& last_expert_load() const { return expert_load_; }
@@ -75,29 +91,57 @@ class StepExecutor {
   const std::string& last_op() const { return last_op_; }
 
  private:
+  // A step between its beginning and its end.
+  struct Flight {
+    step::StepPlan plan;
+    HostBatch batch;
+    StepContext context;
+    std::vector<int32_t> row_ids;
+    std::vector<RowRequest> requests;
+    std::vector<RowOutcome> outcomes;
+    Sampler::Asked asked;
+    int64_t n_ahead = 0;  // step::StageTiming
+    int64_t n_redone = 0;
+    std::unique_ptr<kernels::Marker> enqueued;  // behind all of its work so far
+  };
+
   explicit StepExecutor(const ExecutorInputs& inputs);
 
   Status allocate();
+  Status allocate_sampling();
   Status check_header(const step::StepPlan& plan);
-  Result<std::optional<step::StepResult>> run(const step::StepPlan& plan,
-                                              const std::function<void()>& meanwhile,
-                                              StepContext& context);
-  Status agree(const step::StepHeader& header, StepContext& context);
-  Status compute(const step::StepHeader& header, const TensorView& x, StepContext& context);
+  Status start(Flight& flight);
+  Result<std::optional<step::StepResult>> conclude(Flight& flight);
+  void note_failure(const Flight& flight, const Error& error);
+  size_t n_in_flight() const { return static_cast<size_t>(n_begun_ - n_finished_); }
+  Flight& flight_of(uint64_t number) { return flights_[number % flights_.size()]; }
+  const Flight& flight_of(uint64_t number) const { return flights_[number % flights_.size()]; }
+
+  Status agree(const step::StepHeader& header, const HostBatch& batch, StepContext& context);
+  // From the batch to the questions about its logits.
+  Status enqueue(Flight& flight);
+  Status compute(Flight& flight, const TensorView& x);
+  Status compute_recorded(Flight& flight, const TensorView& x);
   bool tells_expert_load(const step::StepHeader& header) const;
-  Status compute_recorded(const step::StepHeader& header, const TensorView& x,
-                          StepContext& context);
-  // What is sampled, and of what rows; enqueues their logits unless `has_logits`: they have been
-  // computed, in their order.
-  void prepare_sampling(const TensorView& x, bool has_logits, StepContext& context);
-  Status sample(StepContext& context);
+  // What is sampled, and of what rows.
+  void list_rows(Flight& flight) const;
+  // The rows' logits, unless `has_logits`: they have been computed, in their order.
+  TensorView logits_of(Flight& flight, const TensorView& x, bool has_logits);
+  Status sample(Flight& flight);
+  // The same where `next` has begun with the tokens that the device was told.
+  Status sample_before(Flight& flight, Flight& next);
+  void note_samples(const Flight& flight);
   void read_expert_load(StepContext& context);
-  void embed(const TensorView& x, StepContext& context);
-  step::StepResult collect(const step::StepPlan& plan);
+  void embed(const Flight& flight, const TensorView& x, StepContext& context);
+  step::StepResult collect(Flight& flight);
 
   ExecutorInputs in_;
   SequenceTable table_;
-  HostBatch batch_;
+  std::array<Flight, 2> flights_;  // by their numbers in turn
+  uint64_t n_begun_ = 0;
+  uint64_t n_finished_ = 0;
+  uint64_t waits_until_ = 0;  // before so many have begun, none begins ahead
+  int64_t finished_ns_ = 0;   // the last one
   HostExchange tp_exchange_;
   std::optional<StageLink> stages_;
   std::unique_ptr<Sampler> sampler_;      // last stage
@@ -106,6 +150,7 @@ class StepExecutor {
   uint64_t epoch_ = 0;
   bool broken_ = false;
   std::string last_op_;
+  std::string failure_;
   step::StageTiming timing_;
   step::ExpertLoad expert_load_;
   std::vector<int32_t> expert_starts_;  // on the host
@@ -119,9 +164,6 @@ class StepExecutor {
 
   std::vector<std::byte> mine_;
   std::vector<std::byte> all_;
-  std::vector<int32_t> row_ids_;
-  std::vector<RowRequest> requests_;
-  std::vector<RowOutcome> outcomes_;
   std::vector<std::vector<float>> embeddings_;
   std::vector<float> embedded_rows_;
   std::vector<float> observed_;

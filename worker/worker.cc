@@ -347,6 +347,7 @@ Status Worker::allocate_kv(int64_t n_blocks) {
                               .default_deadline_ns = options_.step_deadline_ns,
                               .scan_on_device = options_.scan_on_device.value_or(on_device()),
                               .decode_graphs = graphs,
+                              .steps_ahead = options_.steps_ahead.value_or(on_device()),
                               .stage_link = stage_link_,
                               .logits_observer = options_.logits_observer};
   ASSIGN_OR_RETURN(executor_, StepExecutor::create(inputs));
@@ -373,11 +374,29 @@ Status Worker::report_memory(int64_t n_blocks) const {
                   gigabytes(graph_reserve_bytes_)));
 }
 
-Result<std::optional<step::StepResult>> Worker::execute(const step::StepPlan& plan,
-                                                        const std::function<void()>& meanwhile) {
-  if (executor_ == nullptr) return failed_precondition("the KV blocks are not allocated yet");
-  return executor_->execute(plan, meanwhile);
+Result<std::optional<step::StepResult>> Worker::execute(const step::StepPlan& plan) {
+  TRY(begin(plan));
+  return finish();
 }
+
+Status Worker::begin(step::StepPlan plan) {
+  if (executor_ == nullptr) return failed_precondition("the KV blocks are not allocated yet");
+  return executor_->begin(std::move(plan));
+}
+
+Result<std::optional<step::StepResult>> Worker::finish() {
+  CHECK(executor_ != nullptr);
+  return executor_->finish();
+}
+
+bool Worker::may_begin_next() const { return executor_ != nullptr && executor_->may_begin_next(); }
+
+Result<bool> Worker::all_would_begin(bool mine) {
+  CHECK(executor_ != nullptr);
+  return executor_->all_would_begin(mine);
+}
+
+bool Worker::is_device_done() const { return executor_ == nullptr || executor_->is_device_done(); }
 
 const step::StageTiming& Worker::last_timing() const {
   CHECK(executor_ != nullptr);

@@ -46,6 +46,8 @@ struct WorkerOptions {
   bool decode_graphs = true;  // on a device, decode steps are recorded once per size
   // Logits are scanned where they are; default: on a device, and not on a host.
   std::optional<bool> scan_on_device;
+  // Steps begin before the one before is finished (StepExecutor); unset: on a device.
+  std::optional<bool> steps_ahead;
   std::string machine;  // where this rank runs: any name that its machine alone has
   // Between machines, hidden states of so many bytes travel in parts (stage_link.h).
   size_t min_bytes_in_parts = StageLinkOptions().min_bytes_in_parts;
@@ -67,10 +69,14 @@ class Worker {
   Status allocate_kv(int64_t n_blocks);
 
   // Runs a plan; the result on tp rank 0 of the last stage, nullopt elsewhere. failed_precondition
-  // before allocate_kv and after an earlier error. `meanwhile` is called once in a step of tokens,
-  // when its work is enqueued and before it is waited for: a device works while it runs.
-  Result<std::optional<step::StepResult>> execute(const step::StepPlan& plan,
-                                                  const std::function<void()>& meanwhile = {});
+  // before allocate_kv and after an earlier error.
+  Result<std::optional<step::StepResult>> execute(const step::StepPlan& plan);
+  // The same in two halves, between which a device works: see StepExecutor.
+  Status begin(step::StepPlan plan);
+  Result<std::optional<step::StepResult>> finish();
+  bool may_begin_next() const;
+  Result<bool> all_would_begin(bool mine);
+  bool is_device_done() const;
   const step::StageTiming& last_timing() const;
   const step::ExpertLoad& last_expert_load() const;
   // The operation that the last error of execute belongs to, e.g. "layer 3 mlp all_reduce".

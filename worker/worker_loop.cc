@@ -1,7 +1,7 @@
 #include "worker/worker_loop.h"
 
-#include <functional>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <variant>
 
@@ -19,7 +19,7 @@ Overloaded(Visitors...) -> Overloaded<Visitors...>;
 
 // A device should not wait for its host. While it works on a step, the rank hears the next command;
 // and if that is a plan, the device gets it before the coordinator is told of the step that is
-// done.
+// done, and where it can before that step is done at all.
 class Loop {
  public:
   Loop(step::RankLink& link, Worker& worker) : link_(link), worker_(worker) {}
@@ -29,9 +29,13 @@ class Loop {
  private:
   Result<step::RankCommand> next_command();
   Status set_kv_blocks(const step::SetKvBlocks& command);
-  Status run_plan(const step::StepPlan& plan);
+  Status run_plans(step::StepPlan plan);
+  bool heard_a_plan() const;
+  step::StepPlan take_plan();
+  Result<bool> all_go_on();
   Status tell();
-  void while_the_device_works();
+  void listen();
+  Error fail(StepId step, const Error& error);
 
   step::RankLink& link_;
   Worker& worker_;
@@ -48,12 +52,27 @@ Result<step::RankCommand> Loop::next_command() {
   return command;
 }
 
-// A link that is lost says so again to whoever asks it next.
-void Loop::while_the_device_works() {
-  const Status told = tell();
-  if (!told.ok()) log::debug("a result was not sent: {}", told.error().message);
-  if (next_.has_value()) return;
-  if (auto heard = link_.poll(); heard.ok()) next_ = std::move(*heard);
+bool Loop::heard_a_plan() const {
+  return next_.has_value() && std::holds_alternative<step::StepPlan>(*next_);
+}
+
+step::StepPlan Loop::take_plan() {
+  step::StepPlan plan = std::move(std::get<step::StepPlan>(*next_));
+  next_.reset();
+  return plan;
+}
+
+// Until a command is here, or the device has nothing more to do. A link that is lost says so again
+// to whoever asks it next.
+void Loop::listen() {
+  while (!next_.has_value()) {
+    const bool done = worker_.is_device_done();
+    auto heard = link_.poll();
+    if (!heard.ok()) return;
+    next_ = std::move(*heard);
+    if (done) return;
+    if (!next_.has_value()) std::this_thread::yield();
+  }
 }
 
 // The result first: the coordinator waits for it, and only counts the timings.
@@ -63,24 +82,44 @@ Status Loop::tell() {
   return {};
 }
 
-Status Loop::run_plan(const step::StepPlan& plan) {
-  std::function<void()> meanwhile;
-  if (worker_.on_device()) meanwhile = [this] { while_the_device_works(); };
-  auto result = worker_.execute(plan, meanwhile);
-  // Of the step before, where this one failed before its work was enqueued or has no tokens.
-  const Status told = tell();
-  if (!result.ok()) {
-    report_failure(link_, worker_.worker_rank(), plan.header.step, worker_.last_op(),
-                   result.error());
-    return result.error();
+Error Loop::fail(StepId step, const Error& error) {
+  report_failure(link_, worker_.worker_rank(), step, worker_.last_op(), error);
+  return error;
+}
+
+// Whether the plan that was heard begins before the step under way is finished.
+Result<bool> Loop::all_go_on() {
+  if (!worker_.may_begin_next()) return false;
+  return worker_.all_would_begin(heard_a_plan());
+}
+
+// The plan, and those behind it that could begin before the one before was finished.
+Status Loop::run_plans(step::StepPlan plan) {
+  StepId step = plan.header.step;
+  Status begun = worker_.begin(std::move(plan));
+  for (;;) {
+    // Of the step before: while the device works, or where this one did not begin.
+    const Status told = tell();
+    if (!begun.ok()) return fail(step, begun.error());
+    if (!told.ok()) log::debug("a result was not sent: {}", told.error().message);
+    if (worker_.on_device() || worker_.may_begin_next()) listen();
+    const StepId finishes = step;
+    const Result<bool> goes_on = all_go_on();
+    if (!goes_on.ok()) return fail(step, goes_on.error());
+    if (*goes_on) {
+      step::StepPlan next = take_plan();
+      step = next.header.step;
+      begun = worker_.begin(std::move(next));
+    }
+    auto result = worker_.finish();
+    if (!result.ok()) return fail(finishes, result.error());
+    if (!told.ok()) return told;
+    result_ = std::move(*result);
+    timings_ = step::StepTimings{
+        .step = finishes, .timing = worker_.last_timing(), .experts = worker_.last_expert_load()};
+    if (*goes_on) continue;
+    return heard_a_plan() ? Status() : tell();
   }
-  if (!told.ok()) return told;
-  result_ = std::move(*result);
-  timings_ = step::StepTimings{.step = plan.header.step,
-                               .timing = worker_.last_timing(),
-                               .experts = worker_.last_expert_load()};
-  if (next_.has_value() && std::holds_alternative<step::StepPlan>(*next_)) return {};
-  return tell();
 }
 
 Status Loop::set_kv_blocks(const step::SetKvBlocks& command) {
@@ -102,7 +141,7 @@ Status Loop::run() {
     bool stop = false;
     const Status status = std::visit(
         Overloaded{[&](const step::SetKvBlocks& set) { return set_kv_blocks(set); },
-                   [&](const step::StepPlan& plan) { return run_plan(plan); },
+                   [&](step::StepPlan& plan) { return run_plans(std::move(plan)); },
                    [&](const step::Shutdown& shutdown) {
                      log::info("rank {} ends: {}", worker_.worker_rank(), shutdown.reason);
                      stop = true;

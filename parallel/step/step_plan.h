@@ -108,6 +108,10 @@ struct StageTiming {
   int64_t collective_ns = 0;
   int64_t wait_upstream_ns = 0;
   int64_t wait_downstream_ns = 0;
+  // Of this step: 1 where it was begun before the one before it was finished; and how often it was done again since the
+  // tokens that it began with were not those sampled (worker/step_executor.h).
+  int64_t n_ahead = 0;
+  int64_t n_redone = 0;
   // What the rank keeps of recorded decode steps (worker/decode_graphs.h): gauges, not of this step.
   int64_t n_graphs = 0;
   int64_t graph_bytes = 0;

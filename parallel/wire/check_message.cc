@@ -310,6 +310,8 @@ Status check_kind(const step::StepTimings& m) {
                              {"collective_ns", m.timing.collective_ns},
                              {"wait_upstream_ns", m.timing.wait_upstream_ns},
                              {"wait_downstream_ns", m.timing.wait_downstream_ns},
+                             {"n_ahead", m.timing.n_ahead},
+                             {"n_redone", m.timing.n_redone},
                              {"n_graphs", m.timing.n_graphs},
                              {"graph_bytes", m.timing.graph_bytes}});
 }

@@ -265,6 +265,8 @@ void put(const step::StepTimings& from, pb::RankEvent* message) {
   to->set_wait_downstream_ns(from.timing.wait_downstream_ns);
   to->set_n_graphs(from.timing.n_graphs);
   to->set_graph_bytes(from.timing.graph_bytes);
+  to->set_n_ahead(from.timing.n_ahead);
+  to->set_n_redone(from.timing.n_redone);
   to->set_first_expert(from.experts.first_expert);
   wire::put(to->mutable_expert_layer(), from.experts.layers);
   wire::put(to->mutable_expert_rows(), from.experts.rows);
@@ -277,6 +279,8 @@ step::StepTimings take_timings(const pb::StepTimings& from) {
                      .collective_ns = from.collective_ns(),
                      .wait_upstream_ns = from.wait_upstream_ns(),
                      .wait_downstream_ns = from.wait_downstream_ns(),
+                     .n_ahead = from.n_ahead(),
+                     .n_redone = from.n_redone(),
                      .n_graphs = from.n_graphs(),
                      .graph_bytes = from.graph_bytes()},
           .experts = {.first_expert = from.first_expert(),

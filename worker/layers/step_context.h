@@ -17,6 +17,7 @@ struct StepContext {
   const Clock* clock = nullptr;
   kernels::Stream stream;
   StepId step;
+  int64_t start_ns = 0;     // on `clock`
   int64_t deadline_ns = 0;  // on `clock`
 
   std::string_view op = "checking the plan";  // the operation in progress; outlives the step

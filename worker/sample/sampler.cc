@@ -64,10 +64,11 @@ int32_t draw_from(std::span<const Candidate> kept, const RowRequest& request) {
 }  // namespace
 
 Result<std::unique_ptr<Sampler>> Sampler::create(kernels::Backend& backend, HostExchange& exchange,
-                                                 const plan::RankPlan& rank, int32_t vocab,
-                                                 int64_t max_rows, bool on_device) {
+                                                 const plan::RankPlan& rank,
+                                                 const SamplerOptions& options) {
+  const int64_t max_rows = options.max_rows;
   std::unique_ptr<Sampler> sampler(new Sampler(backend, exchange));
-  sampler->vocab_ = vocab;
+  sampler->vocab_ = options.vocab;
   sampler->vocab_padded_ = rank.vocab_padded;
   sampler->first_id_ = static_cast<int32_t>(rank.vocab.begin);
   sampler->n_ids_ = static_cast<int32_t>(rank.vocab.size());
@@ -77,10 +78,29 @@ Result<std::unique_ptr<Sampler>> Sampler::create(kernels::Backend& backend, Host
   sampler->host_sum_exp_.resize(static_cast<size_t>(max_rows));
   sampler->log_normalizer_.resize(static_cast<size_t>(max_rows));
   sampler->row_.resize(static_cast<size_t>(rank.vocab_padded));
-  if (on_device) {
+  if (options.on_device) {
     ASSIGN_OR_RETURN(sampler->scan_, DeviceScan::create(backend));
+    if (options.tokens_of != nullptr) {
+      ASSIGN_OR_RETURN(sampler->tokens_, DeviceTokens::create(backend, *sampler->scan_,
+                                                              *options.tokens_of, max_rows));
+    }
   }
   return sampler;
+}
+
+Result<Sampler::Asked> Sampler::make_asked() {
+  Asked asked;
+  if (scan_ != nullptr) {
+    ASSIGN_OR_RETURN(asked.round_, scan_->make_round());
+  }
+  if (tokens_ != nullptr) {
+    ASSIGN_OR_RETURN(asked.tokens_, backend_->allocate_on_host(tokens_->tokens().bytes()));
+  }
+  return asked;
+}
+
+std::span<const int32_t> Sampler::Asked::told_tokens() const {
+  return {static_cast<const int32_t*>(tokens_->data()), n_rows_};
 }
 
 size_t Sampler::n_candidates(const RowRequest& request) const {
@@ -143,6 +163,10 @@ void Sampler::summarize(const TensorView& logits, size_t row, const RowRequest& 
     candidates_ = answer.ranking;
     return;
   }
+  if (!logits.defined()) {
+    summary.open = 1;
+    return;
+  }
   const std::span<const float> values = ruled_row(logits, row, request, context);
   const Candidate best = best_candidate(values, first_id_);
   summary.max = best.value;
@@ -181,15 +205,17 @@ void Sampler::append_summary(const TensorView& logits, size_t row, const RowRequ
   }
 }
 
-Status Sampler::run(const TensorView& logits, std::span<const RowRequest> requests,
-                    std::vector<RowOutcome>& outcomes, StepContext& context) {
-  CHECK_EQ(logits.dim(0), static_cast<int64_t>(requests.size()));
+Result<bool> Sampler::decide(const TensorView& logits, std::span<const RowRequest> requests,
+                             Asked& asked, std::vector<RowOutcome>& outcomes,
+                             StepContext& context) {
   CHECK_LE(requests.size(), host_max_.size());
+  CHECK(logits.defined() || asked.told_);
   outcomes.assign(requests.size(), {});
   const bool any_logprobs = std::any_of(requests.begin(), requests.end(), wants_logprobs);
   if (any_logprobs) measure_raw_rows(logits, context);
 
-  ask_device(logits, requests, context);
+  take_answers(requests, asked);
+  open_ = false;
   mine_.clear();
   for (size_t row = 0; row < requests.size(); ++row) {
     append_summary(logits, row, requests[row], context);
@@ -203,7 +229,7 @@ Status Sampler::run(const TensorView& logits, std::span<const RowRequest> reques
     offset += sizeof(Summary) + (n_candidates(request) + n_raw_top(request)) * sizeof(Candidate);
   }
   if (any_logprobs) TRY(fill_actual_logprobs(logits, requests, outcomes, context));
-  return {};
+  return !open_;
 }
 
 // Everything here is computed from gathered bytes, alike on every rank, so that all ranks agree on
@@ -218,6 +244,7 @@ Status Sampler::decide_row(const TensorView& logits, size_t row, const RowReques
   for (size_t rank = 0; rank < n_ranks; ++rank) {
     const auto summary = read_at<Summary>(all_, rank * record_bytes + offset);
     if (wants_logprobs(request)) raw_max = std::max(raw_max, double{summary.raw_max});
+    if (summary.open != 0) open_ = true;
     if (summary.token < 0) continue;
     max = std::max(max, double{summary.max});
     if (winner.token < 0 || summary.score > winner.score) winner = {summary.score, summary.token};
@@ -232,7 +259,7 @@ Status Sampler::decide_row(const TensorView& logits, size_t row, const RowReques
     merge_raw_top(request, offset, record_bytes, outcome);
   }
   outcome.token = request.token;
-  if (!samples(request)) return {};
+  if (!samples(request) || open_) return {};
   if (winner.token < 0) {
     if (!may_mask(*request.params)) {
       return internal_error(fmt::format("no logit of position {} is a number", request.position));
@@ -251,14 +278,17 @@ Status Sampler::decide_row(const TensorView& logits, size_t row, const RowReques
     if (summary.token < 0) continue;
     mass += summary.mass * std::exp((double{summary.max} - max) / request.params->temperature);
   }
-  ASSIGN_OR_RETURN(outcome.token,
+  ASSIGN_OR_RETURN(const std::optional<int32_t> token,
                    decide_filtered(logits, row, request, offset, record_bytes, mass, context));
+  open_ = !token.has_value();
+  outcome.token = token.value_or(-1);
   return {};
 }
 
-Result<int32_t> Sampler::decide_filtered(const TensorView& logits, size_t row,
-                                         const RowRequest& request, size_t offset,
-                                         size_t record_bytes, double mass, StepContext& context) {
+Result<std::optional<int32_t>> Sampler::decide_filtered(const TensorView& logits, size_t row,
+                                                        const RowRequest& request, size_t offset,
+                                                        size_t record_bytes, double mass,
+                                                        StepContext& context) {
   const size_t n = n_candidates(request);
   std::vector<Candidate>& ranking = candidates_;
   ranking.clear();
@@ -289,9 +319,11 @@ Result<int32_t> Sampler::decide_filtered(const TensorView& logits, size_t row,
   const auto kept = kept_prefix(*request.params, ranking, complete, mass * (1 - error));
   const auto kept_of_more = kept_prefix(*request.params, ranking, complete, mass * (1 + error));
   if (kept.has_value() && kept == kept_of_more) {
-    return draw_from(std::span<const Candidate>(ranking).first(*kept), request);
+    return std::optional(draw_from(std::span<const Candidate>(ranking).first(*kept), request));
   }
-  return decide_from_whole_row(logits, row, request, context);
+  if (!logits.defined()) return std::optional<int32_t>();
+  ASSIGN_OR_RETURN(const int32_t token, decide_from_whole_row(logits, row, request, context));
+  return std::optional(token);
 }
 
 Result<int32_t> Sampler::decide_from_whole_row(const TensorView& logits, size_t row,

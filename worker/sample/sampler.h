@@ -9,12 +9,14 @@
 // log-softmax, before penalties and temperature.
 //
 // On a device the logits stay where they are: rows without rules are answered by DeviceScan, to the
-// same tokens as on the host. Used by the rank's thread.
+// same tokens as on the host, and may be told to the device before they are decided (DeviceTokens).
+// Used by the rank's thread.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -24,6 +26,7 @@
 #include "worker/host_exchange.h"
 #include "worker/layers/step_context.h"
 #include "worker/sample/device_scan.h"
+#include "worker/sample/device_tokens.h"
 #include "worker/sample/logit_rules.h"
 #include "worker/sample/token_scan.h"
 #include "worker/weights/shard_loader.h"
@@ -45,17 +48,58 @@ struct RowOutcome {
   step::PositionLogprobs logprobs;  // filled when n_logprobs >= 0
 };
 
+struct SamplerOptions {
+  int32_t vocab = 0;  // of the model
+  int64_t max_rows = 0;
+  bool on_device = false;            // rows are scanned by the backend's ops
+  comm::Group* tokens_of = nullptr;  // the tp group: tokens can be told to the device
+};
+
 class Sampler {
  public:
-  // Backend and exchange outlive the sampler; the exchange is over the tp group. `on_device`: rows
-  // are scanned by the backend's ops.
-  static Result<std::unique_ptr<Sampler>> create(kernels::Backend& backend, HostExchange& exchange,
-                                                 const plan::RankPlan& rank, int32_t vocab,
-                                                 int64_t max_rows, bool on_device);
+  // What was asked of the device about a step's rows. Made once, and used for step after step.
+  class Asked {
+   public:
+    // The step's tokens are in device_tokens().
+    bool is_told() const { return told_; }
+    // They are these, once the step is decided. [rows]
+    std::span<const int32_t> told_tokens() const;
 
-  // logits [n_rows, vocab_padded] f32 on the device. internal_error when a row has no finite logit.
-  Status run(const TensorView& logits, std::span<const RowRequest> requests,
-             std::vector<RowOutcome>& outcomes, StepContext& context);
+   private:
+    friend class Sampler;
+    struct Question {
+      DeviceScan::Rows rows;
+      std::optional<size_t> at;  // in the round, where it has rows
+    };
+    DeviceScan::Round round_;
+    Question picks_;     // rows that are greedy
+    Question draws_;     // that draw from all tokens
+    Question rankings_;  // that draw from leading ones
+    Question masses_;    // of the same rows, where one needs its own
+    Question raw_tops_;
+    bool told_ = false;
+    size_t n_rows_ = 0;
+    std::unique_ptr<kernels::Buffer> tokens_;  // on the host
+  };
+
+  // Backend, exchange and group outlive the sampler; the exchange is over the tp group.
+  static Result<std::unique_ptr<Sampler>> create(kernels::Backend& backend, HostExchange& exchange,
+                                                 const plan::RankPlan& rank,
+                                                 const SamplerOptions& options);
+  Result<Asked> make_asked();
+
+  // Enqueues what is asked of the device. logits [n_rows, vocab_padded] f32 on the device. Where
+  // every row is sampled, by its logits alone, and no probability is wanted, the tokens are told to
+  // the device too; on every rank or on none.
+  Status ask(const TensorView& logits, std::span<const RowRequest> requests, Asked& asked,
+             StepContext& context);
+  // After ask. internal_error when a row has no finite logit. Where the tokens were told, the
+  // logits may be gone (undefined): false, on every rank, where they are needed after all.
+  Result<bool> decide(const TensorView& logits, std::span<const RowRequest> requests, Asked& asked,
+                      std::vector<RowOutcome>& outcomes, StepContext& context);
+
+  // [max_rows] i32 on the device, by row of the logits; undefined where tokens are not told.
+  TensorView device_tokens() const { return tokens_ ? tokens_->tokens() : TensorView(); }
 
  private:
   // One rank's word on one row; candidates and raw_top follow it in the record.
@@ -66,6 +110,7 @@ class Sampler {
     float max = 0;       // after the rules
     float raw_max = 0;   // before them
     float raw_sum_exp = 0;
+    int32_t open = 0;  // not 0: the row itself must be read, and is gone
   };
 
   // What the device said of a row.
@@ -90,16 +135,14 @@ class Sampler {
   void measure_raw_rows(const TensorView& logits, StepContext& context);
   // sampler_device.cc
   bool mass_is_rounded(const RowRequest& request) const;
-  void ask_device(const TensorView& logits, std::span<const RowRequest> requests,
-                  StepContext& context);
-  void ask_for_picks(const TensorView& logits, std::span<const RowRequest> requests,
-                     StepContext& context);
-  void ask_for_draws(const TensorView& logits, std::span<const RowRequest> requests,
-                     StepContext& context);
-  void ask_for_rankings(const TensorView& logits, std::span<const RowRequest> requests,
-                        StepContext& context);
-  void ask_for_raw_tops(const TensorView& logits, std::span<const RowRequest> requests,
-                        StepContext& context);
+  bool can_tell(std::span<const RowRequest> requests) const;
+  void sort_questions(std::span<const RowRequest> requests, Asked& asked) const;
+  Status tell(std::span<const RowRequest> requests, Asked& asked, StepContext& context);
+  void take_answers(std::span<const RowRequest> requests, Asked& asked);
+  void take_picks(const Asked& asked);
+  void take_draws(std::span<const RowRequest> requests, const Asked& asked);
+  void take_rankings(std::span<const RowRequest> requests, const Asked& asked);
+  void take_raw_tops(std::span<const RowRequest> requests, const Asked& asked);
   std::vector<float> values_of_tokens(const TensorView& logits, const std::vector<int32_t>& rows,
                                       const std::vector<int32_t>& tokens, StepContext& context);
   std::vector<int32_t> counts_before(const TensorView& logits, const std::vector<int32_t>& rows,
@@ -112,9 +155,11 @@ class Sampler {
                       StepContext& context);
   Status decide_row(const TensorView& logits, size_t row, const RowRequest& request, size_t offset,
                     size_t record_bytes, RowOutcome& outcome, StepContext& context);
-  Result<int32_t> decide_filtered(const TensorView& logits, size_t row, const RowRequest& request,
-                                  size_t offset, size_t record_bytes, double mass,
-                                  StepContext& context);
+  // nullopt: the row itself must be read, and is gone.
+  Result<std::optional<int32_t>> decide_filtered(const TensorView& logits, size_t row,
+                                                 const RowRequest& request, size_t offset,
+                                                 size_t record_bytes, double mass,
+                                                 StepContext& context);
   Result<int32_t> decide_from_whole_row(const TensorView& logits, size_t row,
                                         const RowRequest& request, StepContext& context);
   double mass_of_whole_row(double temperature) const;
@@ -125,13 +170,15 @@ class Sampler {
 
   kernels::Backend* backend_;
   HostExchange* exchange_;
-  int32_t vocab_ = 0;                 // of the model
-  int32_t first_id_ = 0;              // of this rank's slice
-  int32_t n_ids_ = 0;                 // true rows of this rank's slice
-  int64_t vocab_padded_ = 0;          // columns per rank
-  DeviceTensor row_max_;              // [max_rows] f32
-  DeviceTensor row_sum_exp_;          // [max_rows] f32
-  std::unique_ptr<DeviceScan> scan_;  // or nullptr: rows are read
+  int32_t vocab_ = 0;                     // of the model
+  int32_t first_id_ = 0;                  // of this rank's slice
+  int32_t n_ids_ = 0;                     // true rows of this rank's slice
+  int64_t vocab_padded_ = 0;              // columns per rank
+  DeviceTensor row_max_;                  // [max_rows] f32
+  DeviceTensor row_sum_exp_;              // [max_rows] f32
+  std::unique_ptr<DeviceScan> scan_;      // or nullptr: rows are read
+  std::unique_ptr<DeviceTokens> tokens_;  // or nullptr
+  bool open_ = false;                     // a row of this step cannot be decided without its logits
   std::vector<DeviceAnswer> answers_;
   std::vector<float> host_max_;
   std::vector<float> host_sum_exp_;

@@ -12,17 +12,17 @@ namespace trireme::worker {
 namespace {
 
 // Of a draw: nearly always the first is far ahead of all but a few.
-constexpr int64_t kDrawCandidates = 8;
+constexpr size_t kDrawCandidates = 8;
 
 bool asks(const RowRequest& request) {
   return request.token < 0 && has_no_rules(*request.params, request.n_outputs);
 }
 
-std::vector<Candidate> ranking_of(const DeviceScan::Best& best, size_t i, size_t n) {
+std::vector<Candidate> ranking_of(const DeviceScan::Answer& answer, size_t i, size_t n) {
   std::vector<Candidate> ranking;
   for (size_t j = 0; j < n; ++j) {
-    const size_t at = i * static_cast<size_t>(best.k) + j;
-    ranking.push_back({best.values[at], best.ids[at]});
+    const size_t at = i * static_cast<size_t>(answer.k) + j;
+    ranking.push_back({answer.values[at], answer.ids[at]});
   }
   return ranking;
 }
@@ -33,49 +33,135 @@ bool Sampler::mass_is_rounded(const RowRequest& request) const {
   return scan_ != nullptr && asks(request) && needs_mass(*request.params);
 }
 
-void Sampler::ask_device(const TensorView& logits, std::span<const RowRequest> requests,
-                         StepContext& context) {
-  answers_.assign(requests.size(), {});
-  if (scan_ == nullptr) return;
-  const TensorView mine = logits.columns(0, n_ids_);
-  ask_for_picks(mine, requests, context);
-  ask_for_draws(mine, requests, context);
-  ask_for_rankings(mine, requests, context);
-  ask_for_raw_tops(mine, requests, context);
+bool Sampler::can_tell(std::span<const RowRequest> requests) const {
+  return tokens_ != nullptr && std::ranges::all_of(requests, [](const RowRequest& request) {
+           return asks(request) && request.n_logprobs < 0;
+         });
 }
 
-void Sampler::ask_for_picks(const TensorView& logits, std::span<const RowRequest> requests,
-                            StepContext& context) {
-  DeviceScan::Rows rows;
+// Which row is asked about how.
+void Sampler::sort_questions(std::span<const RowRequest> requests, Asked& asked) const {
+  for (Asked::Question* question :
+       {&asked.picks_, &asked.draws_, &asked.rankings_, &asked.masses_, &asked.raw_tops_}) {
+    *question = {};
+  }
+  bool any_needs_mass = false;
   for (size_t row = 0; row < requests.size(); ++row) {
-    if (asks(requests[row]) && is_greedy(*requests[row].params)) {
-      rows.rows.push_back(static_cast<int32_t>(row));
+    const RowRequest& request = requests[row];
+    const auto row_id = static_cast<int32_t>(row);
+    const size_t n_top = n_raw_top(request);
+    if (n_top > 0 && n_top <= static_cast<size_t>(kernels::kMaxRowCandidates)) {
+      asked.raw_tops_.rows.rows.push_back(row_id);
+    }
+    if (!asks(request)) continue;
+    const step::SamplingParams& params = *request.params;
+    if (is_greedy(params)) {
+      asked.picks_.rows.rows.push_back(row_id);
+    } else if (has_filter(params)) {
+      asked.rankings_.rows.rows.push_back(row_id);
+      asked.masses_.rows.rows.push_back(row_id);
+      asked.masses_.rows.inverse_temperature.push_back(1 / params.temperature);
+      any_needs_mass = any_needs_mass || needs_mass(params);
+    } else {
+      asked.draws_.rows.rows.push_back(row_id);
+      asked.draws_.rows.inverse_temperature.push_back(1 / params.temperature);
+      asked.draws_.rows.keys.push_back(
+          static_cast<int64_t>(sampling_key(params.seed, request.position)));
     }
   }
-  if (rows.size() == 0) return;
-  const DeviceScan::Best best = scan_->best(logits, first_id_, rows, 1, context);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    DeviceAnswer& answer = answers_[static_cast<size_t>(rows.rows[i])];
+  if (!any_needs_mass) asked.masses_ = {};
+}
+
+Status Sampler::ask(const TensorView& logits, std::span<const RowRequest> requests, Asked& asked,
+                    StepContext& context) {
+  CHECK_EQ(logits.dim(0), static_cast<int64_t>(requests.size()));
+  asked.told_ = false;
+  asked.n_rows_ = requests.size();
+  if (scan_ == nullptr) return {};
+  const TensorView mine = logits.columns(0, n_ids_);
+  sort_questions(requests, asked);
+  DeviceScan::Round& round = asked.round_;
+  scan_->begin(round);
+  const auto ask_best = [&](Asked::Question& question, size_t k) {
+    if (question.rows.size() == 0) return;
+    question.at =
+        scan_->ask_best(round, mine, first_id_, question.rows, static_cast<int64_t>(k), context);
+  };
+  const auto most = [&](const Asked::Question& question, auto&& count) {
+    size_t k = 0;
+    for (const int32_t row : question.rows.rows) {
+      k = std::max(k, count(requests[static_cast<size_t>(row)]));
+    }
+    return k;
+  };
+  ask_best(asked.picks_, 1);
+  ask_best(asked.draws_, kDrawCandidates);
+  ask_best(asked.rankings_,
+           most(asked.rankings_, [&](const RowRequest& request) { return n_candidates(request); }));
+  if (asked.masses_.rows.size() > 0) {
+    asked.masses_.at = scan_->ask_sums(round, mine, asked.masses_.rows, context);
+  }
+  ask_best(asked.raw_tops_, most(asked.raw_tops_, [&](const RowRequest& request) {
+             const size_t n = n_raw_top(request);
+             return n <= static_cast<size_t>(kernels::kMaxRowCandidates) ? n : 0;
+           }));
+  if (round.is_whole() && can_tell(requests)) TRY(tell(requests, asked, context));
+  scan_->send(round, context);
+  return {};
+}
+
+Status Sampler::tell(std::span<const RowRequest> requests, Asked& asked, StepContext& context) {
+  std::vector<DeviceTokens::Best> best;
+  for (const Asked::Question* question : {&asked.picks_, &asked.draws_}) {
+    if (question->at.has_value()) best.push_back({*question->at, &question->rows});
+  }
+  std::optional<DeviceTokens::Drawn> drawn;
+  if (asked.rankings_.at.has_value()) {
+    drawn.emplace();
+    drawn->question = *asked.rankings_.at;
+    drawn->sums = asked.masses_.at;
+    drawn->rows = &asked.rankings_.rows;
+    for (const int32_t row : asked.rankings_.rows.rows) {
+      const RowRequest& request = requests[static_cast<size_t>(row)];
+      drawn->params.push_back(request.params);
+      drawn->keys.push_back(
+          static_cast<int64_t>(sampling_key(request.params->seed, request.position)));
+    }
+  }
+  TRY(tokens_->tell(asked.round_, best, drawn, context));
+  backend_->copy_to_host(asked.tokens_->data(), tokens_->tokens().data,
+                         requests.size() * sizeof(int32_t), context.stream);
+  asked.told_ = true;
+  return {};
+}
+
+void Sampler::take_answers(std::span<const RowRequest> requests, Asked& asked) {
+  answers_.assign(requests.size(), {});
+  if (scan_ == nullptr) return;
+  scan_->collect(asked.round_);
+  take_picks(asked);
+  take_draws(requests, asked);
+  take_rankings(requests, asked);
+  take_raw_tops(requests, asked);
+}
+
+void Sampler::take_picks(const Asked& asked) {
+  if (!asked.picks_.at.has_value()) return;
+  const DeviceScan::Answer& best = asked.round_.answer(*asked.picks_.at);
+  for (size_t i = 0; i < asked.picks_.rows.size(); ++i) {
+    DeviceAnswer& answer = answers_[static_cast<size_t>(asked.picks_.rows.rows[i])];
     answer.ruled = true;
     answer.best = {best.values[i], best.ids[i]};
   }
 }
 
-void Sampler::ask_for_draws(const TensorView& logits, std::span<const RowRequest> requests,
-                            StepContext& context) {
-  DeviceScan::Rows rows;
-  for (size_t row = 0; row < requests.size(); ++row) {
-    const RowRequest& request = requests[row];
-    if (!asks(request) || is_greedy(*request.params) || has_filter(*request.params)) continue;
-    rows.rows.push_back(static_cast<int32_t>(row));
-    rows.inverse_temperature.push_back(1 / request.params->temperature);
-    rows.keys.push_back(static_cast<int64_t>(sampling_key(request.params->seed, request.position)));
-  }
-  if (rows.size() == 0) return;
-  const DeviceScan::Best best = scan_->best(logits, first_id_, rows, kDrawCandidates, context);
+void Sampler::take_draws(std::span<const RowRequest> requests, const Asked& asked) {
+  if (!asked.draws_.at.has_value()) return;
+  const DeviceScan::Rows& rows = asked.draws_.rows;
+  const DeviceScan::Answer& best = asked.round_.answer(*asked.draws_.at);
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto row = static_cast<size_t>(rows.rows[i]);
-    const size_t last = (i + 1) * static_cast<size_t>(kDrawCandidates) - 1;
+    const size_t last = (i + 1) * kDrawCandidates - 1;
     DeviceAnswer& answer = answers_[row];
     for (const Candidate& candidate : ranking_of(best, i, kDrawCandidates)) {
       if (candidate.token < 0) break;
@@ -90,57 +176,33 @@ void Sampler::ask_for_draws(const TensorView& logits, std::span<const RowRequest
     // What is not among the candidates scores at most as the last of them, but for rounding.
     const double last_score = best.scores[last];
     const double reach = last_score + kernels::kScoreError * (std::abs(last_score) + 40);
-    const bool complete = best.ids[last] < 0 || n_ids_ <= kDrawCandidates;
+    const bool complete = best.ids[last] < 0 || n_ids_ <= static_cast<int32_t>(kDrawCandidates);
     answer.ruled = complete || answer.winner.score > reach;
   }
 }
 
-void Sampler::ask_for_rankings(const TensorView& logits, std::span<const RowRequest> requests,
-                               StepContext& context) {
-  DeviceScan::Rows rows;
-  DeviceScan::Rows weighed;
-  size_t k = 0;
-  for (size_t row = 0; row < requests.size(); ++row) {
-    if (!asks(requests[row]) || !has_filter(*requests[row].params)) continue;
-    rows.rows.push_back(static_cast<int32_t>(row));
-    k = std::max(k, n_candidates(requests[row]));
-    if (!needs_mass(*requests[row].params)) continue;
-    weighed.rows.push_back(static_cast<int32_t>(row));
-    weighed.inverse_temperature.push_back(1 / requests[row].params->temperature);
-  }
-  if (rows.size() == 0) return;
-  const DeviceScan::Best best =
-      scan_->best(logits, first_id_, rows, static_cast<int64_t>(k), context);
+void Sampler::take_rankings(std::span<const RowRequest> requests, const Asked& asked) {
+  if (!asked.rankings_.at.has_value()) return;
+  const DeviceScan::Rows& rows = asked.rankings_.rows;
+  const DeviceScan::Answer& best = asked.round_.answer(*asked.rankings_.at);
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto row = static_cast<size_t>(rows.rows[i]);
     DeviceAnswer& answer = answers_[row];
     answer.ruled = true;
     answer.ranking = ranking_of(best, i, n_candidates(requests[row]));
     answer.best = answer.ranking.front();
-  }
-  if (weighed.size() == 0) return;
-  const std::vector<float> masses = scan_->masses(logits, weighed, context);
-  for (size_t i = 0; i < weighed.size(); ++i) {
-    answers_[static_cast<size_t>(weighed.rows[i])].mass = masses[i];
+    if (asked.masses_.at.has_value()) {
+      answer.mass = asked.round_.answer(*asked.masses_.at).sums[i];
+    }
   }
 }
 
 // A ranking that ends early may lack tokens of -inf, which the raw order has: the row is read then.
-void Sampler::ask_for_raw_tops(const TensorView& logits, std::span<const RowRequest> requests,
-                               StepContext& context) {
-  DeviceScan::Rows rows;
-  size_t k = 0;
-  for (size_t row = 0; row < requests.size(); ++row) {
-    const size_t n = n_raw_top(requests[row]);
-    if (n == 0 || n > static_cast<size_t>(kernels::kMaxRowCandidates)) continue;
-    rows.rows.push_back(static_cast<int32_t>(row));
-    k = std::max(k, n);
-  }
-  if (rows.size() == 0) return;
-  const DeviceScan::Best best =
-      scan_->best(logits, first_id_, rows, static_cast<int64_t>(k), context);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const auto row = static_cast<size_t>(rows.rows[i]);
+void Sampler::take_raw_tops(std::span<const RowRequest> requests, const Asked& asked) {
+  if (!asked.raw_tops_.at.has_value()) return;
+  const DeviceScan::Answer& best = asked.round_.answer(*asked.raw_tops_.at);
+  for (size_t i = 0; i < asked.raw_tops_.rows.size(); ++i) {
+    const auto row = static_cast<size_t>(asked.raw_tops_.rows.rows[i]);
     DeviceAnswer& answer = answers_[row];
     answer.raw_top = ranking_of(best, i, n_raw_top(requests[row]));
     answer.raw = answer.raw_top.back().token >= 0;

@@ -173,10 +173,10 @@ void each_field(V& v, step::StepResult& m) {
 }
 template <typename V>
 void each_field(V& v, step::StageTiming& m) {
-  auto& [worker_rank, compute_ns, collective_ns, wait_upstream_ns, wait_downstream_ns, n_graphs,
-         graph_bytes] = m;
-  v(worker_rank, compute_ns, collective_ns, wait_upstream_ns, wait_downstream_ns, n_graphs,
-    graph_bytes);
+  auto& [worker_rank, compute_ns, collective_ns, wait_upstream_ns, wait_downstream_ns, n_ahead,
+         n_redone, n_graphs, graph_bytes] = m;
+  v(worker_rank, compute_ns, collective_ns, wait_upstream_ns, wait_downstream_ns, n_ahead,
+    n_redone, n_graphs, graph_bytes);
 }
 template <typename V>
 void each_field(V& v, step::ExpertLoad& m) {

@@ -40,9 +40,13 @@ std::vector<RowOutcome> sample_rows_on(bool on_device, int tp, const Rows& rows,
       rank.vocab = {std::min(vocab, r * padded), std::min(vocab, (r + 1) * padded)};
       auto backend = make_test_backend("cpu", kernels::ComputeDType::kF32);
       HostExchange exchange(*backend, *meshes[static_cast<size_t>(r)].tp, nullptr);
-      auto sampler = Sampler::create(*backend, exchange, rank, static_cast<int32_t>(vocab),
-                                     static_cast<int64_t>(rows.size()), on_device);
+      auto sampler = Sampler::create(*backend, exchange, rank,
+                                     {.vocab = static_cast<int32_t>(vocab),
+                                      .max_rows = static_cast<int64_t>(rows.size()),
+                                      .on_device = on_device});
       ASSERT_TRUE(sampler.ok());
+      auto asked = (*sampler)->make_asked();
+      ASSERT_TRUE(asked.ok());
       std::vector<float> slice(rows.size() * static_cast<size_t>(padded), 1e30f);
       for (size_t i = 0; i < rows.size(); ++i) {
         std::copy(rows[i].begin() + rank.vocab.begin, rows[i].begin() + rank.vocab.end,
@@ -54,9 +58,11 @@ std::vector<RowOutcome> sample_rows_on(bool on_device, int tp, const Rows& rows,
       context.deadline_ns = clock.now_ns() + 60'000'000'000;
       const TensorView logits(slice.data(), DType::kF32,
                               {static_cast<int64_t>(rows.size()), padded});
-      const Status status =
-          (*sampler)->run(logits, requests, outcomes[static_cast<size_t>(r)], context);
-      ASSERT_TRUE(status.ok()) << status.error().message;
+      ASSERT_TRUE((*sampler)->ask(logits, requests, *asked, context).ok());
+      const auto decided =
+          (*sampler)->decide(logits, requests, *asked, outcomes[static_cast<size_t>(r)], context);
+      ASSERT_TRUE(decided.ok()) << decided.error().message;
+      EXPECT_TRUE(*decided);
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -426,7 +432,11 @@ TEST_P(SamplerAnywhere, ARowWithoutNumbersIsAnError) {
   rank.vocab = {0, 8};
   rank.vocab_padded = 8;
   HostExchange exchange(*backend, *meshes[0].tp, nullptr);
-  auto sampler = Sampler::create(*backend, exchange, rank, 8, 1, on_device);
+  auto sampler = Sampler::create(*backend, exchange, rank,
+                                 {.vocab = 8, .max_rows = 1, .on_device = on_device});
+  ASSERT_TRUE(sampler.ok());
+  auto asked = (*sampler)->make_asked();
+  ASSERT_TRUE(asked.ok());
   std::vector<float> row(8, NAN);
   StepContext context;
   context.backend = backend.get();
@@ -434,8 +444,9 @@ TEST_P(SamplerAnywhere, ARowWithoutNumbersIsAnError) {
   const step::SamplingParams params = greedy_sampling();
   const RowRequest request = request_of(params);
   std::vector<RowOutcome> outcomes;
-  const Status status = (*sampler)->run(TensorView(row.data(), DType::kF32, {1, 8}),
-                                        std::span(&request, 1), outcomes, context);
+  const TensorView logits(row.data(), DType::kF32, {1, 8});
+  ASSERT_TRUE((*sampler)->ask(logits, std::span(&request, 1), *asked, context).ok());
+  const auto status = (*sampler)->decide(logits, std::span(&request, 1), *asked, outcomes, context);
   ASSERT_FALSE(status.ok());
   EXPECT_THAT(status.error().message, testing::HasSubstr("position 5"));
 }

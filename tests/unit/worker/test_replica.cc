@@ -114,6 +114,7 @@ void TestReplica::run_rank(int worker_rank, comm::Mesh mesh) {
   worker.keep_low_bit = options_.keep_low_bit;
   worker.e4m3_kv = options_.e4m3_kv;
   worker.scan_on_device = options_.scan_on_device;
+  worker.steps_ahead = options_.steps_ahead;
   worker.decode_graphs = options_.decode_graphs;
   if (options_.machine_per_stage) {
     worker.machine = "machine " + std::to_string(mesh.stage());
@@ -124,15 +125,16 @@ void TestReplica::run_rank(int worker_rank, comm::Mesh mesh) {
   worker.memory_bytes = int64_t{1} << 30;
   const int tp_rank = mesh.tp_rank();
   const int64_t width = plan_.ranks[static_cast<size_t>(worker_rank)].vocab.size();
-  worker.logits_observer = [this, tp_rank, width](StepId, const float* logits, int64_t n_rows,
-                                                  int64_t stride) {
-    std::vector<std::vector<float>> rows;
-    for (int64_t i = 0; i < n_rows; ++i) {
-      rows.emplace_back(logits + i * stride, logits + i * stride + width);
-    }
-    const std::lock_guard<std::mutex> lock(mutex_);
-    logits_[tp_rank] = std::move(rows);
-  };
+  if (!options_.steps_ahead)
+    worker.logits_observer = [this, tp_rank, width](StepId, const float* logits, int64_t n_rows,
+                                                    int64_t stride) {
+      std::vector<std::vector<float>> rows;
+      for (int64_t i = 0; i < n_rows; ++i) {
+        rows.emplace_back(logits + i * stride, logits + i * stride + width);
+      }
+      const std::lock_guard<std::mutex> lock(mutex_);
+      logits_[tp_rank] = std::move(rows);
+    };
   auto backend = options_.make_backend ? options_.make_backend(options_.compute)
                                        : make_test_backend(options_.backend, options_.compute);
   if (options_.wrap_backend) backend = options_.wrap_backend(std::move(backend), worker_rank);
@@ -194,6 +196,8 @@ step::StepResult TestReplica::next_result() {
     if (auto* result = std::get_if<step::StepResult>(&event)) return std::move(*result);
     if (auto* timings = std::get_if<step::StepTimings>(&event)) {
       n_graphs_ = std::max(n_graphs_, timings->timing.n_graphs);
+      n_ahead_ += timings->timing.n_ahead;
+      n_redone_ += timings->timing.n_redone;
       if (!timings->experts.empty()) expert_loads_.push_back(std::move(timings->experts));
     }
     const auto* failure = std::get_if<step::RankFailure>(&event);

@@ -45,7 +45,9 @@ struct ReplicaOptions {
   int64_t max_logits_rows = 256;
   int64_t n_blocks = 256;
   std::optional<bool> scan_on_device;  // as WorkerOptions
-  bool decode_graphs = true;           //
+  // As WorkerOptions; logits() are there only without.
+  bool steps_ahead = false;
+  bool decode_graphs = true;  //
   // Each stage is on a machine of its own, and all hidden states travel in parts.
   bool machine_per_stage = false;
   // The ranks have groups over host memory beside the others, which then refuse records.
@@ -81,6 +83,9 @@ class TestReplica {
   int64_t max_step_tokens() const { return options_.max_step_tokens; }
   // Recorded decode steps of the rank that has most, as of steps whose successors have run.
   int64_t n_graphs() const { return n_graphs_; }
+  // Over all ranks and steps, as far as they have told.
+  int64_t n_ahead() const { return n_ahead_; }
+  int64_t n_redone() const { return n_redone_; }
 
  private:
   void run_rank(int worker_rank, comm::Mesh mesh);
@@ -99,6 +104,8 @@ class TestReplica {
   std::vector<step::ExpertLoad> expert_loads_;
   uint64_t n_steps_ = 0;
   int64_t n_graphs_ = 0;
+  int64_t n_ahead_ = 0;
+  int64_t n_redone_ = 0;
   mutable std::mutex mutex_;
   std::map<int, std::vector<std::vector<float>>> logits_;  // by tp rank, under mutex_
 };
