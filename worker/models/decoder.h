@@ -1,10 +1,9 @@
 // Decoder<Family>: what all families have around their layers: embedding, final norm, head.
 //
 // A family is a struct:
-//   using Layer = ...;   // Layer(PartLoader&) and Status forward(const TensorView& x, Pass&)
-//   const,
-//                        // or as HandsOnItsNorm says
-//   using Norm = ...;    // of the final norm, e.g. RmsNorm
+//   using Layer = ...;  // Layer(PartLoader&), and as HandsOnItsNorm says, or else
+//                       //   Status forward(const TensorView& x, Pass&) const
+//   using Norm = ...;   // of the final norm, e.g. RmsNorm
 //   static constexpr DecoderNames kNames = {...};
 // The factors on embedding and logits are 1 where the spec says nothing of them.
 #pragma once
