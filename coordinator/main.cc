@@ -23,11 +23,13 @@ struct Arguments {
   int replica = 0;
 };
 
-// SIGTERM becomes readable here: mpirun sends it when the job is to end.
+// These become readable here: mpirun sends the first when it ends the job, and passes on the second
+// from whoever wants it to end.
 int make_stop_fd() {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, launch::kLeaveSignal);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 }
@@ -72,9 +74,12 @@ Status run_replica(const ClusterConfig& config, const Arguments& arguments, laun
   MetricsRegistry metrics;
   ASSIGN_OR_RETURN(auto loop, ReplicaLoop::create(std::move(options), clock, *bound.link, metrics));
   ASSIGN_OR_RETURN(
-      const auto server,
+      auto server,
       MetricsServer::start("127.0.0.1", config.replicas.metrics_port + arguments.replica, metrics));
-  return loop->run();
+  const Status status = loop->run();
+  // Stopping its thread takes up to two seconds (civetweb polls); the process ends before.
+  (void)server.release();
+  return status;
 }
 
 int run(int argc, char** argv) {
@@ -107,7 +112,7 @@ int run(int argc, char** argv) {
       [] { launch::end_process_group("mpirun is gone", launch::kExitPeerLost); });
   SystemClock clock;
   const Status status = run_replica(*config, arguments, **job, stop_fd, clock);
-  // Told to stop: mpirun is ending every rank by signal, so there is nobody to leave MPI with.
+  // Told to stop: mpirun may be ending every rank by signal, so there is nobody to leave MPI with.
   if (status.ok()) std::_Exit(0);
   launch::end_process_group(status.error().message, launch::exit_code_for(status.error()));
 }

@@ -12,6 +12,7 @@
 
 #include "cli/cluster/host_address.h"
 #include "kernels/cuda/devices.h"
+#include "parallel/launch/mpi_job.h"
 #include "parallel/launch/resolve_config.h"
 #include "parallel/plan/gpu_placement.h"
 #include "parallel/plan/memory_budget.h"
@@ -148,6 +149,9 @@ std::vector<std::string> mpirun_argv(const LaunchPlan& launch, const std::string
   // the next start clears.
   argv.insert(argv.end(), {"--mca", "btl", "^vader", "--mca", "orte_tmpdir_base",
                            std::filesystem::path(config_path).parent_path().string()});
+  // Ranks that end because they were asked to leave without a word to MPI, which would wait for
+  // each of them. Any that fails still ends the job by its exit code.
+  argv.insert(argv.end(), {"--mca", "orte_allowed_exit_without_sync", "1"});
   argv.insert(argv.end(), replicas.mpirun_args.begin(), replicas.mpirun_args.end());
   const std::string index = std::to_string(replica);
   argv.insert(argv.end(), {"-np", "1", bin_dir + "/trireme-coordinator", config_path, "--replica",
@@ -199,6 +203,7 @@ std::vector<ProcessSpec> process_specs(const LaunchPlan& launch, const std::stri
                          std::to_string(i)};
     } else {
       spec.spawn.argv = mpirun_argv(launch, bin_dir, config_path, i);
+      spec.leave_signal = launch::kLeaveSignal;
     }
     // SIGTERM lets mpirun clear its session folder; its ranks watch it and end with it in any case.
     spec.spawn.parent_death_signal = SIGTERM;

@@ -22,6 +22,8 @@ constexpr int64_t kMaxBackoffNs = 30 * kSecondNs;
 constexpr int64_t kHealthyNs = 20 * kSecondNs;
 // Failures in a row, without ever having been ready, after which the cluster gives up.
 constexpr int kMaxStartFailures = 4;
+// Replicas that were asked to leave get SIGTERM after this long.
+constexpr int64_t kLeaveNs = kSecondNs;
 // After the drain, replicas and slow routers get this long before SIGKILL.
 constexpr int64_t kTerminateNs = 5 * kSecondNs;
 constexpr size_t kMaxLineBytes = 1 << 16;
@@ -176,10 +178,8 @@ void Supervisor::handle_signal() {
     if (n_signals_ == 1) {
       std::fprintf(stderr, "\ndraining: streams may finish; press Ctrl-C again to stop at once\n");
       drain_deadline_ns_ = clock_.now_ns() + options_.drain_ns;
-      for (auto& child : children_) {
-        child->restart_at_ns = 0;
-        if (child->process && child->spec.role == Role::kRouter) child->process->signal(SIGTERM);
-      }
+      for (auto& child : children_) child->restart_at_ns = 0;
+      signal_all(Role::kRouter, [](const ProcessSpec&) { return SIGTERM; });
     } else {
       std::fprintf(stderr, "stopping at once\n");
       for (auto& child : children_) {
@@ -195,26 +195,36 @@ bool Supervisor::all_ended(Role role) const {
   });
 }
 
+void Supervisor::signal_all(Role role, int (*signal_of)(const ProcessSpec&)) {
+  for (auto& child : children_) {
+    if (child->process && child->spec.role == role) child->process->signal(signal_of(child->spec));
+  }
+}
+
 void Supervisor::advance_shutdown() {
+  const auto terminate = [](const ProcessSpec&) { return SIGTERM; };
+  const auto leave = [](const ProcessSpec& spec) { return spec.leave_signal; };
   const int64_t now = clock_.now_ns();
   if (failed_ && drain_deadline_ns_ == 0) {
     drain_deadline_ns_ = now;  // nothing to wait for
-    for (auto& child : children_) {
-      if (child->process && child->spec.role == Role::kRouter) child->process->signal(SIGTERM);
-    }
+    signal_all(Role::kRouter, terminate);
   }
   const bool routers_done = all_ended(Role::kRouter) || now >= drain_deadline_ns_;
-  if (routers_done && !replicas_told_) {
-    replicas_told_ = true;
+  if (routers_done && replicas_told_ns_ == 0) {
+    replicas_told_ns_ = now;
     drain_deadline_ns_ = std::min(drain_deadline_ns_, now);
-    for (auto& child : children_) {
-      if (child->process && child->spec.role == Role::kReplica) child->process->signal(SIGTERM);
-    }
+    // One that is still starting hears nothing but SIGTERM.
+    replicas_pressed_ = !ready_;
+    signal_all(Role::kReplica, ready_ ? +leave : +terminate);
   }
-  if (replicas_told_ && now >= drain_deadline_ns_ + kTerminateNs) {
-    for (auto& child : children_) {
-      if (child->process) child->process->signal_group(SIGKILL);
-    }
+  if (replicas_told_ns_ == 0) return;
+  if (!replicas_pressed_ && now >= replicas_told_ns_ + kLeaveNs) {
+    replicas_pressed_ = true;
+    signal_all(Role::kReplica, terminate);
+  }
+  if (now < drain_deadline_ns_ + kTerminateNs) return;
+  for (auto& child : children_) {
+    if (child->process) child->process->signal_group(SIGKILL);
   }
 }
 

@@ -6,6 +6,7 @@
 // everything at once. Children die with this process however it ends. One thread.
 #pragma once
 
+#include <csignal>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -26,6 +27,8 @@ struct ProcessSpec {
   Role role = Role::kRouter;
   launch::SpawnOptions spawn;
   int64_t first_backoff_ns = 0;  // before the first restart; doubles up to kMaxBackoffNs
+  // What asks a process that is up to end; one that does not soon gets SIGTERM.
+  int leave_signal = SIGTERM;
 };
 
 // A line that a child printed on its captured stdout.
@@ -66,6 +69,7 @@ class Supervisor {
   void restart_due();
   bool all_ended(Role role) const;
   void advance_shutdown();
+  void signal_all(Role role, int (*signal_of)(const ProcessSpec&));
   int timeout_ms() const;
 
   SupervisorOptions options_;
@@ -75,7 +79,8 @@ class Supervisor {
   bool ready_ = false;
   bool failed_ = false;
   int n_signals_ = 0;
-  bool replicas_told_ = false;
+  int64_t replicas_told_ns_ = 0;   // when the shutdown reached them; 0: not yet
+  bool replicas_pressed_ = false;  // they got SIGTERM
   int64_t drain_deadline_ns_ = 0;
 };
 

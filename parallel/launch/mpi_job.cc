@@ -52,6 +52,7 @@ Result<std::unique_ptr<MpiJob>> MpiJob::start(int n_workers) {
         "mpirun -np 1 trireme-coordinator CONFIG : -np {} trireme-worker CONFIG",
         runtime->world_size(), n_workers, n_workers));
   }
+  if (runtime->world_rank() != 0) signal(kLeaveSignal, SIG_IGN);
   return std::unique_ptr<MpiJob>(new MpiJobImpl(std::move(runtime)));
 }
 

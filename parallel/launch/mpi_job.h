@@ -6,6 +6,7 @@
 // main thread only.
 #pragma once
 
+#include <csignal>
 #include <memory>
 #include <string>
 
@@ -14,6 +15,11 @@
 #include "parallel/comm/mesh.h"
 
 namespace trireme::launch {
+
+// Asks a job to end in good order. Sent to mpirun, which passes it on to every rank at once, where
+// of a SIGTERM it only wakes them, sleeps for a second and then ends them one by one. The
+// coordinator takes it as it takes SIGTERM; workers ignore it and end when the coordinator says so.
+inline constexpr int kLeaveSignal = SIGUSR1;
 
 class MpiJob {
  public:

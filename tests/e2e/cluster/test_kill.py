@@ -220,6 +220,22 @@ class SupervisorTest(unittest.TestCase):
             self.assertEqual(load.errors, [])
             self.assertEqual([len(ids) for ids in load.ids], [400] * 4)
 
+    def test_ctrl_c_lets_ranks_leave_by_themselves(self):
+        with tempfile.TemporaryDirectory() as folder:
+            config = pathlib.Path(folder) / "cluster.yaml"
+            config.write_text(f"model: {{path: {DEMO_MODEL}}}\nreplicas: {{tp: 2, pp: 2, collective: mpi}}\n"
+                              "log: {level: debug}\n")
+            with Cluster(config) as cluster:
+                cluster.stop()
+                # By the coordinator's word, and not by mpirun, which takes seconds to kill them.
+                for rank in range(4):
+                    self.assertIn(f"rank {rank} ends: the replica is shut down", cluster.log_text())
+
+    def test_ctrl_c_ends_a_stopped_rank(self):
+        with Cluster(None, "--tp", 2, "--replicas", 1) as cluster:
+            os.kill(cluster.pids("worker")[1], signal.SIGSTOP)
+            cluster.stop()
+
     def test_second_ctrl_c_stops_at_once(self):
         with Cluster(None, "--replicas", 1) as cluster:
             children = cluster.descendants()
