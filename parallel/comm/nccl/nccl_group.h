@@ -1,11 +1,12 @@
 // Groups over NCCL: the collectives of ranks that have a GPU each.
 //
-// Tensors are on the calling thread's device. A sum or an exchange is enqueued and returns; every
-// other operation returns when it has happened. A watcher thread looks after what is enqueued: past
-// an operation's deadline, or on an error of NCCL's own, it aborts the communicator, so that the
-// device goes on and the rank's thread is free again, and the next call returns the error, which
-// names rank, step and the first operation that was not done. Results enqueued before such an error
-// are worth nothing, and an operation that waits says so before they are used.
+// Tensors are on the calling thread's device. A sum, an exchange or an all_gather_enqueued is
+// enqueued and returns; every other operation returns when it has happened. A watcher thread looks
+// after what is enqueued: past an operation's deadline, or on an error of NCCL's own, it aborts the
+// communicator, so that the device goes on and the rank's thread is free again, and the next call
+// returns the error, which names rank, step and the first operation that was not done. Results
+// enqueued before such an error are worth nothing, and an operation that waits says so before they
+// are used.
 //
 // Sums are in NCCL's order: the same bits on every rank of the group and for every run of one
 // shape, not in rank order as on the host (for that: rank_order/). `abort` ends this rank's part;
