@@ -5,6 +5,8 @@
 #include <boost/beast/http/rfc7230.hpp>
 #include <ctime>
 
+#include "router/http/request_head.h"
+
 namespace trireme::router {
 namespace {
 
@@ -154,18 +156,7 @@ void Connection::parse() {
     const size_t n = parser_->put(boost::asio::buffer(in_), ec);
     in_.erase(0, n);
     if (ec == http::error::need_more) return;
-    if (ec == http::error::body_limit) {
-      return fail_request(
-          413, "the body is larger than " + std::to_string(context_->limits.body_bytes) + " bytes");
-    }
-    if (ec == http::error::header_limit) {
-      return fail_request(431, "the header is larger than " +
-                                   std::to_string(context_->limits.header_bytes) + " bytes");
-    }
-    if (ec == http::error::bad_version) {
-      return fail_request(505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
-    }
-    if (ec) return fail_request(400, "the request is not valid HTTP");
+    if (ec) return fail_parse(ec);
     if (phase_ == Phase::kHeader && parser_->is_header_done() && !on_header()) return;
     if (parser_->is_done()) return on_request();
     if (phase_ == Phase::kBody && !hold_body(static_cast<int64_t>(parser_->get().body().size()))) {
@@ -174,42 +165,37 @@ void Connection::parse() {
   }
 }
 
+void Connection::fail_parse(const error_code& ec) {
+  const HttpLimits& limits = context_->limits;
+  if (ec == http::error::body_limit) {
+    return fail_request(413,
+                        "the body is larger than " + std::to_string(limits.body_bytes) + " bytes");
+  }
+  if (ec == http::error::header_limit) {
+    return fail_request(
+        431, "the header is larger than " + std::to_string(limits.header_bytes) + " bytes");
+  }
+  if (ec == http::error::bad_version) {
+    return fail_request(505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
+  }
+  fail_request(400, "the request is not valid HTTP");
+}
+
 bool Connection::on_header() {
   const auto& message = parser_->get();
   http_1_0_ = message.version() < 11;
   head_request_ = message.method() == http::verb::head;
   keep_alive_ = message.keep_alive();
   read_head();
-  const auto fail = [this](int status, const std::string& text) {
-    fail_request(status, text);
+  if (const auto fault = check_head(request_, http_1_0_, context_->limits.header_count)) {
+    fail_request(fault->status, fault->message);
     return false;
-  };
-  if (static_cast<int64_t>(request_.headers.size()) > context_->limits.header_count) {
-    return fail(431, "there are more than " + std::to_string(context_->limits.header_count) +
-                         " header fields");
-  }
-  // Two framings in one request are how requests are smuggled past proxies.
-  if (request_.header("transfer-encoding") != nullptr &&
-      request_.header("content-length") != nullptr) {
-    return fail(400, "Content-Length and Transfer-Encoding exclude each other");
-  }
-  const std::string* coding = request_.header("transfer-encoding");
-  if (coding != nullptr && lower(*coding) != "chunked") {
-    return fail(501, "no transfer coding but chunked is understood");
-  }
-  const std::string* encoding = request_.header("content-encoding");
-  if (encoding != nullptr && lower(*encoding) != "identity") {
-    return fail(415, "compressed bodies are not accepted");
-  }
-  const std::string* expect = request_.header("expect");
-  if (expect != nullptr && lower(*expect) != "100-continue") {
-    return fail(417, "no other expectation than 100-continue can be met");
   }
   if (!parser_->is_done()) {
     if (context_->head_check) {
       if (auto answer = context_->head_check(request_)) return refuse(std::move(*answer));
     }
-    if (expect != nullptr && !http_1_0_) {
+    if (request_.header("expect") != nullptr && !http_1_0_) {
       out_ += "HTTP/1.1 100 Continue\r\n\r\n";
       pump();
       if (phase_ == Phase::kClosed) return false;

@@ -88,6 +88,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void read_head();
   bool hold_body(int64_t n_bytes);
   void on_request();
+  void fail_parse(const boost::system::error_code& ec);
   void fail_request(int status, const std::string& message);
   void append_head(int status, const std::string& content_type, const HttpHeaders& headers);
   void finish_response();

@@ -61,26 +61,28 @@ TEST_F(HttpTest, BadRequestsAndLimits) {
   std::string many = "GET /version HTTP/1.1\r\n";
   for (int i = 0; i < 30; ++i) many += "X" + std::to_string(i) + ": 1\r\n";
   EXPECT_EQ(status_of(many + "\r\n"), 431);
-  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: "
+  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
                       "chunked\r\nContent-Length: 5\r\n\r\n"),
             400);
-  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nContent-Length: -5\r\n\r\n"), 400);
-  EXPECT_EQ(
-      status_of(
-          "POST /v1/completions HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\n"),
-      415);
-  EXPECT_EQ(
-      status_of("POST /v1/completions HTTP/1.1\r\nExpect: miracles\r\nContent-Length: 5\r\n\r\n"),
-      417);
-  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nContent-Type: "
+  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n"),
+            400);
+  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Encoding: "
+                      "gzip\r\nContent-Length: 5\r\n\r\n"),
+            415);
+  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nHost: x\r\nExpect: "
+                      "miracles\r\nContent-Length: 5\r\n\r\n"),
+            417);
+  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: "
                       "text/plain\r\nContent-Length: 2\r\n\r\n{}"),
             415);
-  EXPECT_EQ(status_of("DELETE /v1/models HTTP/1.1\r\n\r\n"), 405);
-  EXPECT_EQ(status_of("POST /v1/responses HTTP/1.1\r\nContent-Length: 0\r\n\r\n"), 501);
-  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1e\r\n" +
-                      std::string(30, ' ') + "\r\n0\r\n\r\n"),
-            400);
-  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: gzip, "
+  EXPECT_EQ(status_of("DELETE /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"), 405);
+  EXPECT_EQ(status_of("POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"), 501);
+  EXPECT_EQ(
+      status_of(
+          "POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1e\r\n" +
+          std::string(30, ' ') + "\r\n0\r\n\r\n"),
+      400);
+  EXPECT_EQ(status_of("POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, "
                       "chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
             501);
 }

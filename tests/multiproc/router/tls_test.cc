@@ -75,7 +75,7 @@ TEST_F(TlsTest, StreamsAndLargeBodies) {
   start_router();
   TestReplica replica(replica_options());
   ASSERT_TRUE(eventually([&] {
-    return exchange("GET /readiness HTTP/1.1\r\nConnection: close\r\n\r\n")
+    return exchange("GET /readiness HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         .starts_with("HTTP/1.1 200");
   }));
   const std::string reply = exchange(post(
@@ -99,13 +99,13 @@ TEST_F(TlsTest, PlainBytesAndSilenceDoNoHarm) {
   config_.limits.header_timeout_ns = 500 * kMillisecondNs;
   start_router();
   testing::HttpClient plain(router_->port());
-  plain.send("GET /version HTTP/1.1\r\n\r\n");
+  plain.send("GET /version HTTP/1.1\r\nHost: x\r\n\r\n");
   plain.read_some(60'000);
   testing::HttpClient silent(router_->port());
   EXPECT_EQ(silent.read_some(60'000), "");
   EXPECT_TRUE(silent.saw_end()) << "a handshake has a time limit";
-  EXPECT_TRUE(
-      exchange("GET /version HTTP/1.1\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 200"));
+  EXPECT_TRUE(exchange("GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                  .starts_with("HTTP/1.1 200"));
 }
 
 TEST_F(TlsTest, BadFilesAreClearErrors) {
