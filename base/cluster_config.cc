@@ -130,6 +130,7 @@ void visit(V& v, RouterConfig& c) {
   v.boolean("curve", &c.curve);
   v.text("tls_certificate", &c.tls_certificate);
   v.text("tls_key", &c.tls_key);
+  v.texts("allowed_origins", &c.allowed_origins, 256);
   v.duration("heartbeat", &c.heartbeat_ns, 10 * kMillisecondNs, 60 * kSecondNs);
   v.duration("replica_dead", &c.replica_dead_ns, 50 * kMillisecondNs, kHourNs);
   v.duration("drain", &c.drain_ns, 0, 24 * kHourNs);
@@ -283,7 +284,58 @@ Status check_ports(const RouterConfig& router, const ReplicaConfig& replicas) {
   return {};
 }
 
+bool is_lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
+
+// scheme://host[:port] exactly as a browser writes it into a request's Origin, with which it is
+// compared byte by byte: lower case, no path, no default port.
+bool is_origin(std::string_view text) {
+  const size_t colon = text.find("://");
+  if (colon == 0 || colon == std::string_view::npos || text.size() > 255) return false;
+  const std::string_view scheme = text.substr(0, colon);
+  std::string_view host = text.substr(colon + 3);
+  const auto all = [](std::string_view part, std::string_view others) {
+    return std::all_of(part.begin(), part.end(), [&](char c) {
+      return is_lower_or_digit(c) || others.find(c) != std::string_view::npos;
+    });
+  };
+  if (!all(scheme, "+-.") || scheme[0] < 'a') return false;
+  const size_t bracket = host.find(']');
+  const size_t port = host.find(':', bracket == std::string_view::npos ? 0 : bracket);
+  if (port != std::string_view::npos) {
+    const std::string_view digits = host.substr(port + 1);
+    const bool is_port = !digits.empty() && digits.size() <= 5 && digits[0] != '0' &&
+                         digits.find_first_not_of("0123456789") == std::string_view::npos &&
+                         std::stoi(std::string(digits)) <= 65'535;
+    const bool is_default =
+        (scheme == "https" && digits == "443") || (scheme == "http" && digits == "80");
+    if (!is_port || is_default) return false;
+    host = host.substr(0, port);
+  }
+  if (host.starts_with('[')) {
+    return host.size() > 3 && host.ends_with(']') && all(host.substr(1, host.size() - 2), ":.");
+  }
+  return !host.empty() && all(host, "-._");
+}
+
+Status check_origins(const std::vector<std::string>& origins) {
+  for (const std::string& origin : origins) {
+    if (origin == "*" && origins.size() > 1) {
+      return invalid_argument(
+          "`router.allowed_origins` holds \"*\", which is every origin, beside others: name it "
+          "alone");
+    }
+    if (origin == "*" || is_origin(origin)) continue;
+    return invalid_argument(fmt::format(
+        "`router.allowed_origins` holds \"{}\", which no browser sends: an origin is "
+        "scheme://host or scheme://host:port in lower case, without a path and without the "
+        "scheme's own port, or \"*\" for every page",
+        origin));
+  }
+  return {};
+}
+
 Status check_router(const RouterConfig& c, bool has_keys) {
+  TRY(check_origins(c.allowed_origins));
   if (c.host.empty() || c.wire_host.empty()) {
     return invalid_argument("`router.host` and `router.wire_host` must name an address");
   }

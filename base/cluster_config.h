@@ -128,6 +128,9 @@ struct RouterConfig {
   bool curve = true;
   std::string tls_certificate;  // PEM paths; both or neither
   std::string tls_key;
+  // Origins of web pages that may use the API from a browser: "https://chat.example.com", or "*"
+  // alone for every page. Empty: none may.
+  std::vector<std::string> allowed_origins;
   int64_t heartbeat_ns = 500 * kMillisecondNs;
   int64_t replica_dead_ns = 5 * kSecondNs;
   int64_t drain_ns = 30 * kSecondNs;

@@ -23,11 +23,12 @@ uint64_t random_u64() {
   return (uint64_t{device()} << 32) | device();
 }
 
-HttpServerOptions http_options(const ClusterConfig& config, int port, bool tls, int n_writers) {
+// Of the API, or of the admin port: no TLS and no browsers there.
+HttpServerOptions http_options(const ClusterConfig& config, int port, bool api, int n_writers) {
   HttpServerOptions options;
   options.host = config.router.host;
   options.port = port;
-  if (tls) {
+  if (api) {
     options.tls_certificate = config.router.tls_certificate;
     options.tls_key = config.router.tls_key;
   }
@@ -42,6 +43,7 @@ HttpServerOptions http_options(const ClusterConfig& config, int port, bool tls, 
                     .header_timeout_ns = l.header_timeout_ns,
                     .body_timeout_ns = l.body_timeout_ns,
                     .idle_timeout_ns = l.idle_timeout_ns};
+  if (api) options.cors = CorsPolicy(config.router.allowed_origins);
   return options;
 }
 

@@ -168,6 +168,7 @@ void Routes::handle_api(const std::shared_ptr<Exchange>& exchange) {
   const auto answer = [&](const std::string& route, HttpResponse response) {
     reply(exchange, route, caller, std::move(response));
   };
+  if (auto asked = cors_.preflight(request)) return answer("preflight", std::move(*asked));
   if (path == "/liveness" && is_get(request.method)) {
     return answer(path, {.body = R"({"status":"ok"})"});
   }

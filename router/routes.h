@@ -10,6 +10,7 @@
 
 #include "base/metrics.h"
 #include "router/generation.h"
+#include "router/http/cors.h"
 #include "router/http/exchange.h"
 #include "router/serving.h"
 
@@ -18,7 +19,7 @@ namespace trireme::router {
 class Routes {
  public:
   Routes(Serving& serving, const MetricsRegistry& registry)
-      : serving_(serving), registry_(registry) {}
+      : serving_(serving), registry_(registry), cors_(serving.config.router.allowed_origins) {}
 
   // Before a body is read: strangers are turned away.
   std::optional<HttpResponse> check_api_head(const HttpRequest& request);
@@ -48,6 +49,7 @@ class Routes {
 
   Serving& serving_;
   const MetricsRegistry& registry_;
+  const CorsPolicy cors_;  // of the API
 };
 
 }  // namespace trireme::router

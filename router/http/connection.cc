@@ -147,6 +147,7 @@ void Connection::parse() {
       const size_t blank = in_.find_first_not_of("\r\n");
       in_.erase(0, blank == std::string::npos ? in_.size() : blank);
       if (in_.empty()) return;
+      origin_.clear();
       parser_.emplace();
       parser_->header_limit(static_cast<uint32_t>(context_->limits.header_bytes));
       parser_->body_limit(static_cast<uint64_t>(context_->limits.body_bytes));
@@ -166,6 +167,7 @@ void Connection::parse() {
 }
 
 void Connection::fail_parse(const error_code& ec) {
+  note_origin();  // a head may fail as a whole
   const HttpLimits& limits = context_->limits;
   if (ec == http::error::body_limit) {
     return fail_request(413,
@@ -179,6 +181,12 @@ void Connection::fail_parse(const error_code& ec) {
     return fail_request(505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
   }
   fail_request(400, "the request is not valid HTTP");
+}
+
+void Connection::note_origin() {
+  if (!context_->cors.enabled()) return;
+  const auto origin = parser_->get()[http::field::origin];
+  origin_.assign(origin.data(), origin.size());
 }
 
 bool Connection::on_header() {
@@ -222,6 +230,7 @@ void Connection::read_head() {
     request_.headers.emplace_back(lower({field.name_string().data(), field.name_string().size()}),
                                   std::string(field.value().data(), field.value().size()));
   }
+  note_origin();
 }
 
 // Books the bytes of this connection's body; false where all bodies together are too many.
@@ -267,6 +276,7 @@ void Connection::append_head(int status, const std::string& content_type,
   append_date(out_, context_->clock.unix_ns());
   if (!content_type.empty()) out_ += "Content-Type: " + content_type + "\r\n";
   for (const auto& [name, value] : headers) out_ += name + ": " + value + "\r\n";
+  context_->cors.append_headers(origin_, out_);
   if (!keep_alive_) {
     out_ += "Connection: close\r\n";
   } else if (http_1_0_) {
@@ -277,7 +287,11 @@ void Connection::append_head(int status, const std::string& content_type,
 void Connection::respond(Exchange& exchange, const HttpResponse& response) {
   CHECK(!exchange.stream_started_ && !exchange.finished_);
   append_head(response.status, response.content_type, response.headers);
-  out_ += "Content-Length: " + std::to_string(response.body.size()) + "\r\n\r\n";
+  // A 204 has no body, and so no length: RFC 9110, 8.6.
+  if (response.status != 204) {
+    out_ += "Content-Length: " + std::to_string(response.body.size()) + "\r\n";
+  }
+  out_ += "\r\n";
   if (!head_request_) out_ += response.body;
   finish_response();
 }

@@ -41,6 +41,7 @@ struct GatheredWrite {
 struct ConnectionContext {
   const Clock& clock;
   HttpLimits limits;
+  CorsPolicy cors;
   HttpServer::Handler handler;
   HttpServer::HeadCheck head_check;
   std::function<void(std::function<void()>)> post;
@@ -86,6 +87,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool on_header();                    // false: an error was answered
   bool refuse(HttpResponse response);  // answers and closes; false, for on_header to return
   void read_head();
+  void note_origin();
   bool hold_body(int64_t n_bytes);
   void on_request();
   void fail_parse(const boost::system::error_code& ec);
@@ -108,6 +110,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string in_;                 // bytes read and not yet parsed
   std::optional<Parser> parser_;
   HttpRequest request_;  // of which the head has been read
+  std::string origin_;   // the page behind it, where CORS is on
   int64_t body_bytes_held_ = 0;
   std::shared_ptr<Exchange> exchange_;
   std::string out_;  // bytes to write, from out_begin_

@@ -26,8 +26,13 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
         options(server_options),
         acceptor(event_loop.impl().io),
         retry(event_loop.impl().io),
-        context(std::make_shared<ConnectionContext>(ConnectionContext{
-            clock, server_options.limits, std::move(handler), std::move(head_check), {}, {}})) {
+        context(std::make_shared<ConnectionContext>(ConnectionContext{clock,
+                                                                      server_options.limits,
+                                                                      server_options.cors,
+                                                                      std::move(handler),
+                                                                      std::move(head_check),
+                                                                      {},
+                                                                      {}})) {
     if (options.n_writers > 1) write_pool = std::make_unique<WritePool>(options.n_writers - 1);
   }
 

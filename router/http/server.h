@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "router/http/cors.h"
 #include "router/http/event_loop.h"
 #include "router/http/exchange.h"
 
@@ -37,6 +38,7 @@ struct HttpServerOptions {
   int port = 0;                          // 0: any free one
   std::string tls_certificate, tls_key;  // PEM paths; both or neither
   HttpLimits limits;
+  CorsPolicy cors;    // whose pages may read the answers; off by default
   int n_writers = 1;  // threads that share the writes of a batch, the loop's own included
 };
 

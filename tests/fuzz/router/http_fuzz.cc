@@ -90,11 +90,12 @@ class Client {
     wires_->most_written = 1 + data[1] * 8u;
     mode_ = data[2];
     input_.assign(reinterpret_cast<const char*>(data) + 3, size - 3);
-    context_ = std::make_shared<ConnectionContext>(ConnectionContext{
-        clock_, kLimits, [this](std::shared_ptr<Exchange> exchange) { handle(exchange); },
-        [](const HttpRequest&) { return std::optional<HttpResponse>(); },
-        [this](std::function<void()> task) { post(std::move(task)); },
-        [this](Connection*) { connection_.reset(); }});
+    context_ = std::make_shared<ConnectionContext>(
+        ConnectionContext{clock_, kLimits, CorsPolicy({"http://a"}),
+                          [this](std::shared_ptr<Exchange> exchange) { handle(exchange); },
+                          [](const HttpRequest&) { return std::optional<HttpResponse>(); },
+                          [this](std::function<void()> task) { post(std::move(task)); },
+                          [this](Connection*) { connection_.reset(); }});
     connection_ = std::make_shared<Connection>(context_, std::make_unique<FakeTransport>(wires_));
     connection_->start();
   }

@@ -122,6 +122,57 @@ TEST(ClusterConfig, SectionsMustAgree) {
   }
 }
 
+TEST(ClusterConfig, OriginsAreWrittenAsBrowsersSendThem) {
+  const auto parse_origins = [](const std::vector<std::string>& origins) {
+    ClusterConfig config;
+    config.model.path = "m";
+    config.router.allowed_origins = origins;
+    return check_cluster_config(config);
+  };
+  for (const char* good :
+       {"*", "https://chat.example.com", "http://localhost:3000", "http://127.0.0.1:8080",
+        "http://[::1]:5173", "https://[2001:db8::1]", "https://a:80", "http://a:443",
+        "chrome-extension://abcdefgh", "app://-", "https://xn--bcher-kva.example"}) {
+    const Status status = parse_origins({good});
+    EXPECT_TRUE(status.ok()) << good << ": " << status.error().message;
+  }
+  for (const char* bad : {"",
+                          "null",
+                          "chat.example.com",
+                          "https://",
+                          "https:/a",
+                          "https://a/",
+                          "https://a/path",
+                          "https://A.example",
+                          "HTTPS://a",
+                          "https://a:443",
+                          "http://a:80",
+                          "https://a:",
+                          "https://a:0",
+                          "https://a:65536",
+                          "https://a:8x",
+                          "https://u@a",
+                          "https://*.example.com",
+                          "https://a b",
+                          "https://a,https://b",
+                          "https://[::1",
+                          "https://[]",
+                          "https://::1",
+                          "https://a?b",
+                          "https://a#b",
+                          "1http://a",
+                          "://a",
+                          "https://b\u00fccher.example"}) {
+    const Status status = parse_origins({bad});
+    ASSERT_FALSE(status.ok()) << bad;
+    EXPECT_NE(status.error().message.find("router.allowed_origins"), std::string::npos)
+        << status.error().message;
+  }
+  EXPECT_TRUE(parse_origins({"https://a", "https://b:8443"}).ok());
+  EXPECT_FALSE(parse_origins({"https://a", "*"}).ok()) << "which of the two is meant?";
+  EXPECT_TRUE(ClusterConfig().router.allowed_origins.empty()) << "off by default";
+}
+
 TEST(ClusterConfig, HashesAreLowerCase) {
   const auto config =
       parse_cluster_config(kModel + "keys: [{name: a, sha256: " + std::string(64, 'A') + "}]", "");
@@ -252,6 +303,7 @@ class RandomConfig {
     c.router.port = 20'000 + below(1000);
     c.router.tls_certificate = flag() ? "/" + text() : "";
     c.router.tls_key = c.router.tls_certificate.empty() ? "" : "/" + text();
+    if (flag()) c.router.allowed_origins = {"https://a.example:8443", "http://[::1]:3000"};
     c.router.drain_ns = wide(kSecondNs);
     c.router.balance_load_weight = real(9);
     c.router.vllm_metric_names = flag();
@@ -297,6 +349,7 @@ TEST(ClusterConfig, TextsReadBackAsTheSameConfig) {
     EXPECT_EQ(parsed->replicas.mpirun_args, config.replicas.mpirun_args);
     EXPECT_EQ(parsed->replicas.stage_layers, config.replicas.stage_layers);
     EXPECT_EQ(parsed->replicas.experts, config.replicas.experts);
+    EXPECT_EQ(parsed->router.allowed_origins, config.router.allowed_origins);
     EXPECT_EQ(parsed->scheduler.step_deadline_ns, config.scheduler.step_deadline_ns);
     EXPECT_EQ(parsed->limits.body_bytes, config.limits.body_bytes);
     EXPECT_EQ(parsed->limits.header_timeout_ns, config.limits.header_timeout_ns);
