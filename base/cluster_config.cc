@@ -134,6 +134,7 @@ void visit(V& v, RouterConfig& c) {
   v.duration("heartbeat", &c.heartbeat_ns, 10 * kMillisecondNs, 60 * kSecondNs);
   v.duration("replica_dead", &c.replica_dead_ns, 50 * kMillisecondNs, kHourNs);
   v.duration("drain", &c.drain_ns, 0, 24 * kHourNs);
+  v.duration("stream_ping", &c.stream_ping_ns, 0, kHourNs);
   v.number("balance_load_weight", &c.balance_load_weight, 0, 1000);
   v.integer("tokenizer_threads", &c.tokenizer_threads, 1, 256);
   v.boolean("vllm_metric_names", &c.vllm_metric_names);

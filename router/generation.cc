@@ -12,7 +12,6 @@ namespace trireme::router {
 namespace {
 
 constexpr size_t kInlineBodyBytes = 4096;  // parsed and tokenized on the loop: well under 100 us
-constexpr int64_t kPingIntervalNs = 15 * kSecondNs;
 
 int32_t priority_of(const GenerationRequest& request, const KeyConfig& key, bool has_keys) {
   // A key says what its tenant may have; a request can only step back from there.
@@ -266,7 +265,9 @@ void GenerationCall::after_batch() {
     return request_.embed ? respond_embeddings() : respond_whole();
   }
   if (!exchange_->stream_started()) return;
-  last_write_ns_ = serving_.now_ns;
+  // Tokens that show nothing (special ones, half a character, what may become a stop string) break
+  // no silence.
+  if (exchange_->has_pending()) last_write_ns_ = serving_.now_ns;
   if (!done) return exchange_->flush();
   if (request_.include_usage) append_usage_event(exchange_->pending(), identity_, usage());
   append_done_event(exchange_->pending());
@@ -338,7 +339,8 @@ void GenerationCall::abort(const ApiError& error) { fail(error); }
 
 void GenerationCall::tick(int64_t now_ns) {
   if (ended_ || !admitted_ || !request_.stream || error_) return;
-  if (now_ns - last_write_ns_ < kPingIntervalNs) return;
+  const int64_t silence_ns = serving_.config.router.stream_ping_ns;
+  if (silence_ns == 0 || now_ns - last_write_ns_ < silence_ns) return;
   last_write_ns_ = now_ns;
   start_stream();
   exchange_->pending() += kPing;

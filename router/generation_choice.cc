@@ -72,8 +72,9 @@ void GenerationCall::Choice::on_error(const Error& error) {
 void GenerationCall::Choice::begin_output() {
   began_ = true;
   const GenerationRequest& request = call_.request_;
+  // The head goes out now, also where the first tokens show nothing.
+  if (request.stream) call_.start_stream();
   if (request.stream && call_.identity_.chat) {
-    call_.start_stream();
     std::string ids;
     if (request.return_token_ids) ids = ids_json(prompt.ids->data(), prompt.ids->size());
     sent_prompt_ids_ = true;

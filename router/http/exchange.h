@@ -43,6 +43,7 @@ class Exchange {
     if (pending_.empty()) begin_pending();
     return pending_;
   }
+  bool has_pending() const { return pending_.size() > kChunkHeadBytes; }
   void flush();
   void end_stream();
 
@@ -56,7 +57,6 @@ class Exchange {
   static constexpr size_t kChunkHeadBytes = 10;  // of pending_: eight hexadecimal digits, CRLF
 
   void begin_pending();
-  bool has_pending() const { return pending_.size() > kChunkHeadBytes; }
 
   Connection* connection_;  // null when the client is gone or the response is complete
   HttpRequest request_;

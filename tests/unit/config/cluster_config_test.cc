@@ -305,6 +305,7 @@ class RandomConfig {
     c.router.tls_key = c.router.tls_certificate.empty() ? "" : "/" + text();
     if (flag()) c.router.allowed_origins = {"https://a.example:8443", "http://[::1]:3000"};
     c.router.drain_ns = wide(kSecondNs);
+    c.router.stream_ping_ns = wide(60 * kSecondNs);
     c.router.balance_load_weight = real(9);
     c.router.vllm_metric_names = flag();
     c.log = {pick({"debug", "info", "warn", "error"}), pick({"text", "json"})};
@@ -350,6 +351,7 @@ TEST(ClusterConfig, TextsReadBackAsTheSameConfig) {
     EXPECT_EQ(parsed->replicas.stage_layers, config.replicas.stage_layers);
     EXPECT_EQ(parsed->replicas.experts, config.replicas.experts);
     EXPECT_EQ(parsed->router.allowed_origins, config.router.allowed_origins);
+    EXPECT_EQ(parsed->router.stream_ping_ns, config.router.stream_ping_ns);
     EXPECT_EQ(parsed->scheduler.step_deadline_ns, config.scheduler.step_deadline_ns);
     EXPECT_EQ(parsed->limits.body_bytes, config.limits.body_bytes);
     EXPECT_EQ(parsed->limits.header_timeout_ns, config.limits.header_timeout_ns);
