@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <latch>
 #include <random>
 #include <thread>
 #include <vector>
@@ -322,15 +322,17 @@ TEST_F(RankOrder, IsForSoManyRanks) {
 }
 
 TEST_F(RankOrder, ALostRankIsTheGroupsError) {
+  std::latch seen(1);
   run({}, [&](Group& group, Backend& backend, ThreadExchange&) {
     if (group.rank() == 1) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(300));
+      seen.wait();
       return;
     }
     const Vector<float> x(backend, std::vector<float>(1000));
     OpContext late = context();
     late.deadline_ns = clock_.now_ns() + 100'000'000;
     const Status status = group.all_reduce_sum(x.view, late);
+    seen.count_down();
     ASSERT_FALSE(status.ok());
     EXPECT_EQ(status.error().code, ErrorCode::kDeadlineExceeded);
     EXPECT_THAT(status.error().message, HasSubstr("'layer 1 mlp all_reduce'"));
