@@ -134,7 +134,7 @@ struct RouterConfig {
   int64_t heartbeat_ns = 500 * kMillisecondNs;
   int64_t replica_dead_ns = 5 * kSecondNs;
   int64_t drain_ns = 30 * kSecondNs;
-  int64_t stream_ping_ns = 15 * kSecondNs;  // of a stream's silence, then it gets a comment; 0: never
+  int64_t stream_ping_ns = 15 * kSecondNs;  // silence, then a stream gets a comment; 0: never
   double balance_load_weight = 0.5;         // beta of the score
   int tokenizer_threads = 1;
   bool vllm_metric_names = false;

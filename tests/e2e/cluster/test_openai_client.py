@@ -5,11 +5,13 @@ Runs in a venv with tests/e2e/requirements.txt; skipped, with its reason, where 
 import asyncio
 import os
 import pathlib
+import signal
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
-from cluster import Cluster  # noqa: E402
+from cluster import DEMO_MODEL, Cluster  # noqa: E402
 from test_golden import MODELS, log_softmax, read_safetensors  # noqa: E402
 
 try:
@@ -86,6 +88,29 @@ class OpenAiClientTest(unittest.TestCase):
                 return await asyncio.gather(*(ask(client, i) for i in range(16)))
         for chunks in asyncio.run(run()):
             self.assertTrue(any(choice.finish_reason for chunk in chunks for choice in chunk.choices))
+
+
+@unittest.skipIf(openai is None, "the openai package is not installed (tests/e2e/requirements.txt)")
+class SilentStreamTest(unittest.TestCase):
+    def test_comments_are_no_chunks(self):
+        with tempfile.TemporaryDirectory() as folder:
+            config = pathlib.Path(folder) / "cluster.yaml"
+            config.write_text(f"model: {{path: '{DEMO_MODEL}', served_name: {MODEL}}}\nreplicas: {{tp: 2, collective: mpi}}\n"
+                              "scheduler: {rank_dead: 120s, step_deadline: 240s}\nrouter: {stream_ping: 1s}\n")
+            with Cluster(config) as cluster, openai.OpenAI(base_url=cluster.url + "/v1", api_key="none", max_retries=0) as client:
+                arguments = dict(model=MODEL, messages=[{"role": "user", "content": "What is a token?"}], temperature=0,
+                                 max_completion_tokens=40)
+                whole = client.chat.completions.create(**arguments).choices[0].message.content
+                worker = cluster.pids("worker")[0]
+                os.kill(worker, signal.SIGSTOP)
+                try:
+                    # Returns with the head, and that with the first comment: nothing else can come.
+                    stream = client.chat.completions.create(**arguments, stream=True)
+                finally:
+                    os.kill(worker, signal.SIGCONT)
+                chunks = list(stream)
+        self.assertEqual("".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices), whole)
+        self.assertTrue(all(chunk.choices for chunk in chunks))
 
 
 @unittest.skipIf(openai is None, "the openai package is not installed (tests/e2e/requirements.txt)")
