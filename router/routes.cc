@@ -82,7 +82,9 @@ ApiError no_api_route(std::string_view path) {
   if (plain.ends_with('/')) plain.pop_back();
   while (plain.starts_with("/v1/v1/")) plain.erase(0, kApiPrefix.size());
   std::string message = "there is no such route";
-  if (is_api_route(plain)) {
+  if (plain.empty() || plain == kApiPrefix) {
+    message += "; begin with GET /v1/models or POST /v1/chat/completions";
+  } else if (is_api_route(plain)) {
     message += "; did you mean " + plain + "?";
   } else if (is_api_route(std::string(kApiPrefix) + plain)) {
     message += fmt::format("; did you mean {}{}?", kApiPrefix, plain);
@@ -116,8 +118,13 @@ std::string percent_decoded(std::string_view text) {
   return out;
 }
 
-HttpResponse wrong_method(std::string_view allowed) {
-  HttpResponse response = error_response({405, fmt::format("this route takes {}", allowed),
+// A preflight that CORS, being off, knows nothing of: the developer of the page will look at it.
+bool is_from_a_page(const HttpRequest& request) {
+  return request.method == "OPTIONS" && request.header("origin") != nullptr;
+}
+
+HttpResponse wrong_method(std::string_view allowed, std::string_view more = "") {
+  HttpResponse response = error_response({405, fmt::format("this route takes {}{}", allowed, more),
                                           "invalid_request_error", "", "method_not_allowed", 0});
   response.headers.emplace_back("Allow", std::string(allowed));
   return response;
@@ -191,6 +198,11 @@ void Routes::handle_api(const std::shared_ptr<Exchange>& exchange) {
   }
   const bool allowed =
       route->method == "GET" ? is_get(request.method) : request.method == route->method;
+  if (!allowed && !cors_.enabled() && is_from_a_page(request)) {
+    return answer(path, wrong_method(route->method,
+                                     "; pages in a browser may use the API where "
+                                     "router.allowed_origins names their origin"));
+  }
   if (!allowed) return answer(path, wrong_method(route->method));
   if (route->method == "POST") {
     if (const auto error = check_content_type(request)) return answer(path, error_response(*error));

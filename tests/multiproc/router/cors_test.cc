@@ -45,6 +45,7 @@ TEST_F(CorsTest, OffByDefault) {
   expect_closed(request("GET", "/v1/models", "", kPage));
   const HttpReply asked = request("OPTIONS", "/v1/chat/completions", "", kAsks);
   EXPECT_EQ(asked.status, 405);
+  EXPECT_NE(asked.body.find("router.allowed_origins"), std::string::npos);
   expect_closed(asked);
 }
 

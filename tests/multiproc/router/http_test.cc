@@ -106,6 +106,9 @@ TEST_F(HttpTest, TargetsInEveryForm) {
   }
   EXPECT_EQ(message("/metrics"), "there is no such route; metrics are on the admin port");
   EXPECT_EQ(message("/v1/nothing"), "there is no such route");
+  for (const char* target : {"/", "/v1", "/v1/"}) {
+    EXPECT_NE(message(target).find("GET /v1/models"), std::string::npos) << target;
+  }
 }
 
 TEST_F(HttpTest, HugeBodies) {
