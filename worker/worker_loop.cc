@@ -143,7 +143,7 @@ Status Loop::run() {
         Overloaded{[&](const step::SetKvBlocks& set) { return set_kv_blocks(set); },
                    [&](step::StepPlan& plan) { return run_plans(std::move(plan)); },
                    [&](const step::Shutdown& shutdown) {
-                     log::info("rank {} ends: {}", worker_.worker_rank(), shutdown.reason);
+                     log::debug("rank {} ends: {}", worker_.worker_rank(), shutdown.reason);
                      stop = true;
                      return Status();
                    }},
