@@ -15,9 +15,12 @@ namespace {
 // a number per layer and expert.
 constexpr uint64_t kExpertLoadPeriod = 16;
 
-// After a step that began with a wrong guess, so many are begun one by one: a guess that fails
-// costs a step, and one that holds saves a small part of it.
-constexpr uint64_t kWaitAfterWrongGuess = 64;
+// After a step that began with a wrong guess, so many are begun one by one, and twice as many each
+// time that guesses fail again soon: one that fails costs a step, and one that holds saves about a
+// hundredth of it.
+constexpr uint64_t kFirstWait = 64;
+constexpr uint64_t kLongestWait = 8192;
+constexpr uint64_t kSoon = 256;  // steps begun ahead
 
 }  // namespace
 
@@ -107,6 +110,7 @@ Status StepExecutor::begin(step::StepPlan plan) {
   Status started = start(flight);
   if (started.ok()) {
     ++n_begun_;
+    n_ahead_since_ += static_cast<uint64_t>(flight.n_ahead);
   } else {
     note_failure(flight, started.error());
     if (n_in_flight() == 0) in_.mesh.abort(failure_);
@@ -195,6 +199,7 @@ Status StepExecutor::start(Flight& flight) {
   TRY(table_.apply(flight.plan, flight.batch));
   TRY(agree(flight.plan.header, flight.batch, flight.context));
   list_rows(flight);
+  if (n_in_flight() > 0) keep_logits(flight_of(n_finished_));
   TRY(enqueue(flight));
   if (!flight.requests.empty() && flight.asked.is_told()) {
     for (size_t row = 0; row < flight.requests.size(); ++row) {
@@ -351,12 +356,18 @@ TensorView StepExecutor::logits_of(Flight& flight, const TensorView& x, bool has
   return logits;
 }
 
+// Of the step before: the next one's take their place.
+void StepExecutor::keep_logits(Flight& flight) {
+  if (flight.requests.empty()) return;
+  const TensorView logits = logits_.view.rows(0, static_cast<int64_t>(flight.requests.size()));
+  sampler_->keep(logits, flight.requests, flight.asked, flight.context);
+}
+
 Status StepExecutor::sample(Flight& flight) {
   const auto n_rows = static_cast<int64_t>(flight.requests.size());
   if (n_rows == 0) return {};
   StepContext& context = flight.context;
   context.op = "sampling";
-  if (n_in_flight() == 2) return sample_before(flight, flight_of(n_finished_ + 1));
   const TensorView logits = logits_.view.rows(0, n_rows);
   if (in_.logits_observer) {
     observed_.resize(static_cast<size_t>(logits.numel()));
@@ -365,45 +376,32 @@ Status StepExecutor::sample(Flight& flight) {
     in_.logits_observer(context.step, observed_.data(), n_rows, logits.dim(1));
   }
   TRY(sampler_->decide(logits, flight.requests, flight.asked, flight.outcomes, context));
-  note_samples(flight);
-  return {};
-}
-
-Status StepExecutor::sample_before(Flight& flight, Flight& next) {
-  ASSIGN_OR_RETURN(const bool decided, sampler_->decide({}, flight.requests, flight.asked,
-                                                        flight.outcomes, flight.context));
-  bool as_told = decided;
-  if (decided) {
-    const std::span<const int32_t> told = flight.asked.told_tokens();
-    for (size_t row = 0; row < told.size(); ++row) {
-      as_told = as_told && flight.outcomes[row].token == told[row];
-    }
-  } else {
-    // The logits are the next step's by now: once more, with nothing behind.
-    ++flight.n_redone;
-    TRY(enqueue(flight));
-    const TensorView logits = logits_.view.rows(0, static_cast<int64_t>(flight.requests.size()));
-    TRY(sampler_->decide(logits, flight.requests, flight.asked, flight.outcomes, flight.context));
-  }
-  note_samples(flight);
-  for (size_t row = 0; row < next.batch.id_sources.size(); ++row) {
-    const int32_t source = next.batch.id_sources[row];
-    if (source < 0) continue;
-    next.batch.ids[row] = flight.outcomes[static_cast<size_t>(source)].token;
-  }
-  next.batch.id_sources.clear();
-  if (as_told) return {};
-  // Its positions are computed again; what the guess left there is written over.
-  waits_until_ = n_begun_ + kWaitAfterWrongGuess;
-  ++next.n_redone;
-  return enqueue(next);
-}
-
-void StepExecutor::note_samples(const Flight& flight) {
   for (size_t row = 0; row < flight.outcomes.size(); ++row) {
     const LogitsRow& of = flight.batch.logits_rows[row];
     if (of.sample) table_.note_sample(of.sequence->id, flight.outcomes[row].token);
   }
+  if (n_in_flight() < 2) return {};
+  return confirm(flight, flight_of(n_finished_ + 1));
+}
+
+Status StepExecutor::confirm(const Flight& flight, Flight& next) {
+  const std::span<const int32_t> told = flight.asked.told_tokens();
+  bool as_told = true;
+  for (size_t row = 0; row < next.batch.id_sources.size(); ++row) {
+    if (next.batch.id_sources[row] < 0) continue;
+    const auto source = static_cast<size_t>(next.batch.id_sources[row]);
+    next.batch.ids[row] = flight.outcomes[source].token;
+    as_told = as_told && told[source] == flight.outcomes[source].token;
+  }
+  next.batch.id_sources.clear();
+  if (as_told) return {};
+  // Its positions are computed again; what the guess left there is written over.
+  const bool soon = n_ahead_since_ < kSoon;
+  wait_ = wait_ == 0 || !soon ? kFirstWait : std::min(2 * wait_, kLongestWait);
+  waits_until_ = n_begun_ + wait_;
+  n_ahead_since_ = 0;
+  ++next.n_redone;
+  return enqueue(next);
 }
 
 // The hidden states are the same on every rank of the stage: one of them pools.

@@ -10,7 +10,8 @@
 // stages. Where there is one stage on a device, the next step may begin before this one is
 // finished (docs/adr/0011): its rows begin with tokens that are on the device, and the host hears
 // of them while the device works. Should it decide otherwise, which is rare, the step is done again
-// with what it decided: nothing that the device guessed leaves the rank.
+// with what it decided: nothing that the device guessed leaves the rank. The step before is never
+// done again: by then the next plan may have given its blocks to others.
 //
 // Each rank checks the plan itself (sequence_table.h). After an error the executor is unusable and
 // its groups are aborted, so that no neighbour waits for it. Used by the rank's thread.
@@ -127,10 +128,11 @@ class StepExecutor {
   void list_rows(Flight& flight) const;
   // The rows' logits, unless `has_logits`: they have been computed, in their order.
   TensorView logits_of(Flight& flight, const TensorView& x, bool has_logits);
+  void keep_logits(Flight& flight);
   Status sample(Flight& flight);
-  // The same where `next` has begun with the tokens that the device was told.
-  Status sample_before(Flight& flight, Flight& next);
-  void note_samples(const Flight& flight);
+  // Where `next` began with the tokens that the device was told, and others were decided, it is
+  // enqueued again.
+  Status confirm(const Flight& flight, Flight& next);
   void read_expert_load(StepContext& context);
   void embed(const Flight& flight, const TensorView& x, StepContext& context);
   step::StepResult collect(Flight& flight);
@@ -140,8 +142,10 @@ class StepExecutor {
   std::array<Flight, 2> flights_;  // by their numbers in turn
   uint64_t n_begun_ = 0;
   uint64_t n_finished_ = 0;
-  uint64_t waits_until_ = 0;  // before so many have begun, none begins ahead
-  int64_t finished_ns_ = 0;   // the last one
+  uint64_t waits_until_ = 0;    // before so many have begun, none begins ahead
+  uint64_t wait_ = 0;           // of the last wrong guess, in steps
+  uint64_t n_ahead_since_ = 0;  // steps begun ahead since then
+  int64_t finished_ns_ = 0;     // the last one
   HostExchange tp_exchange_;
   std::optional<StageLink> stages_;
   std::unique_ptr<Sampler> sampler_;      // last stage

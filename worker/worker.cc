@@ -220,6 +220,10 @@ Status Worker::check_memory() {
     stage_link_.max_bytes_aside = static_cast<size_t>(std::min(most, kMaxBytesAside));
     need.activation_bytes += 2 * static_cast<int64_t>(stage_link_.max_bytes_aside);
   }
+  if (steps_ahead() && rank().first_stage && rank().last_stage) {
+    need.activation_bytes += max_kept_rows(options_.max_logits_rows, rank().vocab_padded) *
+                             rank().vocab_padded * int64_t{sizeof(float)};
+  }
   activation_bytes_ = need.activation_bytes;
   if (on_device() && options_.decode_graphs) {
     graph_reserve_bytes_ = std::min(kGraphReserveBytes, usable_bytes_ / 50);
@@ -347,7 +351,7 @@ Status Worker::allocate_kv(int64_t n_blocks) {
                               .default_deadline_ns = options_.step_deadline_ns,
                               .scan_on_device = options_.scan_on_device.value_or(on_device()),
                               .decode_graphs = graphs,
-                              .steps_ahead = options_.steps_ahead.value_or(on_device()),
+                              .steps_ahead = steps_ahead(),
                               .stage_link = stage_link_,
                               .logits_observer = options_.logits_observer};
   ASSIGN_OR_RETURN(executor_, StepExecutor::create(inputs));

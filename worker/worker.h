@@ -100,6 +100,7 @@ class Worker {
     return options_.plan.ranks[static_cast<size_t>(options_.worker_rank)];
   }
   DType compute_dtype() const;
+  bool steps_ahead() const { return options_.steps_ahead.value_or(on_device()); }
   DType kv_dtype() const { return options_.e4m3_kv ? DType::kE4M3 : compute_dtype(); }
   Status check_options() const;
   Status agree_on_setup();

@@ -20,6 +20,9 @@ constexpr size_t kMaxCandidates = 512;
 // Rankings of a whole row are sorted this far first; most thresholds lie within.
 constexpr size_t kFirstSorted = 1024;
 
+// For rows that are kept: a step that would need more is finished before the next begins.
+constexpr int64_t kMaxKeptBytes = int64_t{128} << 20;
+
 bool samples(const RowRequest& request) { return request.token < 0; }
 bool wants_logprobs(const RowRequest& request) { return request.n_logprobs >= 0; }
 
@@ -63,6 +66,11 @@ int32_t draw_from(std::span<const Candidate> kept, const RowRequest& request) {
 
 }  // namespace
 
+int64_t max_kept_rows(int64_t max_rows, int64_t vocab_padded) {
+  const int64_t row_bytes = vocab_padded * static_cast<int64_t>(sizeof(float));
+  return std::clamp<int64_t>(kMaxKeptBytes / row_bytes, 1, max_rows);
+}
+
 Result<std::unique_ptr<Sampler>> Sampler::create(kernels::Backend& backend, HostExchange& exchange,
                                                  const plan::RankPlan& rank,
                                                  const SamplerOptions& options) {
@@ -81,6 +89,9 @@ Result<std::unique_ptr<Sampler>> Sampler::create(kernels::Backend& backend, Host
   if (options.on_device) {
     ASSIGN_OR_RETURN(sampler->scan_, DeviceScan::create(backend));
     if (options.tokens_of != nullptr) {
+      const int64_t n_kept = max_kept_rows(max_rows, rank.vocab_padded);
+      ASSIGN_OR_RETURN(sampler->kept_,
+                       allocate_tensor(backend, DType::kF32, {n_kept, rank.vocab_padded}));
       ASSIGN_OR_RETURN(sampler->tokens_, DeviceTokens::create(backend, *sampler->scan_,
                                                               *options.tokens_of, max_rows));
     }
@@ -116,8 +127,14 @@ size_t Sampler::n_raw_top(const RowRequest& request) const {
 std::span<float> Sampler::raw_row(const TensorView& logits, size_t row, StepContext& context) {
   const auto n = static_cast<size_t>(n_ids_);
   if (n > 0) {
-    backend_->copy_to_host(row_.data(), logits.row<float>(static_cast<int64_t>(row)),
-                           n * sizeof(float), context.stream);
+    const float* from = nullptr;
+    if (places_ == nullptr) {
+      from = logits.row<float>(static_cast<int64_t>(row));
+    } else {
+      CHECK_GE((*places_)[row], 0);
+      from = kept_.view.row<float>((*places_)[row]);
+    }
+    backend_->copy_to_host(row_.data(), from, n * sizeof(float), context.stream);
     backend_->synchronize(context.stream);
   }
   return {row_.data(), n};
@@ -163,10 +180,6 @@ void Sampler::summarize(const TensorView& logits, size_t row, const RowRequest& 
     candidates_ = answer.ranking;
     return;
   }
-  if (!logits.defined()) {
-    summary.open = 1;
-    return;
-  }
   const std::span<const float> values = ruled_row(logits, row, request, context);
   const Candidate best = best_candidate(values, first_id_);
   summary.max = best.value;
@@ -205,17 +218,15 @@ void Sampler::append_summary(const TensorView& logits, size_t row, const RowRequ
   }
 }
 
-Result<bool> Sampler::decide(const TensorView& logits, std::span<const RowRequest> requests,
-                             Asked& asked, std::vector<RowOutcome>& outcomes,
-                             StepContext& context) {
+Status Sampler::decide(const TensorView& logits, std::span<const RowRequest> requests, Asked& asked,
+                       std::vector<RowOutcome>& outcomes, StepContext& context) {
   CHECK_LE(requests.size(), host_max_.size());
-  CHECK(logits.defined() || asked.told_);
+  places_ = asked.kept_.empty() ? nullptr : &asked.kept_;
   outcomes.assign(requests.size(), {});
   const bool any_logprobs = std::any_of(requests.begin(), requests.end(), wants_logprobs);
   if (any_logprobs) measure_raw_rows(logits, context);
 
   take_answers(requests, asked);
-  open_ = false;
   mine_.clear();
   for (size_t row = 0; row < requests.size(); ++row) {
     append_summary(logits, row, requests[row], context);
@@ -229,7 +240,7 @@ Result<bool> Sampler::decide(const TensorView& logits, std::span<const RowReques
     offset += sizeof(Summary) + (n_candidates(request) + n_raw_top(request)) * sizeof(Candidate);
   }
   if (any_logprobs) TRY(fill_actual_logprobs(logits, requests, outcomes, context));
-  return !open_;
+  return {};
 }
 
 // Everything here is computed from gathered bytes, alike on every rank, so that all ranks agree on
@@ -244,7 +255,6 @@ Status Sampler::decide_row(const TensorView& logits, size_t row, const RowReques
   for (size_t rank = 0; rank < n_ranks; ++rank) {
     const auto summary = read_at<Summary>(all_, rank * record_bytes + offset);
     if (wants_logprobs(request)) raw_max = std::max(raw_max, double{summary.raw_max});
-    if (summary.open != 0) open_ = true;
     if (summary.token < 0) continue;
     max = std::max(max, double{summary.max});
     if (winner.token < 0 || summary.score > winner.score) winner = {summary.score, summary.token};
@@ -259,7 +269,7 @@ Status Sampler::decide_row(const TensorView& logits, size_t row, const RowReques
     merge_raw_top(request, offset, record_bytes, outcome);
   }
   outcome.token = request.token;
-  if (!samples(request) || open_) return {};
+  if (!samples(request)) return {};
   if (winner.token < 0) {
     if (!may_mask(*request.params)) {
       return internal_error(fmt::format("no logit of position {} is a number", request.position));
@@ -278,17 +288,14 @@ Status Sampler::decide_row(const TensorView& logits, size_t row, const RowReques
     if (summary.token < 0) continue;
     mass += summary.mass * std::exp((double{summary.max} - max) / request.params->temperature);
   }
-  ASSIGN_OR_RETURN(const std::optional<int32_t> token,
+  ASSIGN_OR_RETURN(outcome.token,
                    decide_filtered(logits, row, request, offset, record_bytes, mass, context));
-  open_ = !token.has_value();
-  outcome.token = token.value_or(-1);
   return {};
 }
 
-Result<std::optional<int32_t>> Sampler::decide_filtered(const TensorView& logits, size_t row,
-                                                        const RowRequest& request, size_t offset,
-                                                        size_t record_bytes, double mass,
-                                                        StepContext& context) {
+Result<int32_t> Sampler::decide_filtered(const TensorView& logits, size_t row,
+                                         const RowRequest& request, size_t offset,
+                                         size_t record_bytes, double mass, StepContext& context) {
   const size_t n = n_candidates(request);
   std::vector<Candidate>& ranking = candidates_;
   ranking.clear();
@@ -319,11 +326,9 @@ Result<std::optional<int32_t>> Sampler::decide_filtered(const TensorView& logits
   const auto kept = kept_prefix(*request.params, ranking, complete, mass * (1 - error));
   const auto kept_of_more = kept_prefix(*request.params, ranking, complete, mass * (1 + error));
   if (kept.has_value() && kept == kept_of_more) {
-    return std::optional(draw_from(std::span<const Candidate>(ranking).first(*kept), request));
+    return draw_from(std::span<const Candidate>(ranking).first(*kept), request);
   }
-  if (!logits.defined()) return std::optional<int32_t>();
-  ASSIGN_OR_RETURN(const int32_t token, decide_from_whole_row(logits, row, request, context));
-  return std::optional(token);
+  return decide_from_whole_row(logits, row, request, context);
 }
 
 Result<int32_t> Sampler::decide_from_whole_row(const TensorView& logits, size_t row,

@@ -48,6 +48,9 @@ struct RowOutcome {
   step::PositionLogprobs logprobs;  // filled when n_logprobs >= 0
 };
 
+// How many rows of logits a sampler that tells tokens can keep (Sampler::keep).
+int64_t max_kept_rows(int64_t max_rows, int64_t vocab_padded);
+
 struct SamplerOptions {
   int32_t vocab = 0;  // of the model
   int64_t max_rows = 0;
@@ -79,6 +82,8 @@ class Sampler {
     Question raw_tops_;
     bool told_ = false;
     size_t n_rows_ = 0;
+    // Of each row its place among those kept, -1: none; empty: nothing was kept.
+    std::vector<int32_t> kept_;
     std::unique_ptr<kernels::Buffer> tokens_;  // on the host
   };
 
@@ -93,10 +98,14 @@ class Sampler {
   // the device too; on every rank or on none.
   Status ask(const TensorView& logits, std::span<const RowRequest> requests, Asked& asked,
              StepContext& context);
-  // After ask. internal_error when a row has no finite logit. Where the tokens were told, the
-  // logits may be gone (undefined): false, on every rank, where they are needed after all.
-  Result<bool> decide(const TensorView& logits, std::span<const RowRequest> requests, Asked& asked,
-                      std::vector<RowOutcome>& outcomes, StepContext& context);
+  // Where the tokens were told, the logits may go before the step is decided: enqueues a copy of
+  // the rows that may be needed then. There is room for one step's.
+  void keep(const TensorView& logits, std::span<const RowRequest> requests, Asked& asked,
+            StepContext& context);
+  // After ask; after keep, without a look at `logits`. internal_error when a row has no finite
+  // logit.
+  Status decide(const TensorView& logits, std::span<const RowRequest> requests, Asked& asked,
+                std::vector<RowOutcome>& outcomes, StepContext& context);
 
   // [max_rows] i32 on the device, by row of the logits; undefined where tokens are not told.
   TensorView device_tokens() const { return tokens_ ? tokens_->tokens() : TensorView(); }
@@ -110,7 +119,6 @@ class Sampler {
     float max = 0;       // after the rules
     float raw_max = 0;   // before them
     float raw_sum_exp = 0;
-    int32_t open = 0;  // not 0: the row itself must be read, and is gone
   };
 
   // What the device said of a row.
@@ -136,6 +144,7 @@ class Sampler {
   // sampler_device.cc
   bool mass_is_rounded(const RowRequest& request) const;
   bool can_tell(std::span<const RowRequest> requests) const;
+  static bool may_be_read(const RowRequest& request);
   void sort_questions(std::span<const RowRequest> requests, Asked& asked) const;
   Status tell(std::span<const RowRequest> requests, Asked& asked, StepContext& context);
   void take_answers(std::span<const RowRequest> requests, Asked& asked);
@@ -155,11 +164,9 @@ class Sampler {
                       StepContext& context);
   Status decide_row(const TensorView& logits, size_t row, const RowRequest& request, size_t offset,
                     size_t record_bytes, RowOutcome& outcome, StepContext& context);
-  // nullopt: the row itself must be read, and is gone.
-  Result<std::optional<int32_t>> decide_filtered(const TensorView& logits, size_t row,
-                                                 const RowRequest& request, size_t offset,
-                                                 size_t record_bytes, double mass,
-                                                 StepContext& context);
+  Result<int32_t> decide_filtered(const TensorView& logits, size_t row, const RowRequest& request,
+                                  size_t offset, size_t record_bytes, double mass,
+                                  StepContext& context);
   Result<int32_t> decide_from_whole_row(const TensorView& logits, size_t row,
                                         const RowRequest& request, StepContext& context);
   double mass_of_whole_row(double temperature) const;
@@ -170,15 +177,16 @@ class Sampler {
 
   kernels::Backend* backend_;
   HostExchange* exchange_;
-  int32_t vocab_ = 0;                     // of the model
-  int32_t first_id_ = 0;                  // of this rank's slice
-  int32_t n_ids_ = 0;                     // true rows of this rank's slice
-  int64_t vocab_padded_ = 0;              // columns per rank
-  DeviceTensor row_max_;                  // [max_rows] f32
-  DeviceTensor row_sum_exp_;              // [max_rows] f32
-  std::unique_ptr<DeviceScan> scan_;      // or nullptr: rows are read
-  std::unique_ptr<DeviceTokens> tokens_;  // or nullptr
-  bool open_ = false;                     // a row of this step cannot be decided without its logits
+  int32_t vocab_ = 0;                             // of the model
+  int32_t first_id_ = 0;                          // of this rank's slice
+  int32_t n_ids_ = 0;                             // true rows of this rank's slice
+  int64_t vocab_padded_ = 0;                      // columns per rank
+  DeviceTensor row_max_;                          // [max_rows] f32
+  DeviceTensor row_sum_exp_;                      // [max_rows] f32
+  std::unique_ptr<DeviceScan> scan_;              // or nullptr: rows are read
+  std::unique_ptr<DeviceTokens> tokens_;          // or nullptr
+  DeviceTensor kept_;                             // [kept_rows, vocab_padded] f32, with tokens_
+  const std::vector<int32_t>* places_ = nullptr;  // Asked::kept_ of the step being decided
   std::vector<DeviceAnswer> answers_;
   std::vector<float> host_max_;
   std::vector<float> host_sum_exp_;

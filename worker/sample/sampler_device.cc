@@ -33,10 +33,34 @@ bool Sampler::mass_is_rounded(const RowRequest& request) const {
   return scan_ != nullptr && asks(request) && needs_mass(*request.params);
 }
 
+// Rounding, or candidates that do not reach a threshold, may want the row itself: but for greedy
+// ones.
+bool Sampler::may_be_read(const RowRequest& request) { return !is_greedy(*request.params); }
+
 bool Sampler::can_tell(std::span<const RowRequest> requests) const {
-  return tokens_ != nullptr && std::ranges::all_of(requests, [](const RowRequest& request) {
-           return asks(request) && request.n_logprobs < 0;
-         });
+  if (tokens_ == nullptr) return false;
+  const auto simple = [](const RowRequest& request) {
+    return asks(request) && request.n_logprobs < 0;
+  };
+  return std::ranges::all_of(requests, simple) &&
+         std::ranges::count_if(requests, may_be_read) <= kept_.view.dim(0);
+}
+
+void Sampler::keep(const TensorView& logits, std::span<const RowRequest> requests, Asked& asked,
+                   StepContext& context) {
+  CHECK(asked.told_);
+  asked.kept_.assign(requests.size(), -1);
+  std::vector<int32_t> rows;
+  for (size_t row = 0; row < requests.size(); ++row) {
+    if (!may_be_read(requests[row])) continue;
+    asked.kept_[row] = static_cast<int32_t>(rows.size());
+    rows.push_back(static_cast<int32_t>(row));
+  }
+  if (rows.empty()) return;
+  backend_->gather_rows({.x = logits,
+                         .rows = scan_->upload(std::span<const int32_t>(rows), context),
+                         .out = kept_.view.rows(0, static_cast<int64_t>(rows.size()))},
+                        context.stream);
 }
 
 // Which row is asked about how.
@@ -76,6 +100,7 @@ Status Sampler::ask(const TensorView& logits, std::span<const RowRequest> reques
                     StepContext& context) {
   CHECK_EQ(logits.dim(0), static_cast<int64_t>(requests.size()));
   asked.told_ = false;
+  asked.kept_.clear();
   asked.n_rows_ = requests.size();
   if (scan_ == nullptr) return {};
   const TensorView mine = logits.columns(0, n_ids_);

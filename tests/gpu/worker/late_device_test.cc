@@ -50,15 +50,15 @@ TEST(LateDevice, GivesWhatOneInTimeGives) {
   }
 }
 
-// The logits of a flat distribution are needed when they are gone.
-TEST(LateDevice, DoesAStepAgain) {
+// The logits of a flat distribution are needed when others have taken their place.
+TEST(LateDevice, KeepsLogitsThatMayBeNeeded) {
   std::vector<AheadRequest> flat = requests();
   flat[2].sampling = drawn(50, 8);
   flat[2].sampling.top_p = 0.97f;
   TestReplica in_time(on(make_device, false));
   TestReplica late(on(make_late_device, true));
   EXPECT_EQ(run_ahead(late, flat), run_one_by_one(in_time, flat));
-  EXPECT_GT(late.n_redone(), 0);
+  EXPECT_GT(late.n_redone(), 0) << "most of what is kept is not among the candidates";
 }
 
 // Rules and probabilities are read on the host.

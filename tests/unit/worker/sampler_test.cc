@@ -59,10 +59,9 @@ std::vector<RowOutcome> sample_rows_on(bool on_device, int tp, const Rows& rows,
       const TensorView logits(slice.data(), DType::kF32,
                               {static_cast<int64_t>(rows.size()), padded});
       ASSERT_TRUE((*sampler)->ask(logits, requests, *asked, context).ok());
-      const auto decided =
+      const Status decided =
           (*sampler)->decide(logits, requests, *asked, outcomes[static_cast<size_t>(r)], context);
       ASSERT_TRUE(decided.ok()) << decided.error().message;
-      EXPECT_TRUE(*decided);
     });
   }
   for (std::thread& thread : threads) thread.join();

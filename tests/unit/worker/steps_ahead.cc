@@ -33,8 +33,9 @@ void add_prompt(size_t i, const AheadRequest& request, int part, int32_t vocab,
     plan.starts.push_back({id_of(i), make_prompt(request.n_prompt, i + 3, vocab), request.n_prompt,
                            request.sampling});
     CHECK_LE(request.n_prompt + request.n_outputs, kBlocksEach * kBlockSize);
+    const auto owner = request.blocks_of < 0 ? static_cast<int32_t>(i) : request.blocks_of;
     for (int32_t block = 0; block < kBlocksEach; ++block) {
-      span.new_blocks.emplace_back(static_cast<int32_t>(i) * kBlocksEach + block);
+      span.new_blocks.emplace_back(owner * kBlocksEach + block);
     }
   }
   plan.spans.push_back(span);

@@ -17,6 +17,7 @@ struct AheadRequest {
   int first_step = 0;
   int n_outputs = 12;     // sampled in as many steps
   int prompt_steps = 1;   // that its prompt takes
+  int blocks_of = -1;     // takes over the blocks of this request, with the plan that releases it
   int release_step = -1;  // -1: the step behind its last output; earlier: it is cancelled
 };
 
