@@ -14,9 +14,12 @@ namespace {
 
 constexpr int64_t kTimeoutNs = 120'000'000'000;
 
-void run_rank(const WorkerOptions& options, kernels::ComputeDType compute, comm::Mesh mesh,
+// Makes the backend on the rank's thread.
+using MakeBackend = std::function<std::unique_ptr<kernels::Backend>()>;
+
+void run_rank(const WorkerOptions& options, const MakeBackend& make_backend, comm::Mesh mesh,
               const Clock& clock, step::RankLink& link) {
-  auto created = Worker::create(options, std::move(mesh), make_test_backend("cpu", compute), clock);
+  auto created = Worker::create(options, std::move(mesh), make_backend(), clock);
   if (!created.ok()) {
     report_failure(link, options.worker_rank, StepId(0), "loading", created.error());
     return;
@@ -46,10 +49,13 @@ LiveReplica::LiveReplica(const LiveOptions& options) {
     worker.max_logits_rows = std::max(options.max_step_tokens, options.max_running);
     worker.memory_bytes = int64_t{1} << 30;
     const auto at = static_cast<size_t>(rank);
-    threads_.emplace_back(
-        [this, worker, compute = options.compute, at, mesh = std::move(meshes[at])]() mutable {
-          run_rank(worker, compute, std::move(mesh), clock_, *links_.ranks[at]);
-        });
+    const MakeBackend make = [options] {
+      return options.make_backend ? options.make_backend(options.compute)
+                                  : make_test_backend("cpu", options.compute);
+    };
+    threads_.emplace_back([this, worker, make, at, mesh = std::move(meshes[at])]() mutable {
+      run_rank(worker, make, std::move(mesh), clock_, *links_.ranks[at]);
+    });
   }
   coordinator::CoordinatorOptions engine;
   engine.scheduler.max_step_tokens = options.max_step_tokens;
@@ -138,14 +144,18 @@ std::vector<LiveAnswer> LiveReplica::run(const std::vector<LiveRequest>& request
   return answers;
 }
 
-int64_t LiveReplica::n_preemptions() const {
+int64_t LiveReplica::n_preemptions() const { return total_of("trireme_preemptions_total"); }
+
+int64_t LiveReplica::n_steps_ahead() const { return total_of("trireme_steps_ahead_total"); }
+
+// Over all of its labels.
+int64_t LiveReplica::total_of(const std::string& counter) const {
+  int64_t total = 0;
   std::istringstream lines(registry_.serialize());
   for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with("trireme_preemptions_total{")) {
-      return std::stoll(line.substr(line.rfind(' ') + 1));
-    }
+    if (line.starts_with(counter + "{")) total += std::stoll(line.substr(line.rfind(' ') + 1));
   }
-  return 0;
+  return total;
 }
 
 }  // namespace trireme::worker

@@ -2,6 +2,7 @@
 // over production's workers, for tests of what both must agree on.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -21,6 +22,8 @@ struct LiveOptions {
   int tp = 1;
   int pp = 1;
   kernels::ComputeDType compute = kernels::ComputeDType::kF32;
+  // Makes the ranks' backends; the CPU's where it is not given.
+  std::function<std::unique_ptr<kernels::Backend>(kernels::ComputeDType)> make_backend;
   bool e4m3_kv = false;
   int32_t max_step_tokens = 512;
   int32_t max_running = 16;
@@ -57,10 +60,12 @@ class LiveReplica : public coordinator::RouterSink {
                               size_t late_after_tokens = 0);
 
   int64_t n_preemptions() const;
+  int64_t n_steps_ahead() const;  // begun by a rank before the one before was finished
   int64_t most_blocks_used() const { return most_blocks_used_; }  // by sequences, after any step
   int32_t context() const { return coordinator_->context(); }
 
  private:
+  int64_t total_of(const std::string& counter) const;
   void publish(coordinator::RouterId router, wire::TokenBatch& batch) override;
   void turn();
   void submit(const LiveRequest& request);
