@@ -52,6 +52,7 @@ size_t n_kept(const DrawTokensArgs& args, int64_t i, const std::vector<Candidate
   const double top_p = args.top_p.as<float>()[i];
   const double min_p = args.min_p.as<float>()[i];
   std::vector<double> weights;
+  weights.reserve(ranking.size());
   for (const Candidate& candidate : ranking) {
     weights.push_back(
         std::exp((static_cast<double>(candidate.value) - ranking[0].value) * inverse));
