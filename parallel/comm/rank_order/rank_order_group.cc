@@ -95,6 +95,7 @@ class RankOrderGroup final : public ForwardingGroup {
 
   Status sum_by_slices(const TensorView& chunk, const OpContext& context) {
     std::vector<TensorView> slices;
+    slices.reserve(static_cast<size_t>(size()));
     for (int r = 0; r < size(); ++r) {
       slices.push_back(elements(chunk, slice_of(chunk.numel(), size(), r)));
     }
@@ -126,6 +127,8 @@ std::vector<float> trial_terms(int rank, int64_t n) {
 Status try_sum(Group& group, kernels::Backend& backend, int64_t n) {
   std::vector<std::vector<float>> terms;
   std::vector<const std::byte*> inputs;
+  terms.reserve(static_cast<size_t>(group.size()));
+  inputs.reserve(static_cast<size_t>(group.size()));
   for (int r = 0; r < group.size(); ++r) {
     inputs.push_back(
         reinterpret_cast<const std::byte*>(terms.emplace_back(trial_terms(r, n)).data()));

@@ -92,6 +92,8 @@ template <typename T>
 std::vector<T> host_sum(int n_ranks, int round, int64_t n) {
   std::vector<std::vector<T>> terms;
   std::vector<const std::byte*> inputs;
+  terms.reserve(static_cast<size_t>(n_ranks));
+  inputs.reserve(static_cast<size_t>(n_ranks));
   for (int r = 0; r < n_ranks; ++r) {
     inputs.push_back(
         reinterpret_cast<const std::byte*>(terms.emplace_back(terms_of<T>(r, round, n)).data()));

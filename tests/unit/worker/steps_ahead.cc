@@ -94,6 +94,7 @@ AheadOutputs run_one_by_one(TestReplica& replica, const std::vector<AheadRequest
 
 AheadOutputs run_ahead(TestReplica& replica, const std::vector<AheadRequest>& requests) {
   std::vector<step::StepPlan> plans;
+  plans.reserve(static_cast<size_t>(n_steps(requests)));
   for (int step = 0; step < n_steps(requests); ++step) {
     plans.push_back(plan_of(requests, step, replica.spec().vocab, nullptr));
   }
